@@ -1,0 +1,52 @@
+"""Toxicities after CAR-T cell therapy: records in, grades out.
+
+Frames in, frames out; every function here is loaded when it is first used, so importing the package costs nothing.
+
+>>> import aftercar
+>>> sorted(set(aftercar.__all__) & {"grade", "read"})
+['grade', 'read']
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from aftercar.grade.explain import explain
+    from aftercar.grade.run import Result, grade, grade_folder
+    from aftercar.report import write_report
+    from aftercar.timeline.readers import Imported, read
+    from aftercar.timeline.store import open_timeline, write_timeline
+
+_HOMES = {
+    "Imported": "aftercar.timeline.readers",
+    "Result": "aftercar.grade.run",
+    "explain": "aftercar.grade.explain",
+    "grade": "aftercar.grade.run",
+    "grade_folder": "aftercar.grade.run",
+    "open_timeline": "aftercar.timeline.store",
+    "read": "aftercar.timeline.readers",
+    "write_report": "aftercar.report",
+    "write_timeline": "aftercar.timeline.store",
+}
+
+__all__ = [
+    "Imported",
+    "Result",
+    "explain",
+    "grade",
+    "grade_folder",
+    "open_timeline",
+    "read",
+    "write_report",
+    "write_timeline",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'aftercar' has no attribute {name!r}")

@@ -1,0 +1,35 @@
+"""Errors that a user may meet: what is wrong, where, and what to do. Never a patient's value."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class AftercarError(Exception):
+    """A problem that the user can mend. The command line prints it without a traceback."""
+
+
+class InputError(AftercarError):
+    """A file, folder or table that cannot be read as what it should be."""
+
+
+class MappingError(AftercarError):
+    """A mapping file that does not say what it must."""
+
+
+class OptionError(AftercarError):
+    """An option, scale or concept name or value that does not exist."""
+
+
+class UnitError(AftercarError):
+    """A unit that is unknown, or cannot be converted to the concept's own."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A hint that ends an error message: the nearest known names, or all of them when few."""
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
+    if close:
+        return f"Did you mean {' or '.join(close)}?"
+    return f"Known: {', '.join(known)}." if len(known) <= 20 else ""

@@ -1,0 +1,1 @@
+"""State into grade bounds: one module a published scale, one machinery for all."""

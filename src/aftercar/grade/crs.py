@@ -1,0 +1,222 @@
+"""CRS grade by the ASTCT consensus, table 2 of [lee2019astct].
+
+Fever opens the scale. Once CRS has begun, fever is no longer needed after an antipyretic, an anticytokine drug or a steroid;
+the rules F1-F8 that make this a state machine are written as running maxima, so that all subjects go through at once.
+"""
+
+from __future__ import annotations
+
+import polars as pl
+from polars import col, lit
+
+from aftercar.grade import findings
+from aftercar.grade.findings import HIGH_FLOW, LOW_FLOW, POSITIVE_PRESSURE, at_least
+from aftercar.grade.options import Options
+from aftercar.grade.scale import Criterion, Scale
+from aftercar.timeline.concepts import concepts, of_group
+from aftercar.timeline.state import DAY, HOUR, Record, origin, split_at
+
+FEVER_C = 38.0  # inclusive
+TOLERANCE_C = 1e-6
+LATE_ONSET_D = 14
+PREMEDICATION_S = DAY  # a drug given up to a day before the infusion is prophylaxis of it
+
+
+def criteria(options: Options) -> tuple[Criterion, ...]:
+    """The table, cell by cell; the highest cell counts."""
+    alone = int(options["vasopressin_alone"])
+    return (
+        Criterion(1, "fever", "fever >= 38.0 C", col("fever"), ("fever_event_id",), assessed=col("fever_assessed")),
+        Criterion(2, "hypotension", "hypotension, no vasopressor", col("hypotension"), ("bp_event_id",)),
+        Criterion(3, "hypotension", "one vasopressor, with or without vasopressin", col("pressors") >= 1, ("pressors_event_id",)),
+        Criterion(alone, "hypotension", "vasopressin alone", col("vasopressin") & (col("pressors") == 0), ("vasopressin_event_id",)),
+        Criterion(4, "hypotension", "several vasopressors, vasopressin not counted", col("pressors_concurrent"), ("pair_event_id", "pair_other_id")),
+        Criterion(2, "hypoxia", "low-flow oxygen (<= 6 L/min) or blow-by", at_least(LOW_FLOW), ("o2_event_id", "o2_flow_event_id")),
+        Criterion(3, "hypoxia", "high-flow oxygen (> 6 L/min) or mask", at_least(HIGH_FLOW), ("o2_event_id", "o2_flow_event_id")),
+        Criterion(4, "hypoxia", "positive pressure", at_least(POSITIVE_PRESSURE), ("o2_event_id",)),
+        Criterion(5, "death", "death due to CRS", col("death_crs"), ("death_event_id",), gated=False),
+    )  # fmt: skip
+
+
+def _signs() -> tuple[pl.Expr, pl.Expr]:
+    """Hypotension or hypoxia, surely and possibly."""
+    found = (col("hypotension"), col("pressors") >= 1, col("vasopressin"), at_least(LOW_FLOW))
+    sure = pl.any_horizontal(f.fill_null(False) for f in found)
+    possible = pl.any_horizontal(f.fill_null(True) for f in found)
+    return sure, possible
+
+
+def state(record: Record, options: Options) -> pl.DataFrame:
+    """Findings at each time, and what the fever rules make of them."""
+    drugs = _waiver_drugs(record, options)
+    deaths = record.of("death").select("at", until=col("at") + 1, event_id=col("event_id")).unique("at").sort("at")
+    frame = findings.states(record, options, [drugs.select("at", until="at"), deaths])
+    frame = frame.join_asof(drugs.select("at", drug_at="at", drug_event_id="event_id"), on="at", strategy="backward", coalesce=True)
+    frame = frame.join_asof(deaths.select("at", death_event_id="event_id"), on="at", strategy="backward", coalesce=True)
+    frame = frame.with_columns(fever_now=_fever(options))
+    carry = int(float(options["fever_carry_h"]) * HOUR)
+    # When the carry of a fever and the clear hours of an episode run out, the grade may change with nothing charted.
+    turns = frame.filter(col("fever_now").fill_null(False)).select("temperature_at").to_series().unique() + carry + 1
+    frame = split_at(frame, turns)
+    frame = split_at(frame, _closing_times(frame, options))
+    sure, possible = _signs()
+    end = pl.when(col("course").shift(-1) == col("course")).then(col("at").shift(-1)).otherwise("at")
+    frame = frame.with_columns(row_end=end, sign_low=sure, sign_up=possible)
+    low = _machine(frame, options, unknown=False)
+    up = _machine(frame, options, unknown=True)
+    frame = pl.concat([frame, low, up], how="horizontal")
+    return _outcome(frame)
+
+
+def _waiver_drugs(record: Record, options: Options) -> pl.DataFrame:
+    names = sorted({d for g in str(options["fever_waiver_drugs"]).split(",") for d in of_group(g)})
+    rows = record.of(*names).filter(~col("attributable_to").eq_missing(lit("not_given")))
+    return rows.select("at", "event_id").unique("at", keep="last").sort("at").with_columns(col("at").set_sorted())
+
+
+def _fever(options: Options) -> pl.Expr:
+    temperature = col("temperature")
+    if options["temp_round"] == 0.1:
+        temperature = temperature.round(1)
+    return pl.when("temperature_excluded").then(False).otherwise(temperature >= FEVER_C - TOLERANCE_C)
+
+
+def _closing_times(frame: pl.DataFrame, options: Options) -> pl.Series:
+    """When the clear hours after each sign are over."""
+    sure, possible = _signs()
+    clear = int(float(options["resolution_h"]) * HOUR)
+    ends: list[pl.Series] = []
+    for fever, sign in ((col("fever_now").fill_null(False), sure), (col("fever_now").fill_null(True), possible)):
+        active = frame.select("at", "course", active=fever | sign)
+        stopped = active.filter(~col("active") & col("active").shift(1) & (col("course") == col("course").shift(1)))
+        ends.append(stopped["at"] + clear)
+    return pl.concat(ends)
+
+
+def _machine(frame: pl.DataFrame, options: Options, *, unknown: bool) -> pl.DataFrame:
+    """The fever rules with unknown findings taken as absent (`unknown` false) or present.
+
+    Adds, suffixed `_low` or `_up`: `open` (an episode has begun and is not over), `gate` (the axes count), `carried`,
+    `waived`, `crs_start`. Times on the axis `at` rise from course to course, so a running maximum never looks back into another
+    course: what it brings from there lies before this course's day 0.
+    """
+    suffix = "_up" if unknown else "_low"
+    carry = int(float(options["fever_carry_h"]) * HOUR)
+    clear = int(float(options["resolution_h"]) * HOUR)
+    fever = col("fever_now").fill_null(unknown)
+    sign = col("sign_up" if unknown else "sign_low")
+    at, drug = col("at"), col("drug_at")
+    # A fever that is only possible may have been there until the end of its interval.
+    last_fever = pl.when(col("fever_now").fill_null(False)).then("temperature_at").otherwise("row_end")
+    lazy = frame.lazy().with_columns(
+        _fever=fever,
+        _sign=sign,
+        _carry_until=pl.when(fever).then(last_fever + carry + 1).cum_max().forward_fill(),
+        _first_fever=pl.when(fever).then(at),
+    )
+    before = col("_first_fever").forward_fill().shift(1)
+    lazy = lazy.with_columns(_first_fever=pl.when(col("_fever") & (before < origin(at)).fill_null(True)).then(at).forward_fill())
+    # F5, and the return without fever after a dated waiver: a sign may open an episode under an earlier drug.
+    prior = lit(False)
+    if options["prophylaxis_waives_fever"]:
+        prior = _within(drug, options) & (drug >= origin(at) - PREMEDICATION_S)
+    if options["waiver_duration_h"] != "episode":
+        prior = prior | ((col("_first_fever") >= origin(at)) & (drug >= col("_first_fever")) & _within(drug, options))
+    lazy = lazy.with_columns(_prior=prior.fill_null(False))
+    active = col("_fever") | col("_sign")
+    opener = col("_fever") | (col("_sign") & col("_prior"))
+    close = pl.max_horizontal(pl.when(active).then(col("row_end") + clear), pl.when("_fever").then("_carry_until"))
+    lazy = lazy.with_columns(_close=close.cum_max().forward_fill(), _opener=opener, _active=active)
+    new = col("_active") & (col("_close").shift(1) <= at).fill_null(True)
+    lazy = lazy.with_columns(_segment=pl.when(new).then(at).forward_fill())
+    before = pl.when("_opener").then(at).forward_fill().shift(1)
+    first = col("_opener") & (before < col("_segment")).fill_null(True)
+    lazy = lazy.with_columns(_start=pl.when(first).then(at).forward_fill())
+    is_open = ((col("_start") >= col("_segment")) & (col("_segment") >= origin(at)) & (at < col("_close"))).fill_null(False)
+    lazy = lazy.with_columns(_open=is_open)
+    carried = (at < col("_carry_until")).fill_null(False)
+    waived = (col("_open") & (((drug >= col("_start")) & _within(drug, options)) | col("_prior"))).fill_null(False)
+    return lazy.select(
+        col("_open").alias(f"open{suffix}"),
+        carried.alias(f"carried{suffix}"),
+        waived.alias(f"waived{suffix}"),
+        (col("_open") & (col("_fever") | carried | waived)).alias(f"gate{suffix}"),
+        (col("_active") & col("_open")).alias(f"active{suffix}"),
+        col("_start").alias(f"crs_start{suffix}"),
+    ).collect(engine="in-memory")
+
+
+def _within(drug: pl.Expr, options: Options) -> pl.Expr:
+    """Whether a waiver drug still counts."""
+    duration = options["waiver_duration_h"]
+    return drug.is_not_null() if duration == "episode" else col("at") < drug + int(float(duration) * HOUR)
+
+
+def _outcome(frame: pl.DataFrame) -> pl.DataFrame:
+    """The columns that the table and its flags read."""
+    fever = col("fever_now")
+    # Under a waiver an afebrile reading is believed: the carry is for gaps without one (F7, F8).
+    fever_low = fever.fill_null(False) | (col("carried_low") & ~col("waived_up"))
+    fever_up = fever.fill_null(True) | (col("carried_up") & ~col("waived_low"))
+    died = (col("at") == col("death_at")).fill_null(False)
+    cause = col("death_cause")
+    return frame.with_columns(
+        gate=pl.when("gate_low").then(True).when(~col("gate_up")).then(False),
+        fever=pl.when(fever_low).then(True).when(~fever_up).then(False),
+        # Without what earlier gaps leave open: only a temperature that is missing now may be a fever.
+        gate_assessed=pl.when("gate_low").then(True).when(fever.is_not_null()).then(False),
+        fever_assessed=pl.when(fever_low).then(True).when(fever.is_not_null()).then(False),
+        fever_event_id=_last_fever_id(),
+        bp_event_id=pl.coalesce("hypotension_event_id", pl.when(col("sbp_value").is_not_null()).then("sbp_event_id"), "map_event_id"),
+        drug_event_id=pl.when("waived_low").then("drug_event_id"),
+        observed=findings.observed(),
+        death_crs=pl.when(died & (cause == "crs")).then(True)
+        .when(died & (cause.is_null() | (cause == "unknown")) & col("open_up")).then(None)
+        .otherwise(False),
+    ).with_columns(
+        possible_masked_crs=col("sign_low") & ~col("open_low") & (col("drug_at") >= origin(col("at")) - PREMEDICATION_S).fill_null(False),
+        late_onset=col("open_low") & (col("crs_start_low") - origin(col("at")) > LATE_ONSET_D * DAY),
+    )  # fmt: skip
+
+
+def _last_fever_id() -> pl.Expr:
+    """The reading behind the fever criterion: the present one, or the last fever while it is carried or waived."""
+    latest = pl.when(col("fever_now").fill_null(False)).then("temperature_event_id").forward_fill()
+    return pl.when("gate_low").then(latest).otherwise("temperature_event_id")
+
+
+CRS_ASTCT_2019 = Scale(
+    name="crs_astct2019",
+    toxicity="crs",
+    source="lee2019astct",
+    version="1",
+    criteria=criteria,
+    state=state,
+    codes=(*findings.CODES, "death", *(c.name for c in concepts().values() if c.kind == "drug")),
+    options=(
+        "day0", "unknown_attribution", "temp_round", "fever_waiver_drugs", "prophylaxis_waives_fever", "waiver_duration_h",
+        "fever_carry_h", "map_cut", "hypotension_evidence", "vasopressin_alone", "angiotensin_counts", "count_inodilators",
+        "pressor_overlap_min", "push_dose_counts", "baseline_o2", "hfnc_le6", "untreated_hypoxia", "resolution_h",
+        "new_episode_gap_h",
+    ),
+    gate=col("gate"),
+    gate_assessed=col("gate_assessed"),
+    gate_evidence=("fever_event_id", "drug_event_id"),
+    met=col("open_low"),
+    present=(col("active_low") | (col("grade") == 5)),
+    flags={
+        "possible_masked_crs": col("possible_masked_crs"),
+        "episode_open": col("open_low") & (col("grade") == 0),
+        "fever_waived": col("waived_low") & ~col("fever_now").fill_null(False),
+        "fever_carried": col("carried_low") & ~col("fever_now").fill_null(False) & ~col("waived_low") & col("open_low"),
+        "inotrope_not_counted": col("inotrope"),
+        "untreated_hypoxia": col("untreated_hypoxia"),
+        "attribution_unknown": col("gate_low") & pl.any_horizontal(
+            col(c).fill_null(False) for c in ("temperature_unsure", "hypotension_unsure", "sbp_unsure", "map_unsure", "o2_unsure")
+        ),
+        "assumed_end": col("pressors_assumed_end"),
+        "late_onset": col("late_onset"),
+        "death_cause_unknown": col("death_crs").is_null(),
+    },
+    marks={"F2": "M", "F4": "P", "F5": "P", "F6": "P", "F7": "P", "F8": "P", "H3": "P", "H5": "P", "H6": "P", "H7": "P", "H9": "P"},
+)  # fmt: skip

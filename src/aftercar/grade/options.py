@@ -1,0 +1,157 @@
+"""Every question that the papers leave open, as a named option with a default.
+
+The names and defaults are those of the grading reference; `mark` says what stands behind the default (P: a convention of this
+project, M: from memory, V: checked against a source). A result carries all options that were used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from aftercar.errors import OptionError, nearest
+from aftercar.timeline.concepts import of_group
+
+Value = str | float | int | bool
+
+
+@dataclass(frozen=True)
+class Option:
+    """One open question.
+
+    `choices` lists the words or numbers that may be chosen; `number` allows any number in a range as well; `pattern` words
+    such as `within_days:n` take a number after the colon.
+    """
+
+    name: str
+    default: Value
+    question: str
+    choices: tuple[Value, ...] = ()
+    number: tuple[float, float] | None = None
+    drugs: bool = False
+    mark: str = "P"
+
+    def parse(self, given: object) -> Value:
+        """The value that a user gave, as ours.
+
+        Raises:
+            OptionError: it is not one that this option takes.
+        """
+        text = str(given).strip()
+        if self.drugs:
+            for group in text.split(","):
+                of_group(group.strip())
+            return ",".join(g.strip() for g in text.split(","))
+        for choice in self.choices:
+            if text.casefold() == str(choice).casefold():
+                return choice
+        word, _, tail = text.partition(":")
+        if f"{word}:n" in self.choices and tail.isdigit():
+            return text
+        if self.number:
+            try:
+                value = float(text)
+            except ValueError:
+                value = float("nan")
+            if self.number[0] <= value <= self.number[1]:
+                return int(value) if value == int(value) else value
+        allowed = [str(c) for c in self.choices]
+        if self.number:
+            allowed.append(f"a number from {self.number[0]:g} to {self.number[1]:g}")
+        raise OptionError(f"{self.name} cannot be {text!r}; it takes {', '.join(allowed)}.")
+
+
+OPTIONS = {
+    o.name: o
+    for o in (
+        # All scales
+        Option("day0", "first_infusion", "Which dose of a split infusion is day 0?", ("first_infusion", "last_infusion")),
+        Option("unknown_attribution", "include_with_warning", "Does a sign of unknown cause count?", ("include_with_warning", "exclude")),
+        # Fever and its waiver
+        Option("temp_round", "none", "Are temperatures rounded before they are compared?", ("none", 0.1)),
+        Option(
+            "fever_waiver_drugs", "antipyretic,nsaid,anticytokine,corticosteroid",
+            "After which drugs is fever no longer needed? Some tables name only tocilizumab and steroids.", drugs=True,
+        ),
+        Option("prophylaxis_waives_fever", False, "Does a drug given before any fever waive it?", (False, True)),
+        Option("waiver_duration_h", "episode", "How long does the waiver last?", ("episode",), (0, 8760)),
+        Option("fever_carry_h", 24, "How long does a fever count between readings below 38.0, without a waiver?", (), (0, 8760)),
+        # Hypotension
+        Option("map_cut", 65, "Below which mean pressure is an adult hypotensive, where no clinician said?", ("none",), (1, 200)),
+        Option("hypotension_evidence", "any", "Without a statement, must every kind of pressure be normal (all), or is one enough (any)?", ("any", "all")),
+        Option("vasopressin_alone", 3, "Which grade is vasopressin as the only vasopressor?", (3, 2)),
+        Option("angiotensin_counts", True, "Does angiotensin II count as a vasopressor?", (True, False)),
+        Option("count_inodilators", False, "Do dobutamine, milrinone and levosimendan count as vasopressors?", (False, True)),
+        Option("pressor_overlap_min", 60, "From how many minutes of overlap are two vasopressors not a hand-over?", (), (0, 1440)),
+        Option("push_dose_counts", True, "Does a push dose count as a vasopressor?", (True, False)),
+        # Hypoxia
+        Option("baseline_o2", "subtract", "Is oxygen that the patient used before CAR-T left out?", ("subtract", "ignore")),
+        Option("hfnc_le6", 2, "Which grade is a high-flow cannula set at 6 L/min or less?", (2, 3)),
+        Option("untreated_hypoxia", 0, "Which grade is a low saturation without oxygen given?", (0, 2)),
+        # Episodes
+        Option("resolution_h", 24, "How many clear hours end an episode?", (), (1, 720)),
+        Option("new_episode_gap_h", 48, "From how many clear hours on is a return a new episode?", (), (1, 2160)),
+        # ICANS
+        Option("ice_locf_h", 0, "How long does an ICE score stand for assessments that lack one?", (), (0, 168)),
+        Option("seizure_hold_h", 24, "How long does a seizure hold the grade?", (), (1, 720)),
+        Option("ice_baseline", "none", "Is the ICE score read against the patient's own baseline?", ("none", "shift")),
+        # ICAHT
+        Option("max_gap_days", 7, "Up to how many days without a count are filled by interpolation?", (), (0, 30)),
+        Option("fill_ends", "nearest", "Are days before the first and after the last count filled?", ("nearest", "none")),
+        Option("round10", False, "Are counts rounded to the nearest 10, as the peer does?", (False, True)),
+        Option("recovery_days", 3, "How many consecutive days above the threshold are a recovery?", (), (1, 30)),
+        Option("icaht_duration", "longest_run", "Is the duration the longest run or all days together?", ("longest_run", "cumulative")),
+        Option("never_recovered_start_max_day", 3, "By which day must a run begin to count as never above 500?", (), (0, 30)),
+        Option("early_censor", "last_fu", "What ends the early window?", ("last_fu", "progression_or_next_therapy")),
+        Option("late_end_day", 100, "On which day does the late window end?", (), (31, 3650)),
+        Option(
+            "late_confirm", "any_1500", "What makes late neutropenia non-transient?", ("any_1500", "same_grade", "within_days:n")
+        ),
+        Option("late_no_data", "na", "What is a late window without a count?", ("na", 0)),
+        Option("gcsf", "ignore", "Do counts under G-CSF count?", ("ignore", "censor_3d_after")),
+    )
+}  # fmt: skip
+
+
+class Options(Mapping[str, Any]):
+    """A full set of options: what the user chose, and the default of the rest."""
+
+    def __init__(self, chosen: Mapping[str, object] | None = None) -> None:
+        """Check and complete what the user chose.
+
+        Raises:
+            OptionError: an unknown option, or a value that it does not take.
+        """
+        for name in chosen or {}:
+            if name not in OPTIONS:
+                raise OptionError(f"No option is called {name!r}. {nearest(name, OPTIONS)}")
+        self._values = {n: o.parse((chosen or {}).get(n, o.default)) for n, o in OPTIONS.items()}
+
+    def __getitem__(self, name: str) -> Any:
+        return self._values[name]
+
+    def __iter__(self):  # type: ignore[no-untyped-def]
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def used_by(self, names: Iterable[str]) -> dict[str, Value]:
+        """Those that a scale reads, sorted by name."""
+        return {n: self._values[n] for n in sorted(names)}
+
+
+def parse_pairs(pairs: Iterable[str]) -> Options:
+    """Options from `name=value` words.
+
+    Raises:
+        OptionError: a word without `=`, or one that `Options` refuses.
+    """
+    chosen: dict[str, object] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise OptionError(f"{pair!r} is not name=value.")
+        chosen[name.strip()] = value
+    return Options(chosen)

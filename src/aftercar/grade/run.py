@@ -1,0 +1,314 @@
+"""Grade a timeline: frames in, frames out; or a folder of shards in, a folder of results out."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from polars import col, lit
+
+from aftercar import __version__
+from aftercar.errors import OptionError, nearest
+from aftercar.files import replace_folder
+from aftercar.grade import icaht
+from aftercar.grade.crs import CRS_ASTCT_2019
+from aftercar.grade.icaht import ICAHT_EARLY, ICAHT_LATE
+from aftercar.grade.icans import ICANS_ASTCT, ICANS_ASTCT_PEDS
+from aftercar.grade.options import OPTIONS, Options
+from aftercar.grade.scale import GRADES, Scale, assess, episodes, to_grades
+from aftercar.timeline.schema import conform
+from aftercar.timeline.state import Record, clock, record
+from aftercar.timeline.store import Store, open_timeline
+from aftercar.timeline.subjects import subjects
+
+SCALES: dict[str, Scale] = {
+    s.name: s for s in (CRS_ASTCT_2019, ICANS_ASTCT, ICANS_ASTCT_PEDS, ICAHT_EARLY, ICAHT_LATE)
+}
+_WHOLE_WINDOW = {"icaht_early": icaht.early, "icaht_late": icaht.late}  # one row a course, not a course of rows
+
+NEEDED = ["subject_id", "time", "code", "numeric_value", "text_value", "end_time", "attributable_to", "event_id"]
+
+
+@dataclass(frozen=True)
+class Result:
+    """The tables of one grading: `docs/tables.md` describes each."""
+
+    grades: pl.DataFrame
+    episodes: pl.DataFrame
+    worst: pl.DataFrame
+    subjects: pl.DataFrame
+
+    @staticmethod
+    def concat(parts: Iterable[Result]) -> Result:
+        """Several shards' results as one."""
+        parts = list(parts)
+        return Result(**{f.name: pl.concat([getattr(p, f.name) for p in parts]) for f in fields(Result)})
+
+
+def scales_named(names: Iterable[str] | None) -> list[Scale]:
+    """Scales by name, toxicity (`crs`) or all.
+
+    Raises:
+        OptionError: there is none of that name.
+    """
+    if not names:
+        return list(SCALES.values())
+    chosen: dict[str, Scale] = {}
+    for name in names:
+        found = [s for s in SCALES.values() if name in (s.name, s.toxicity)] or [
+            s for s in SCALES.values() if name == "icaht" and s.toxicity.startswith("icaht")
+        ]
+        if not found:
+            raise OptionError(f"No scale is called {name!r}. {nearest(name, {*SCALES, *(s.toxicity for s in SCALES.values())})}")
+        chosen |= {s.name: s for s in found}
+    return list(chosen.values())
+
+
+def grade(
+    timeline: pl.DataFrame | pl.LazyFrame,
+    scales: Iterable[str] | None = None,
+    options: Mapping[str, object] | None = None,
+) -> Result:
+    """Grade whole subjects.
+
+    Args:
+        timeline: the columns of `docs/tables.md`; any MEDS frame whose codes are our concepts will do.
+        scales: names of scales or toxicities; all by default.
+        options: those that differ from the default.
+    Raises:
+        InputError: the frame is no timeline.
+        OptionError: a scale, option or value that does not exist.
+    """
+    frame = timeline.collect() if isinstance(timeline, pl.LazyFrame) else timeline
+    return _grade(conform(frame), scales_named(scales), options if isinstance(options, Options) else Options(options))
+
+
+def _grade(timeline: pl.DataFrame, scales: list[Scale], options: Options) -> Result:
+    courses = subjects(timeline, options["day0"])
+    codes = sorted({c for s in scales for c in s.codes})
+    rec = record(timeline, courses, codes, exclude_unknown=options["unknown_attribution"] == "exclude")
+    grades, found = [], []
+    states: dict[Callable[..., pl.DataFrame], pl.DataFrame] = {}
+    for scale in scales:
+        used = json.dumps(options.used_by(scale.options))
+        if scale.name in _WHOLE_WINDOW:
+            rows = _WHOLE_WINDOW[scale.name](rec, options)
+            found.append(_window_episodes(rows, rec, scale, used))
+            keyed = clock(rows.drop("onset", "resolution"), rec.courses)
+            grades.append(_complete(keyed, scale, used))
+            continue
+        if scale.state not in states:
+            states[scale.state] = scale.state(rec, options)
+        rows = assess(states[scale.state], scale, options)
+        grades.append(to_grades(rows, rec, scale, used))
+        spells = episodes(rows.filter(col("status") != "not_applicable"), float(options["new_episode_gap_h"]), float(options["resolution_h"]))
+        found.append(_episodes(spells, rec, scale, used))
+    ungraded = courses.filter(col("day0").is_null())
+    all_grades = pl.concat([*grades, *(_no_infusion(ungraded, s, options) for s in scales)])
+    all_grades = all_grades.sort("subject_id", "infusion", "toxicity", "scale", "start", maintain_order=True)
+    return Result(
+        grades=all_grades,
+        episodes=pl.concat(found).sort("subject_id", "infusion", "toxicity", "episode", maintain_order=True),
+        worst=worst(all_grades, courses),
+        subjects=courses.drop("from", "until"),
+    )
+
+
+def _complete(rows: pl.DataFrame, scale: Scale, options_json: str) -> pl.DataFrame:
+    constant = {"toxicity": scale.toxicity, "scale": scale.name, "rules": scale.rules, "options": options_json}
+    rows = rows.with_columns(lit(value).alias(name) for name, value in constant.items())
+    return rows.select("subject_id", *(col(n).cast(t) for n, t in GRADES.items() if n != "subject_id"))
+
+
+def _no_infusion(courses: pl.DataFrame, scale: Scale, options: Options) -> pl.DataFrame:
+    """A subject without an infusion cannot be graded, and says so."""
+    blank = lit([], pl.List(pl.String))
+    rows = courses.select(
+        "subject_id", "infusion", start=lit(None), end=lit(None), grade=lit(0), grade_upper=lit(0), upper_assessed=lit(0), status=lit("not_applicable"),
+        criteria=blank, missing=blank, flags=lit(["no_infusion"]), evidence=lit([], pl.List(pl.Int64)), measures=lit([], GRADES["measures"]),
+    )  # fmt: skip
+    return _complete(rows, scale, json.dumps(options.used_by(scale.options)))
+
+
+_EPISODES = (
+    "subject_id", "infusion", "toxicity", "scale", "episode", "onset", "resolution", "max_grade", "max_grade_upper", "onset_day",
+    "duration_d", "censored", "rules", "options",
+)  # fmt: skip
+
+
+def _episodes(spells: pl.DataFrame, rec: Record, scale: Scale, options_json: str) -> pl.DataFrame:
+    keyed = clock(spells.with_columns(c=col("course")), rec.courses, "at", "end_at", "last_at")
+    return _dated(keyed.with_columns(onset="at", resolution="end_at", last="last_at", course="c"), rec, scale, options_json)
+
+
+def _window_episodes(rows: pl.DataFrame, rec: Record, scale: Scale, options_json: str) -> pl.DataFrame:
+    graded = rows.filter(col("onset").is_not_null() & (col("grade") > 0))
+    late = scale.name == "icaht_late"
+    keyed = clock(graded.with_columns(c=col("course")), rec.courses).with_columns(
+        episode=lit(1), max_grade="grade", max_grade_upper="grade_upper", course="c", last=pl.lit(None, pl.Datetime("us")) if late else "end",
+    )  # fmt: skip
+    return _dated(keyed, rec, scale, options_json)
+
+
+def _dated(keyed: pl.DataFrame, rec: Record, scale: Scale, options_json: str) -> pl.DataFrame:
+    zero = rec.courses.select("course", "day0")
+    stop = pl.coalesce("resolution", "last")
+    return (
+        keyed.join(zero, on="course", how="left", maintain_order="left")
+        .with_columns(
+            toxicity=lit(scale.toxicity),
+            scale=lit(scale.name),
+            rules=lit(scale.rules),
+            options=lit(options_json),
+            onset_day=(col("onset").dt.truncate("1d") - col("day0").dt.truncate("1d")).dt.total_days().cast(pl.Int32),
+            duration_d=(stop - col("onset")).dt.total_seconds() / 86_400,
+            censored=col("resolution").is_null(),
+            episode=col("episode").cast(pl.Int32),
+            max_grade=col("max_grade").cast(pl.Int8),
+            max_grade_upper=col("max_grade_upper").cast(pl.Int8),
+        )
+        .select(_EPISODES)
+    )
+
+
+def worst(grades: pl.DataFrame, courses: pl.DataFrame) -> pl.DataFrame:
+    """The worst grade of each subject, infusion and toxicity.
+
+    Stale time (a finding expired, nothing new charted) does not count towards the bounds; it is summed in `unassessed_h`. A
+    toxicity that was never assessed is `incomplete` with its full range.
+    """
+    key = ["subject_id", "infusion", "toxicity"]
+    stale = col("flags").list.contains("stale")
+    applies = col("status") != "not_applicable"
+    rows = grades.with_columns(_stale=stale, _applies=applies).with_columns(
+        _seen=col("_applies") & ~col("_stale"), _hours=((col("end") - col("start")).dt.total_seconds() / 3600)
+    )
+    # A subject is on one of two scales (ICE or CAPD) at a time: rows of the other do not apply.
+    chosen = rows.filter(col("_applies") | ~col("_applies").any().over(key))
+    seen_upper = pl.max_horizontal(col("grade").max(), col("upper_assessed").max())
+    seen = col("_seen").any()
+    at_worst = (col("grade") == col("grade").max()) & col("_applies")
+    found = chosen.group_by(key, maintain_order=True).agg(
+        scale=col("scale").filter("_applies").first().fill_null(col("scale").first()),
+        grade=col("grade").max(),
+        grade_upper=pl.when(seen).then(seen_upper).otherwise(col("grade_upper").max()),
+        _any=col("_applies").any(),
+        _met=(col("status") == "graded").any(),
+        _blank=(col("_applies") & ~col("_seen")).all(),
+        flags=col("flags").list.explode(keep_nulls=False, empty_as_null=False).unique().sort(),
+        criteria=col("criteria").filter(at_worst).first(),
+        time=col("start").filter(at_worst).first(),
+        measures=col("measures").first(),
+        unassessed_h=col("_hours").filter(col("_stale")).sum(),
+        rules=col("rules").filter("_applies").first().fill_null(col("rules").first()),
+        options=col("options").first(),
+    )
+    status = (
+        pl.when(~col("_any")).then(lit("not_applicable"))
+        .when(col("grade") < col("grade_upper")).then(lit("incomplete"))
+        .when((col("grade") == 0) & ~col("_met")).then(lit("not_met"))
+        .otherwise(lit("graded"))
+    )  # fmt: skip
+    zero = courses.select("subject_id", "infusion", "day0")
+    day = (col("time").dt.truncate("1d") - col("day0").dt.truncate("1d")).dt.total_days().cast(pl.Int32)
+    return (
+        found.with_columns(status=status.cast(GRADES["status"]))
+        .join(zero, on=["subject_id", "infusion"], how="left", maintain_order="left")
+        .with_columns(day=day)
+        .select(
+            "subject_id", "infusion", "toxicity", "scale", "grade", "grade_upper", "status", "criteria", "flags", "measures", "time", "day",
+            "unassessed_h", "rules", "options",
+        )
+        .sort(key)
+    )  # fmt: skip
+
+
+def grade_folder(
+    timeline: Path | str,
+    out: Path | str,
+    scales: Iterable[str] | None = None,
+    options: Mapping[str, object] | None = None,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:
+    """Grade a timeline folder, shard by shard, and write the results folder; memory is bounded by the shard.
+
+    Args:
+        timeline: what `aftercar import` wrote, or any MEDS dataset whose codes are our concepts.
+        out: the results folder; a former one is replaced whole when the new one is complete.
+        scales, options: as in `grade`.
+        progress: called with the shards done and all.
+    Returns:
+        what `run.json` holds.
+    """
+    store = open_timeline(timeline)
+    chosen = scales_named(scales)
+    opts = options if isinstance(options, Options) else Options(options)
+    with replace_folder(Path(out), marker="run.json") as fresh:
+        parts: dict[str, list[Path]] = {f.name: [] for f in fields(Result)}
+        for n, path in enumerate(store.files):
+            result = _grade(_load(path), chosen, opts)
+            for name, files in parts.items():
+                files.append(fresh / f"{name}-{n:05d}.part")
+                getattr(result, name).write_parquet(files[-1])
+            del result
+            if progress:
+                progress(n + 1, len(store.files))
+        for name, files in parts.items():
+            _join(files, fresh / f"{name}.parquet")
+        rejected = Path(timeline) / "rejected.parquet"
+        (pl.read_parquet(rejected) if rejected.is_file() else _no_rejects()).write_parquet(fresh / "rejected.parquet")
+        run = _run_json(store, Path(out), fresh, chosen, opts)
+        (fresh / "run.json").write_text(json.dumps(run, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return run
+
+
+def _load(path: Path) -> pl.DataFrame:
+    have = pl.read_parquet_schema(path)
+    return conform(pl.read_parquet(path, columns=[c for c in NEEDED if c in have]))
+
+
+def _no_rejects() -> pl.DataFrame:
+    from aftercar.timeline.schema import REJECTED
+
+    return pl.DataFrame(schema=REJECTED)
+
+
+def _join(files: list[Path], target: Path) -> None:
+    if len(files) == 1:
+        files[0].rename(target)
+        return
+    pl.scan_parquet(files).sink_parquet(target, maintain_order=True)
+    for file in files:
+        file.unlink()
+
+
+def _run_json(store: Store, out: Path, fresh: Path, scales: list[Scale], options: Options) -> dict[str, Any]:
+    table = pl.scan_parquet(fresh / "worst.parquet").group_by("toxicity", "grade", "status").len().collect()
+    counts = {t: {} for t in dict.fromkeys(s.toxicity for s in scales)}
+    for toxicity, level, status, n in table.sort("toxicity", "grade", "status").iter_rows():
+        key = f"grade {level}" if status in ("graded", "not_met") else f"grade {level} at least" if status == "incomplete" else status
+        counts[toxicity][key] = counts[toxicity].get(key, 0) + n
+    return {
+        "aftercar": __version__,
+        "polars": pl.__version__,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "timeline": os.path.relpath(store.folder.absolute(), out.absolute()),
+        "counts": {
+            **{k: store.info.get(k) for k in ("read", "accepted", "rejected")},
+            "subjects": pl.scan_parquet(fresh / "subjects.parquet").select(col("subject_id").n_unique()).collect().item(),
+            "infusions": pl.scan_parquet(fresh / "subjects.parquet").select(col("day0").is_not_null().sum()).collect().item(),
+        },
+        "graded": counts,
+        "rules": [s.rules for s in scales],
+        "sources": sorted({s.source for s in scales}),
+        "options": {n: options[n] for n in OPTIONS if any(n in s.options for s in scales)},
+        "timeline_note": store.info.get("banner"),
+        "simulated": bool(store.info.get("simulated", False)),
+    }

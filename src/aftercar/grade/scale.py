@@ -1,0 +1,233 @@
+"""The machinery of a published scale, written once: criteria in, grade bounds with their reasons out.
+
+An unknown criterion is null. `grade` counts it as unmet and `grade_upper` as met, so missing data widen the answer and
+never lower it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+from polars import col, lit
+
+from aftercar.grade.options import Options
+from aftercar.timeline.state import HOUR, SPAN, Record, clock
+
+# Findings charted within this time are one assessment: a pressure at 8:00 and a temperature at 8:20. A convention of ours.
+ONE_ASSESSMENT_S = HOUR
+
+STATUS = pl.Enum(["graded", "not_met", "incomplete", "not_applicable"])
+MEASURES = pl.List(pl.Struct({"name": pl.String, "value": pl.Float64}))
+
+GRADES: dict[str, Any] = {
+    "subject_id": None,  # as in the timeline
+    "infusion": pl.Int32,
+    "toxicity": pl.String,
+    "scale": pl.String,
+    "start": pl.Datetime("us"),
+    "end": pl.Datetime("us"),
+    "grade": pl.Int8,
+    "grade_upper": pl.Int8,
+    "upper_assessed": pl.Int8,
+    "status": STATUS,
+    "criteria": pl.List(pl.String),
+    "missing": pl.List(pl.String),
+    "flags": pl.List(pl.String),
+    "evidence": pl.List(pl.Int64),
+    "measures": MEASURES,
+    "rules": pl.String,
+    "options": pl.String,
+}
+
+
+@dataclass(frozen=True, eq=False)  # eq=False: `==` on a Polars expression is an expression
+class Criterion:
+    """One cell of a published table: met, unmet, or unknown (null).
+
+    `evidence` names the columns that hold the `event_id` of the rows behind it. `assessed` is `when` without what an earlier gap
+    in charting leaves open, where the two differ.
+    """
+
+    grade: int
+    axis: str
+    text: str
+    when: pl.Expr
+    evidence: tuple[str, ...] = ()
+    gated: bool = True
+    assessed: pl.Expr | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Scale:
+    """A published scale: its table, its source, and how its inputs are drawn from a record.
+
+    Attributes:
+        gate: what must hold before any gated criterion counts (null: unknown); `gate_assessed` the same without what an
+            earlier gap in charting leaves open.
+        gate_evidence: columns with the rows behind the gate.
+        flags: warnings, by name.
+        state: `(Record, Options) -> frame` with `course, at, last_at, observed` and the columns that the table reads.
+        applies: whether the scale is for this subject and time at all.
+        met: where false, grade 0 reads `not_met` (the syndrome is absent) and not `graded` (assessed and normal).
+        present: whether the toxicity is there, for episodes.
+    """
+
+    name: str
+    toxicity: str
+    source: str
+    version: str
+    criteria: Callable[[Options], tuple[Criterion, ...]]
+    state: Callable[[Record, Options], pl.DataFrame]
+    codes: tuple[str, ...]
+    options: tuple[str, ...]
+    gate: pl.Expr = lit(True)
+    gate_assessed: pl.Expr | None = None
+    gate_evidence: tuple[str, ...] = ()
+    applies: pl.Expr = lit(True)
+    met: pl.Expr = lit(True)
+    present: pl.Expr = col("grade") > 0
+    flags: dict[str, pl.Expr] | None = None
+    marks: dict[str, str] | None = None
+
+    @property
+    def rules(self) -> str:
+        """Name and version, as results carry them."""
+        return f"{self.name}@{self.version}"
+
+
+def assess(states: pl.DataFrame, scale: Scale, options: Options) -> pl.DataFrame:
+    """Grade every state row and join rows in which nothing changed.
+
+    Args:
+        states: what `scale.state` gives; sorted by `at`.
+    Returns:
+        `course, at, end_at`, the columns of `GRADES` from `grade` to `measures`, and `present`, a row a stretch. `end_at`
+        is null where the record ends.
+    """
+    criteria = scale.criteria(options)
+    gate_assessed = scale.gate if scale.gate_assessed is None else scale.gate_assessed
+    held = {f"_c{n}": scale.gate & c.when if c.gated else c.when for n, c in enumerate(criteria)}
+    for n, c in enumerate(criteria):
+        when = c.when if c.assessed is None else c.assessed
+        held[f"_a{n}"] = gate_assessed & when if c.gated else when
+    lazy = states.lazy().with_columns(**held, _applies=scale.applies, _met=scale.met)
+    lazy = lazy.with_columns(
+        grade=_worst(criteria, "_c", unknown=False),
+        grade_upper=_worst(criteria, "_c", unknown=True),
+        upper_assessed=_worst(criteria, "_a", unknown=True),
+    ).with_columns(upper_assessed=pl.when("observed").then(pl.max_horizontal("grade", "upper_assessed")).otherwise("grade"))
+    gap = col("upper_assessed") < col("grade_upper")
+    flags = {"stale": gap & ~col("observed"), "earlier_gap": gap & col("observed")} | (scale.flags or {})
+    lazy = lazy.with_columns(
+        _flags=_bits([f.fill_null(False) & col("_applies") for f in flags.values()]),
+        _criteria=_bits([col(f"_c{n}").fill_null(False) & (col("grade") == c.grade) for n, c in enumerate(criteria)]),
+        _missing=_bits([col(f"_c{n}").is_null() & (col("grade") < c.grade) & col("_applies") for n, c in enumerate(criteria)]),
+        status=_status(),
+        present=scale.present,
+    )
+    same = ["course", "grade", "grade_upper", "upper_assessed", "status", "present", "_flags", "_criteria", "_missing"]
+    changed = pl.any_horizontal(col(c).ne_missing(col(c).shift(1)) for c in same)
+    rows = lazy.filter(changed.fill_null(True)).collect(engine="in-memory")
+    return rows.select(
+        "course",
+        "at",
+        end_at=pl.when(col("course").shift(-1) == col("course")).then(col("at").shift(-1)),
+        grade=col("grade"),
+        grade_upper=col("grade_upper"),
+        upper_assessed=_settled("upper_assessed"),
+        status=col("status").cast(STATUS),
+        criteria=_names("_criteria", [c.text for c in criteria]),
+        missing=_names("_missing", [c.text for c in criteria]),
+        flags=_names("_flags", list(flags)),
+        evidence=_evidence(criteria, scale),
+        measures=lit([], MEASURES),
+        present=col("present").fill_null(False),
+    )
+
+
+def _settled(upper: str) -> pl.Expr:
+    """What one charting left open and another settled within `ONE_ASSESSMENT_S` is not open."""
+    followed = (col("course").shift(-1) == col("course")) & (col("at").shift(-1) - col("at") < ONE_ASSESSMENT_S)
+    return pl.when(followed.fill_null(False)).then("grade").otherwise(upper)
+
+
+def _worst(criteria: tuple[Criterion, ...], prefix: str, *, unknown: bool) -> pl.Expr:
+    return pl.max_horizontal(
+        lit(0, pl.Int8),
+        *((col(f"{prefix}{n}").fill_null(unknown) & col("_applies")).cast(pl.Int8) * lit(c.grade, pl.Int8) for n, c in enumerate(criteria)),
+    )
+
+
+def _status() -> pl.Expr:
+    return (
+        pl.when(~col("_applies")).then(lit("not_applicable"))
+        .when(col("grade") < col("grade_upper")).then(lit("incomplete"))
+        .when((col("grade") == 0) & ~col("_met").fill_null(False)).then(lit("not_met"))
+        .otherwise(lit("graded"))
+    )  # fmt: skip
+
+
+def _bits(conditions: list[pl.Expr]) -> pl.Expr:
+    return pl.sum_horizontal(c.cast(pl.Int32) * (1 << n) for n, c in enumerate(conditions))
+
+
+def _names(column: str, names: list[str]) -> pl.Expr:
+    """The names of the bits that are set."""
+    words = [pl.when((col(column) // (1 << n)) % 2 == 1).then(lit(name)) for n, name in enumerate(names)]
+    return pl.concat_list(words).list.drop_nulls()
+
+
+def _evidence(criteria: tuple[Criterion, ...], scale: Scale) -> pl.Expr:
+    ids = [col(c) for c in scale.gate_evidence]
+    for n, criterion in enumerate(criteria):
+        met = (col("_criteria") // (1 << n)) % 2 == 1
+        ids += [pl.when(met).then(c) for c in criterion.evidence]
+    return pl.concat_list([i.cast(pl.Int64) for i in ids]).list.drop_nulls().list.unique().list.sort()
+
+
+def to_grades(rows: pl.DataFrame, record: Record, scale: Scale, options_json: str) -> pl.DataFrame:
+    """Assessed rows as the `grades` table."""
+    rows = clock(rows, record.courses, "at", "end_at").rename({"at": "start", "end_at": "end"})
+    return rows.select(
+        "subject_id",
+        *(
+            lit(scale.toxicity).alias(n) if n == "toxicity"
+            else lit(scale.name).alias(n) if n == "scale"
+            else lit(scale.rules).alias(n) if n == "rules"
+            else lit(options_json).alias(n) if n == "options"
+            else col(n).cast(dtype)
+            for n, dtype in GRADES.items() if n != "subject_id"
+        ),
+    )  # fmt: skip
+
+
+def episodes(rows: pl.DataFrame, gap_h: float, resolution_h: float) -> pl.DataFrame:
+    """Episodes from graded rows: stretches in which the toxicity is present, joined across gaps shorter than `gap_h`.
+
+    Returns:
+        `course, episode, at, end_at, last_at, max_grade, max_grade_upper`. `end_at` is the first charted clear time after
+        the last sign (`last_at`); it is null where fewer than `resolution_h` hours of record follow it and no other episode does.
+    """
+    seen = ~col("flags").list.contains("stale")
+    rows = rows.with_columns(record_end=col("at").max().over("course"), seen=seen)
+    present = rows.filter("present")
+    stop = pl.coalesce("end_at", "at")
+    gap = (col("at") - stop.shift(1)).over("course")
+    again = (gap >= int(gap_h * HOUR)).fill_null(True)
+    present = present.with_columns(stop=stop, episode=again.cast(pl.Int32).cum_sum().over("course"))
+    found = present.group_by("course", "episode").agg(
+        at=col("at").min(),
+        last_at=col("stop").max(),
+        max_grade=col("grade").max(),
+        max_grade_upper=pl.max_horizontal(col("grade").max(), col("upper_assessed").max()),
+        record_end=col("record_end").first(),
+    ).sort("at")  # fmt: skip
+    clear = rows.filter(~col("present") & col("seen")).select(clear_at="at").with_columns(col("clear_at").set_sorted())
+    found = found.sort("last_at").join_asof(clear, left_on="last_at", right_on="clear_at", strategy="forward").sort("at")
+    another = (col("course").shift(-1) == col("course")).fill_null(False)
+    ended = another | (col("record_end") - col("clear_at") >= int(resolution_h * HOUR))
+    own = col("clear_at") // SPAN == col("course")
+    return found.with_columns(end_at=pl.when(ended & own).then("clear_at")).drop("record_end", "clear_at")

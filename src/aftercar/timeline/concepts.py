@@ -1,0 +1,96 @@
+"""The concepts of `concepts.toml`, as typed records."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.resources import files
+from typing import Any, Literal
+
+from aftercar.errors import OptionError, nearest
+
+Kind = Literal["number", "text", "flag", "drug", "event", "record"]
+
+
+@dataclass(frozen=True)
+class Concept:
+    """One thing that a timeline can hold.
+
+    `unit` is UCUM and null where the concept is not a number; `valid_for_h` is null where a value stands for ever.
+    """
+
+    name: str
+    label: str
+    kind: Kind
+    unit: str | None = None
+    plausible: tuple[float, float] | None = None
+    look_alike: dict[str, tuple[float, float]] = field(default_factory=dict)
+    valid_for_h: float | None = None
+    worst: Literal["max", "min"] = "max"
+    unit_optional: bool = False
+    whole: bool = False
+    molar_mass: float | None = None
+    values: tuple[str, ...] = ()
+    alias: dict[str, str] = field(default_factory=dict)
+    names: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    codes: dict[str, list[str]] = field(default_factory=dict)
+
+
+def _concept(name: str, entry: dict[str, Any]) -> Concept:
+    fixed = {k: tuple(v) if isinstance(v, list) and k != "codes" else v for k, v in entry.items()}
+    if "look_alike" in fixed:
+        fixed["look_alike"] = {unit: (low, high) for unit, (low, high) in fixed["look_alike"].items()}
+    return Concept(name=name, **fixed)
+
+
+@cache
+def concepts() -> dict[str, Concept]:
+    """All concepts by name, in the order of `concepts.toml`."""
+    text = files("aftercar.timeline").joinpath("concepts.toml").read_text(encoding="utf-8")
+    return {name: _concept(name, entry) for name, entry in tomllib.loads(text).items()}
+
+
+def concept(name: str) -> Concept:
+    """One concept.
+
+    Raises:
+        OptionError: there is none of that name.
+    """
+    try:
+        return concepts()[name]
+    except KeyError:
+        raise OptionError(f"No concept is called {name!r}. {nearest(name, concepts())}") from None
+
+
+@cache
+def codes() -> dict[str, str]:
+    """Every code that needs no mapping, and its concept: our names, `LOINC//8310-5`, `RxNorm//612865`, MEDS' own."""
+    systems = {"RXNORM": ("RxNorm", "RXNORM"), "ICD10PCS": ("ICD10PCS", "PROCEDURE//ICD//10")}
+    known = {"MEDS_BIRTH": "birth", "MEDS_DEATH": "death"}
+    for name, item in concepts().items():
+        known |= {name: name} | dict.fromkeys(item.names, name)
+        for system, values in item.codes.items():
+            for prefix in systems.get(system, (system,)):
+                known |= {f"{prefix}//{value}": name for value in values}
+    return known
+
+
+@cache
+def of_group(group: str) -> tuple[str, ...]:
+    """Drugs of a group, or the drug itself where `group` names one.
+
+    Raises:
+        OptionError: neither a group nor a drug.
+    """
+    members = tuple(c.name for c in concepts().values() if group in c.groups)
+    if members:
+        return members
+    name = codes().get(group)
+    if name is None or concepts()[name].kind != "drug":
+        known = {g for c in concepts().values() for g in c.groups} | {
+            c.name for c in concepts().values() if c.kind == "drug"
+        }
+        raise OptionError(f"No drug or group of drugs is called {group!r}. {nearest(group, known)}")
+    return (name,)

@@ -1,0 +1,132 @@
+"""Readers: a source into a timeline and the rows that could not be used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import polars as pl
+from polars import col, lit
+
+from aftercar.errors import InputError
+from aftercar.timeline.concepts import concepts
+from aftercar.timeline.readers.mapping import Mappings, read_mapping
+from aftercar.timeline.readers.normalise import RELATIVE_EPOCH, normalise
+from aftercar.timeline.readers.table import read_table, walk
+from aftercar.timeline.schema import REJECTED, conform
+
+__all__ = ["Imported", "read"]
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What came in. `accepted + rejected.height == read`; `repairs` counts notes such as a hidden Fahrenheit."""
+
+    timeline: pl.DataFrame
+    rejected: pl.DataFrame
+    read: int
+    accepted: int
+    repairs: dict[str, int] = field(default_factory=dict)
+    ignored_columns: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    banner: str | None = None
+
+
+def read(source: Path | str, mapping: Path | str | None = None, *, progress: Callable[[str], None] | None = None) -> Imported:
+    """Read a file or folder of CSV or Parquet tables, or a MEDS dataset.
+
+    Args:
+        source: a file, or a folder whose table files are all read.
+        mapping: the mapping file (`docs/mapping.md`); None where names and codes are already ours.
+        progress: called with the name of each file when it is read.
+    Raises:
+        InputError: nothing there, or a file that is no table at all.
+        MappingError: the mapping is wrong.
+    """
+    mappings = read_mapping(Path(mapping) if mapping else None)
+    timelines: list[pl.DataFrame] = []
+    rejected: list[pl.DataFrame] = []
+    accepted, ignored, relative = 0, {}, False
+    for path, name in walk(Path(source)):
+        table = read_table(path, name, mappings.of(name))
+        rows = normalise(table.charted, mappings.of(name), table.targets)
+        timelines.append(rows.timeline)
+        rejected += [table.malformed, rows.rejected]
+        accepted += rows.accepted
+        relative |= table.relative
+        if table.ignored:
+            ignored[name] = table.ignored
+        if progress:
+            progress(name)
+    bad = pl.concat(rejected) if rejected else pl.DataFrame(schema=REJECTED)
+    return Imported(
+        timeline=_finish(pl.concat(timelines), mappings, relative=relative),
+        rejected=bad,
+        read=accepted + bad.height,
+        accepted=accepted,
+        repairs=_repairs(timelines),
+        ignored_columns=ignored,
+        banner=mappings.banner,
+    )
+
+
+def _repairs(timelines: list[pl.DataFrame]) -> dict[str, int]:
+    notes = pl.concat([t.select("code", "note") for t in timelines]).drop_nulls("note")
+    counts = notes.group_by("code", "note").len().sort("code", "note")
+    return {f"{code}: {note}": n for code, note, n in counts.iter_rows()}
+
+
+def _finish(rows: pl.DataFrame, mappings: Mappings, *, relative: bool) -> pl.DataFrame:
+    """Ids of one type, an infusion at zero for relative times, and the record's completeness said out loud."""
+    if relative:
+        dated = rows.filter(col("code") == "cart_infusion").select("subject_id").unique()
+        rows = pl.concat([rows, _at_epoch(rows.select("subject_id").unique().join(dated, on="subject_id", how="anti"))], how="diagonal")
+    whole = rows.select(col("subject_id").str.contains(r"^(0|-?[1-9]\d{0,17})$").all()).item()
+    if whole and rows.height:
+        rows = rows.with_columns(col("subject_id").cast(pl.Int64))
+    rows = pl.concat([rows, completeness(rows, mappings.complete)], how="diagonal_relaxed")
+    # The whole row is the key, so that the order of files and rows does not matter.
+    rows = rows.sort("subject_id", "time", "code", "numeric_value", "text_value", "end_time", "source", maintain_order=True)
+    return conform(rows)
+
+
+def _at_epoch(subjects: pl.DataFrame) -> pl.DataFrame:
+    return subjects.with_columns(
+        time=lit(RELATIVE_EPOCH).str.to_datetime("%Y-%m-%d", time_unit="us"),
+        code=lit("cart_infusion"),
+        source=lit("times are relative to it"),
+    )
+
+
+def completeness(rows: pl.DataFrame, complete: tuple[str, ...] | None) -> pl.DataFrame:
+    """Rows that declare streams complete for each subject, from its first to its last row.
+
+    Where nobody said which (`complete` is None), a source that holds any drug is taken to hold the drug record.
+    """
+    drugs = [c.name for c in concepts().values() if c.kind == "drug"]
+    if complete is None:
+        complete = ("drugs",) if rows.select(col("code").is_in(drugs).any()).item() else ()
+    spans = rows.group_by("subject_id").agg(
+        time=col("time").min(), end_time=pl.max_horizontal(col("time").max(), col("end_time").max())
+    )
+    said = "declared complete" if complete else ""
+    return pl.concat(
+        [
+            spans.with_columns(code=lit("record_complete"), text_value=lit(stream), source=lit(said))
+            for stream in complete
+        ]
+        or [spans.head(0).with_columns(code=lit(""), text_value=lit(""), source=lit(""))]
+    ).drop_nulls("time")
+
+
+def require_rows(imported: Imported) -> None:
+    """Refuse an import that holds nothing at all.
+
+    Raises:
+        InputError: every row was rejected; the message names the commonest reasons.
+    """
+    if imported.accepted:
+        return
+    top = imported.rejected.group_by("reason").len().sort("len", "reason", descending=[True, False]).head(3)
+    why = "; ".join(f"{n} rows: {reason}" for reason, n in top.iter_rows())
+    raise InputError(f"No row could be used ({why or 'the source has no rows'}).")

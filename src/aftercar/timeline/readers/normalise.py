@@ -1,0 +1,334 @@
+"""Charted rows into timeline rows: code, number, unit, word and time checked, each refusal with its reason.
+
+Every reader ends here, so a rule about a unit or a word is written once. All of it is column expressions; the only loops
+are over the distinct codes and units of a file.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import polars as pl
+from polars import col, lit
+
+from aftercar.errors import UnitError
+from aftercar.timeline.concepts import Concept, codes, concepts
+from aftercar.timeline.readers.mapping import Mapping, Target
+from aftercar.timeline.schema import ATTRIBUTIONS, REJECTED, TIMELINE
+from aftercar.timeline.units import is_ucum, line, ucum
+
+RELATIVE_EPOCH = "2000-01-01"  # the infusion of a table whose times are hours or days since it
+
+CHARTED: dict[str, type[pl.DataType] | pl.DataType] = {
+    "file": pl.String,
+    "row": pl.Int64,
+    "column": pl.String,
+    "subject_id": pl.String,
+    "time": pl.Datetime("us"),
+    "time_given": pl.Boolean,  # something stood in the time cell
+    "end_time": pl.Datetime("us"),
+    "end_given": pl.Boolean,
+    "code": pl.String,
+    "numeric_value": pl.Float64,
+    "text_value": pl.String,
+    "unit": pl.String,
+    "attributable_to": pl.String,
+}
+
+_DETAIL = {
+    "missing_subject": "no subject id",
+    "bad_time": "the time cannot be read; give [time] format in the mapping, or mend the row",
+    "missing_time": "no time",
+    "bad_end_time": "the end time cannot be read",
+    "end_before_start": "it ends before it starts",
+    "unknown_code": "no concept for this code; add it under [codes] (or [wide]) of the mapping if it matters",
+    "missing_value": "no value",
+    "not_a_number": "the value is not a number",
+    "not_whole": "this score takes whole numbers only",
+    "missing_unit": "no unit; give it in the row, or in the mapping",
+    "implausible_value": "outside what a living patient can have; is the unit right?",
+    "unknown_value": "not a word of this concept; add it under [text] of the mapping",
+    "unknown_attribution": f"attributable_to takes {', '.join(ATTRIBUTIONS)}",
+    "not_first": "only the first of a subject counts here (take = first)",
+    "no_start": "an end without a start",
+}
+
+
+@dataclass(frozen=True)
+class Normalised:
+    """Rows of one file. `accepted` counts charted rows that are used, also where two became one (start and end)."""
+
+    timeline: pl.DataFrame
+    rejected: pl.DataFrame
+    accepted: int
+
+
+def normalise(charted: pl.DataFrame, mapping: Mapping, targets: dict[str, Target] | None = None) -> Normalised:
+    """Turn charted rows (columns of `CHARTED`) into timeline rows and rejected rows.
+
+    Args:
+        charted: one row a charted thing.
+        mapping: the site's words and codes.
+        targets: what each `code` means; by default from the mapping and the codes that need none.
+    """
+    rows = _resolve(charted, targets if targets is not None else _targets(charted, mapping))
+    rows = rows.with_columns(reason=_first_reason())
+    rows = _numbers(rows)
+    rows = _words(rows, mapping)
+    rows = rows.with_columns(
+        reason=pl.coalesce(
+            "reason",
+            pl.when(col("attributable_to").is_not_null() & ~col("attributable_to").is_in(ATTRIBUTIONS))
+            .then(lit("unknown_attribution")),
+        )
+    )
+    rows = _edges(_first_only(rows))
+    bad = col("reason").is_not_null()
+    good = rows.filter(~bad & (col("edge") != "end").fill_null(True))
+    return Normalised(
+        timeline=good.select(
+            "subject_id",
+            "time",
+            col("concept").alias("code"),
+            "numeric_value",
+            "text_value",
+            "end_time",
+            "unit",
+            source=pl.format("{}:{}{}", "file", "row", pl.when(col("column").is_null()).then(lit("")).otherwise(pl.format(":{}", "column"))),
+            attributable_to=col("attributable_to"),
+            note=col("note"),
+        ).cast({k: v for k, v in TIMELINE.items() if k not in ("subject_id", "event_id")}),
+        rejected=rows.filter(bad)
+        .with_columns(detail=pl.coalesce("detail", col("reason").replace_strict(_DETAIL, default=None)))
+        .select(col(name).cast(dtype) for name, dtype in REJECTED.items()),
+        accepted=rows.height - int(rows.select(bad.sum()).item()),
+    )  # fmt: skip
+
+
+def _targets(charted: pl.DataFrame, mapping: Mapping) -> dict[str, Target]:
+    """The meaning of each distinct code: the mapping first (exact, then `*` endings), then codes that need none."""
+    endings = sorted(((k[:-1], t) for k, t in mapping.codes.items() if k.endswith("*")), key=lambda e: -len(e[0]))
+    known = codes()
+    found: dict[str, Target] = {}
+    for code in charted["code"].drop_nulls().unique():
+        if code in mapping.codes:
+            found[code] = mapping.codes[code]
+        elif target := next((t for start, t in endings if code.startswith(start)), None):
+            found[code] = target
+        elif code in known:
+            found[code] = Target(known[code])
+        elif code.startswith("GENDER//"):
+            found[code] = Target("sex", text=code.removeprefix("GENDER//"))
+        elif (stem := "//".join(code.split("//")[:2])) in known:  # MEDS extracts may append the unit: LOINC//8310-5//Cel
+            found[code] = Target(known[stem], unit=code.removeprefix(stem).strip("/") or None)
+    return found
+
+
+def _resolve(charted: pl.DataFrame, targets: dict[str, Target]) -> pl.DataFrame:
+    concept = [concepts()[t.concept] for t in targets.values()]
+    table = pl.DataFrame(
+        {
+            "code": list(targets),
+            "concept": [c.name for c in concept],
+            "kind": [c.kind for c in concept],
+            "map_unit": [t.unit for t in targets.values()],
+            "map_text": [t.text for t in targets.values()],
+            "edge": [t.edge for t in targets.values()],
+            "take": [t.take for t in targets.values()],
+        },
+        schema=dict.fromkeys(("code", "concept", "kind", "map_unit", "map_text", "edge", "take"), pl.String),
+    )
+    blank = {"detail": lit(None, pl.String), "note": lit(None, pl.String)}
+    return charted.join(table, on="code", how="left", maintain_order="left").with_columns(
+        **blank,
+        unit=pl.coalesce(col("unit").str.strip_chars().replace({"": None}), "map_unit"),
+        text_value=pl.coalesce("map_text", col("text_value").str.strip_chars().replace({"": None})),
+        attributable_to=col("attributable_to").str.strip_chars().str.to_lowercase().replace({"": None}),
+    )
+
+
+def _first_reason() -> pl.Expr:
+    timeless = col("concept").is_in(["sex", "birth"])  # MEDS charts static facts without a time
+    return (
+        pl.when(col("concept").is_null()).then(lit("unknown_code"))
+        .when(col("subject_id").is_null() | (col("subject_id") == "")).then(lit("missing_subject"))
+        .when(col("time").is_null() & col("time_given")).then(lit("bad_time"))
+        .when(col("time").is_null() & ~timeless).then(lit("missing_time"))
+        .when(col("end_time").is_null() & col("end_given")).then(lit("bad_end_time"))
+        .when(col("end_time") < col("time")).then(lit("end_before_start"))
+    )  # fmt: skip
+
+
+def _numbers(rows: pl.DataFrame) -> pl.DataFrame:
+    """Numbers in the concept's own unit; look-alikes of another unit are read as that, with a note."""
+    numeric = col("kind").is_in(["number", "flag"])
+    comparator = col("text_value").str.extract(r"^\s*([<>]=?)\s*[\d.]+\s*$", 1)
+    yes_no = {"yes": 1.0, "y": 1.0, "true": 1.0, "present": 1.0, "no": 0.0, "n": 0.0, "false": 0.0, "absent": 0.0, "none": 0.0}
+    rows = rows.with_columns(
+        numeric_value=pl.coalesce(
+            col("numeric_value").replace({float("nan"): None}),
+            pl.when(col("kind") == "flag")
+            .then(col("text_value").str.to_lowercase().replace_strict(yes_no, default=None, return_dtype=pl.Float64)),
+            pl.when(numeric | (col("kind") == "drug"))
+            .then(col("text_value").str.strip_chars().str.strip_prefix("<").str.strip_prefix(">").str.strip_prefix("=")
+                  .str.strip_chars().cast(pl.Float64, strict=False)),
+        ),
+        note=pl.when(numeric & comparator.is_not_null()).then(pl.format("charted as {}", comparator)),
+    )  # fmt: skip
+    number, given = col("numeric_value"), col("text_value").is_not_null()
+    usable = number.is_not_null() & number.is_finite()
+    rows = rows.with_columns(
+        reason=pl.coalesce(
+            "reason",
+            pl.when(numeric & ~usable.fill_null(False) & given).then(lit("not_a_number")),
+            pl.when(numeric & ~usable.fill_null(False)).then(lit("missing_value")),
+        )
+    )
+    rows = rows.join(_unit_table(rows), on=["concept", "unit"], how="left", nulls_equal=True, maintain_order="left")
+    rows = rows.with_columns(
+        reason=pl.coalesce("reason", "unit_reason"), detail=pl.coalesce("detail", "unit_detail")
+    )
+    fine = col("reason").is_null() & (col("kind") == "number")
+    rows = rows.with_columns(
+        numeric_value=pl.when(fine).then((number * col("a") + col("b")).round_sig_figs(10)).otherwise(number),
+        charted_value=number,
+    )
+    rows = _look_alikes(rows)
+    unit = pl.when(col("kind") == "number").then("own_unit").when(col("kind") == "drug").then("unit")
+    within = number.is_between("low", "high") | col("low").is_null()
+    return rows.with_columns(
+        unit=unit,
+        # A dose that stood in the same cell as words do is a number now.
+        text_value=pl.when(~numeric & ~((col("kind") == "drug") & col("text_value").cast(pl.Float64, strict=False).is_not_null()))
+        .then("text_value"),
+        reason=pl.coalesce(
+            "reason",
+            pl.when((col("kind") == "flag") & ~number.is_in([0.0, 1.0])).then(lit("unknown_value")),
+            pl.when((col("kind") == "number") & ~within).then(lit("implausible_value")),
+            pl.when((col("kind") == "number") & col("whole") & (number != number.round())).then(lit("not_whole")),
+        ),
+    )
+
+
+def _unit_table(rows: pl.DataFrame) -> pl.DataFrame:
+    """For each distinct concept and unit: the line to the concept's own unit, or why there is none."""
+    pairs = rows.filter(col("kind").is_in(["number", "drug"])).select("concept", "unit").unique()
+    table: list[dict[str, object]] = []
+    for name, unit in pairs.iter_rows():
+        concept = concepts()[name]
+        entry: dict[str, object] = {"concept": name, "unit": unit, **_unit(concept, unit)}
+        if concept.kind == "number" and concept.plausible:
+            entry |= {"own_unit": concept.unit, "low": concept.plausible[0], "high": concept.plausible[1], "whole": concept.whole}
+        table.append(entry)
+    schema = {
+        "concept": pl.String, "unit": pl.String, "a": pl.Float64, "b": pl.Float64, "unit_reason": pl.String,
+        "unit_detail": pl.String, "own_unit": pl.String, "low": pl.Float64, "high": pl.Float64, "whole": pl.Boolean,
+    }  # fmt: skip
+    return pl.DataFrame(table, schema=schema)
+
+
+def _unit(concept: Concept, unit: str | None) -> dict[str, object]:
+    if concept.kind == "drug":  # a dose keeps the unit it was charted in; it must only be one
+        if unit is None or is_ucum(re.sub(r"^(mcg|units?)", lambda m: "ug" if m[0] == "mcg" else "U", ucum(unit))):
+            return {}
+        return {"unit_reason": "unknown_unit", "unit_detail": f'{concept.name} in "{unit}": not a UCUM unit'}
+    if unit is None:
+        if concept.unit_optional:
+            return {"a": 1.0, "b": 0.0}
+        return {"unit_reason": "missing_unit", "unit_detail": f"{concept.name} without a unit; give it in the row, or in the mapping"}
+    try:
+        a, b = line(unit, concept)
+    except UnitError as error:
+        return {"unit_reason": "unknown_unit", "unit_detail": str(error)}
+    return {"a": a, "b": b}
+
+
+def _look_alikes(rows: pl.DataFrame) -> pl.DataFrame:
+    """A value that is impossible in the unit charted and possible only in another is read in that other.
+
+    Both ways: 101.3 in a Celsius column, and 38.2 in a Fahrenheit column; 0.4 in a percent column, 40 as a fraction.
+    """
+    number, charted = col("numeric_value"), col("charted_value")
+    for concept in concepts().values():
+        for other, (low, high) in concept.look_alike.items():
+            here = (col("concept") == concept.name) & col("reason").is_null() & ~number.is_between("low", "high")
+            a, b = line(other, concept)
+            as_other, as_own = here & charted.is_between(low, high), here & charted.is_between("low", "high")
+            rows = rows.with_columns(
+                numeric_value=pl.when(as_other).then((charted * a + b).round_sig_figs(10)).when(as_own).then(charted).otherwise(number),
+                note=pl.when(as_other).then(lit(f"read as {other}: charted as {concept.unit}"))
+                .when(as_own).then(lit(f"read as {concept.unit}: charted as {other}"))
+                .otherwise("note"),
+            )  # fmt: skip
+    return rows
+
+
+def _words(rows: pl.DataFrame, mapping: Mapping) -> pl.DataFrame:
+    """Words as ours: the mapping's first, then ours whatever their case and spacing."""
+    wordy = col("kind").is_in(["text", "event", "record"]) & col("text_value").is_not_null()
+    pairs = rows.filter(wordy).select("concept", "text_value").unique()
+    table = [{"concept": n, "text_value": w, "ours": _word(concepts()[n], w, mapping)} for n, w in pairs.iter_rows()]
+    rows = rows.join(
+        pl.DataFrame(table, schema={"concept": pl.String, "text_value": pl.String, "ours": pl.String}),
+        on=["concept", "text_value"], how="left", maintain_order="left",
+    )  # fmt: skip
+    blank = (col("kind") == "text") & col("text_value").is_null()
+    return rows.with_columns(
+        reason=pl.coalesce(
+            "reason",
+            pl.when(blank).then(lit("missing_value")),
+            pl.when(wordy & col("ours").is_null()).then(lit("unknown_value")),
+        ),
+        text_value=pl.when(wordy).then("ours").otherwise("text_value"),
+    )
+
+
+def _word(concept: Concept, word: str, mapping: Mapping) -> str | None:
+    mapped = mapping.text.get(concept.name, {}).get(word.casefold(), word)
+    if not concept.values:
+        return mapped
+    tidy = re.sub(r"[\s\-/]+", "_", mapped.strip().casefold())
+    tidy = concept.alias.get(tidy, tidy)
+    return tidy if tidy in (*concept.values, "unknown") else None
+
+
+def _first_only(rows: pl.DataFrame) -> pl.DataFrame:
+    counted = rows.filter(col("reason").is_null() & (col("take") == "first"))
+    if counted.is_empty():
+        return rows
+    first = counted.group_by("subject_id", "concept").agg(col("time").min().alias("first_time"))
+    rows = rows.join(first, on=["subject_id", "concept"], how="left", maintain_order="left")
+    late = (col("take") == "first") & (col("time") > col("first_time")) & col("reason").is_null()
+    return rows.with_columns(reason=pl.when(late).then(lit("not_first")).otherwise("reason")).drop("first_time")
+
+
+def _edges(rows: pl.DataFrame) -> pl.DataFrame:
+    """Give each start row the time of its end row: the first start with the first end, and so on.
+
+    Where infusions of one drug overlap, which end belongs to which start does not change when the drug ran.
+    """
+    edged = rows.filter(col("edge").is_not_null() & col("reason").is_null())
+    if edged.is_empty():
+        return rows
+    keys = ["subject_id", "concept", "state"]  # two devices are one concept: each pairs with its own end
+    edged = edged.with_columns(state=col("map_text").fill_null(""))
+    edged = edged.select(*keys, "time", "edge", "file", "row").with_columns(is_end=col("edge") == "end")
+    # At one time an end comes first: it closes what ran, and a start opens the next rate.
+    edged = edged.sort(*keys, "time", col("is_end").not_(), "row")
+    running = (pl.when("is_end").then(-1).otherwise(1)).cum_sum().over(keys)
+    # An end while nothing runs has no start; drop it, and pair the rest by rank.
+    lowest = pl.min_horizontal(running.cum_min().over(keys), 0)
+    spare = col("is_end") & (lowest < pl.coalesce(lowest.shift(1).over(keys), 0))
+    edged = edged.with_columns(spare=spare).with_columns(
+        rank=pl.when(~col("spare")).then(1).cum_sum().over([*keys, "is_end"])
+    )
+    ends = edged.filter(col("is_end") & ~col("spare")).select(*keys, "rank", col("time").alias("edge_end"))
+    starts = edged.filter(~col("is_end")).join(ends, on=[*keys, "rank"], how="left").select("file", "row", "edge_end")
+    spares = edged.filter("spare").select("file", "row", spare=lit(True))
+    rows = rows.join(starts, on=["file", "row"], how="left", maintain_order="left")
+    rows = rows.join(spares, on=["file", "row"], how="left", maintain_order="left")
+    return rows.with_columns(
+        end_time=pl.coalesce("edge_end", "end_time"),
+        reason=pl.when(col("spare") & (col("edge") == "end")).then(lit("no_start")).otherwise("reason"),
+    ).drop("edge_end", "spare")

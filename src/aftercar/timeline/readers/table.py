@@ -1,0 +1,294 @@
+"""CSV and Parquet tables, long (a row an event), wide (a row a time) and MEDS, as charted rows."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+from polars import col, lit
+
+from aftercar.errors import InputError, MappingError, nearest
+from aftercar.timeline.readers.mapping import Layout, Mapping, Target, by_unit_suffix
+from aftercar.timeline.readers.normalise import CHARTED, RELATIVE_EPOCH
+from aftercar.timeline.schema import REJECTED
+
+_SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".txt", ".parquet", ".pq")
+_NAMES = {  # spellings of our columns that need no mapping
+    "subject_id": ("subject_id", "subject", "patient_id", "person_id", "usubjid"),
+    "time": ("time", "datetime", "timestamp", "charttime"),
+    "code": ("code", "concept"),
+    "value": ("value",),
+    "numeric_value": ("numeric_value",),
+    "text_value": ("text_value",),
+    "unit": ("unit", "uom"),
+    "end_time": ("end_time", "stop_time"),
+    "attributable_to": ("attributable_to",),
+}  # fmt: skip
+_FORMATS = (
+    "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M",
+    "%Y/%m/%d %H:%M:%S", "%Y/%m/%d %H:%M", "%Y%m%dT%H%M%S",
+)  # fmt: skip
+_DATES = ("%Y-%m-%d", "%Y/%m/%d", "%Y%m%d")
+
+
+@dataclass(frozen=True)
+class Table:
+    """One file as charted rows; `targets` names what each code means where the columns say it (wide)."""
+
+    charted: pl.DataFrame
+    malformed: pl.DataFrame
+    targets: dict[str, Target] | None
+    ignored: tuple[str, ...]
+    relative: bool
+
+
+def table_files(source: Path) -> list[Path]:
+    """The table files of a folder (or the one file), in name order; files of metadata folders are left out.
+
+    Raises:
+        InputError: nothing there that can be read.
+    """
+    if source.is_file():
+        return [source]
+    if not source.is_dir():
+        raise InputError(f"{source}: no such file or folder.")
+    root = source / "data" if (source / "data").is_dir() else source
+    found = sorted(
+        p for p in root.rglob("*")
+        if p.name.casefold().endswith(_SUFFIXES) and not p.name.startswith(".") and "metadata" not in p.parts
+    )  # fmt: skip
+    if not found:
+        raise InputError(f"{source}: no table there. Files that can be read end in {', '.join(_SUFFIXES)}.")
+    return found
+
+
+def read_table(path: Path, name: str, mapping: Mapping) -> Table:
+    """Read one file.
+
+    Args:
+        path: the file.
+        name: how rows of it are named in `source` and `rejected`.
+        mapping: the part of the mapping that fits it.
+    Raises:
+        InputError: the file cannot be read as a table, or it has no column for the subject or the time.
+    """
+    frame, malformed = _frame(path, name)
+    frame = frame.with_row_index("row", 1).with_columns(col("row").cast(pl.Int64))
+    columns = _columns(frame, mapping, name)
+    layout = mapping.layout or _guess(frame, columns, mapping)
+    relative = mapping.relative is not None
+    if layout == "wide":
+        charted, targets, ignored = _wide(frame, columns, mapping, name)
+        return Table(charted, malformed, targets, ignored, relative)
+    if "code" not in columns:
+        raise InputError(f"{name}: no column for the code. Name it under [columns] code, or say layout = \"wide\".")
+    return Table(_long(frame, columns, mapping, name), malformed, None, (), relative)
+
+
+def _frame(path: Path, name: str) -> tuple[pl.DataFrame, pl.DataFrame]:
+    none = pl.DataFrame(schema=REJECTED)
+    try:
+        if path.name.casefold().endswith((".parquet", ".pq")):
+            return pl.read_parquet(path), none
+        with (gzip.open(path) if path.suffix == ".gz" else path.open("rb")) as file:
+            raw = file.read()
+        if not raw.strip():
+            raise InputError(f"{name}: the file is empty.")
+        head = raw.split(b"\n", 1)[0].decode("utf-8-sig", "replace")
+        separator = max(",;\t|", key=head.count)
+        try:
+            return pl.read_csv(raw, separator=separator, infer_schema=False, encoding="utf8-lossy"), none
+        except pl.exceptions.ComputeError:
+            return _line_by_line(raw.decode("utf-8-sig", "replace"), separator, name)
+        except pl.exceptions.DuplicateError as error:
+            raise InputError(f"{name}: two columns have the same name.") from error
+    except (OSError, EOFError, zlib.error, pl.exceptions.PolarsError) as error:
+        raise InputError(f"{name}: cannot be read ({type(error).__name__}). Is the file whole?") from error
+
+
+def _line_by_line(text: str, separator: str, name: str) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Read a CSV that has broken lines: those with a wrong number of fields are listed, the rest go on."""
+    header, *lines = csv.reader(io.StringIO(text), delimiter=separator)
+    good = {n: r for n, r in enumerate(lines, 1) if len(r) == len(header)}
+    bad = [
+        {"file": name, "row": n, "reason": "malformed_line", "detail": f"{len(r)} fields where the header has {len(header)}"}
+        for n, r in enumerate(lines, 1)
+        if r and len(r) != len(header)
+    ]
+    # Blank rows stand in for broken ones so that the rest keep their number; `_long` and `_wide` drop them.
+    frame = pl.DataFrame(
+        [good.get(n, [""] * len(header)) for n in range(1, len(lines) + 1)],
+        schema=dict.fromkeys(header, pl.String), orient="row",
+    ).with_columns(pl.all().replace({"": None}))  # fmt: skip
+    return frame, pl.DataFrame(bad, schema=REJECTED)
+
+
+def _columns(frame: pl.DataFrame, mapping: Mapping, name: str) -> dict[str, str]:
+    """Our column names and the file's, those that the file has."""
+    by_fold = {c.casefold(): c for c in frame.columns}
+    columns: dict[str, str] = {}
+    for ours, spellings in _NAMES.items():
+        if ours in mapping.columns:
+            theirs = mapping.columns[ours]
+            if theirs not in frame.columns:
+                raise MappingError(f"{name} has no column {theirs!r}. {nearest(theirs, frame.columns)}")
+            columns[ours] = theirs
+        elif found := next((by_fold[s] for s in spellings if s in by_fold), None):
+            columns[ours] = found
+    for ours in ("subject_id", "time"):
+        dated = any(t.dated for t in mapping.wide.values())
+        if ours not in columns and not (ours == "time" and dated):
+            raise InputError(f"{name}: no column for {ours}. Name it under [columns] of the mapping.")
+    return columns
+
+
+def _guess(frame: pl.DataFrame, columns: dict[str, str], mapping: Mapping) -> Layout:
+    if mapping.wide and "code" not in columns:
+        return "wide"
+    return "long" if "code" in columns else "wide"
+
+
+def _base(frame: pl.DataFrame, columns: dict[str, str], mapping: Mapping, name: str) -> list[pl.Expr]:
+    def text(ours: str) -> pl.Expr:
+        return col(columns[ours]).cast(pl.String) if ours in columns else lit(None, pl.String)
+
+    def time(ours: str) -> pl.Expr:
+        if ours not in columns:
+            return lit(None, pl.Datetime("us"))
+        return parse_time(col(columns[ours]), frame.schema[columns[ours]], mapping)
+
+    def given(ours: str) -> pl.Expr:
+        blank = text(ours).str.strip_chars() == ""
+        return (text(ours).is_not_null() & ~blank).fill_null(False) if ours in columns else lit(False)
+
+    return [
+        lit(name).alias("file"),
+        "row",  # type: ignore[list-item]
+        text("subject_id").str.strip_chars().alias("subject_id"),
+        time("time").alias("time"),
+        given("time").alias("time_given"),
+        time("end_time").alias("end_time"),
+        given("end_time").alias("end_given"),
+        text("unit").alias("unit"),
+        text("attributable_to").alias("attributable_to"),
+    ]
+
+
+def _long(frame: pl.DataFrame, columns: dict[str, str], mapping: Mapping, name: str) -> pl.DataFrame:
+    schema = frame.schema
+    frame = frame.filter(~pl.all_horizontal(pl.all().exclude("row").is_null()))
+    number, text = lit(None, pl.Float64), lit(None, pl.String)
+    for ours in ("numeric_value", "text_value", "value"):
+        if ours not in columns:
+            continue
+        theirs = columns[ours]
+        if schema[theirs].is_numeric():
+            number = pl.coalesce(number, _as_float(theirs, schema[theirs]))
+            continue
+        # Kept as text too: a number that cannot be read must be seen as such, not as absent.
+        written = col(theirs).cast(pl.String).str.strip_chars().replace({"": None})
+        number = pl.coalesce(number, written.cast(pl.Float64, strict=False))
+        text = pl.coalesce(text, written)
+    charted = frame.select(
+        *_base(frame, columns, mapping, name),
+        lit(None, pl.String).alias("column"),
+        col(columns["code"]).cast(pl.String).str.strip_chars().alias("code"),
+        number.alias("numeric_value"),
+        text.alias("text_value"),
+    )
+    return charted.select(col(c).cast(dtype) for c, dtype in CHARTED.items())
+
+
+def _as_float(column: str, dtype: pl.DataType) -> pl.Expr:
+    wide = col(column).cast(pl.Float64)
+    # MEDS stores 32-bit floats: 0.1 comes back as 0.10000000149, which would stand above a threshold of 0.1.
+    return wide.round_sig_figs(7) if dtype == pl.Float32 else wide
+
+
+def _wide(
+    frame: pl.DataFrame, columns: dict[str, str], mapping: Mapping, name: str
+) -> tuple[pl.DataFrame, dict[str, Target], tuple[str, ...]]:
+    absent = [c for c in mapping.wide if c not in frame.columns]
+    targets = {c: t for c, t in mapping.wide.items() if c not in absent}
+    rest = [c for c in frame.columns if c not in targets and c != "row" and c not in columns.values()]
+    targets |= by_unit_suffix(rest)
+    if not targets:
+        raise InputError(f"{name}: no column of it is mapped. Add them under [wide] of the mapping.")
+    helpers = {h for t in targets.values() for h in (t.text_from, t.unit_from, t.attributable_from) if h}
+    for helper in helpers:
+        if helper not in frame.columns:
+            raise MappingError(f"{name} has no column {helper!r}. {nearest(helper, frame.columns)}")
+    base = _base(frame, columns, mapping, name)
+    cells = pl.concat([_cells(frame, base, c, t, mapping) for c, t in targets.items()])
+    used = {*targets, *helpers, *columns.values(), "row"}
+    return cells, targets, tuple(c for c in frame.columns if c not in used)
+
+
+def _cells(frame: pl.DataFrame, base: list[pl.Expr], column: str, target: Target, mapping: Mapping) -> pl.DataFrame:
+    """One column of a wide table as charted rows; blank cells are not rows."""
+    dtype = frame.schema[column]
+    text = col(column).cast(pl.String).str.strip_chars()
+    frame = frame.filter((text != "") & text.is_not_null())
+    number = _as_float(column, dtype) if dtype.is_numeric() else lit(None, pl.Float64)
+    cells = frame.select(
+        *base,
+        lit(column).alias("column"),
+        lit(column).alias("code"),
+        number.alias("numeric_value"),
+        (lit(None, pl.String) if dtype.is_numeric() else text).alias("text_value"),
+        *([parse_time(col(column), dtype, mapping).alias("cell_time")] if target.dated else []),
+        *([col(target.text_from).cast(pl.String).alias("cell_text")] if target.text_from else []),
+        *([col(target.unit_from).cast(pl.String).alias("cell_unit")] if target.unit_from else []),
+        *([col(target.attributable_from).cast(pl.String).alias("cell_cause")] if target.attributable_from else []),
+    )
+    if target.dated:  # the cell says when it happened; the row's own time does not count
+        word = col("cell_text") if target.text_from else lit(None, pl.String)
+        cells = cells.with_columns(
+            time="cell_time", time_given=lit(True), text_value=word, numeric_value=lit(None, pl.Float64),
+            end_time=lit(None, pl.Datetime("us")), end_given=lit(False),
+        )  # fmt: skip
+    elif target.text_from:
+        cells = cells.with_columns(text_value="cell_text")
+    if target.unit_from:
+        cells = cells.with_columns(unit="cell_unit")
+    elif target.unit:
+        cells = cells.with_columns(unit=lit(target.unit))
+    if target.attributable_from:
+        cells = cells.with_columns(attributable_to="cell_cause")
+    return cells.select(col(c).cast(dtype) for c, dtype in CHARTED.items())
+
+
+def parse_time(column: pl.Expr, dtype: pl.DataType, mapping: Mapping) -> pl.Expr:
+    """A time column as local wall-clock time; null where it cannot be read.
+
+    An offset such as `+02:00` is dropped, not applied: calendar days count where the patient is.
+    """
+    if mapping.relative:
+        unit = 3_600_000_000 if mapping.relative == "hours" else 86_400_000_000
+        since = (column.cast(pl.Float64, strict=False) * unit).round().cast(pl.Int64, strict=False).cast(pl.Duration("us"))
+        return lit(RELATIVE_EPOCH).str.to_datetime("%Y-%m-%d", time_unit="us") + since
+    if dtype == pl.Date:
+        return column.cast(pl.Datetime("us"))
+    if dtype.is_temporal():
+        return column.dt.replace_time_zone(None).cast(pl.Datetime("us"))
+    text = column.cast(pl.String).str.strip_chars()
+    if mapping.time_format:
+        dated = text.str.to_datetime(mapping.time_format, time_unit="us", strict=False)
+        return pl.coalesce(dated, text.str.to_date(mapping.time_format, strict=False).cast(pl.Datetime("us")))
+    bare = text.str.replace(r"(Z|[+-]\d{2}:?\d{2})$", "").str.strip_chars()
+    with_time = [bare.str.to_datetime(f, time_unit="us", strict=False) for f in _FORMATS]
+    date_only = [text.str.to_date(f, strict=False).cast(pl.Datetime("us")) for f in _DATES]
+    return pl.coalesce(*with_time, *date_only)
+
+
+def walk(source: Path) -> Iterator[tuple[Path, str]]:
+    """Each table file of a source and the name that its rows carry."""
+    root = source if source.is_dir() else source.parent
+    for path in table_files(source):
+        yield path, path.relative_to(root).as_posix()

@@ -1,0 +1,127 @@
+"""A timeline on disk: a MEDS dataset of whole-subject shards, its rejected rows and what came in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from polars import col
+
+from aftercar import __version__
+from aftercar.errors import InputError
+from aftercar.files import replace_folder
+from aftercar.timeline.concepts import concepts
+from aftercar.timeline.readers import Imported
+from aftercar.timeline.schema import MEDS_VERSION, conform
+
+SHARD_ROWS = 3_000_000  # rows of a shard; memory is bounded by it, whatever the size of the cohort
+
+
+@dataclass(frozen=True)
+class Store:
+    """An opened timeline. `info` is its `import.json` (empty for a MEDS dataset that we did not write)."""
+
+    folder: Path
+    files: tuple[Path, ...]
+    info: dict[str, Any]
+
+    def shards(self, columns: list[str] | None = None) -> Iterator[pl.DataFrame]:
+        """Each shard as a timeline frame, whole subjects in each."""
+        for path in self.files:
+            if columns is None:
+                yield conform(pl.read_parquet(path))
+            else:
+                yield pl.read_parquet(path, columns=columns)
+
+    def scan(self) -> pl.LazyFrame:
+        """All shards as one lazy frame."""
+        return pl.scan_parquet(list(self.files))
+
+
+def write_timeline(imported: Imported, folder: Path | str, *, shard_rows: int = SHARD_ROWS) -> Path:
+    """Write a timeline folder; a former one is replaced whole when the new one is complete.
+
+    Raises:
+        InputError: the folder holds something else.
+    """
+    folder = Path(folder)
+    timeline = imported.timeline
+    with replace_folder(folder, marker="import.json") as fresh:
+        (fresh / "data").mkdir()
+        (fresh / "metadata").mkdir()
+        for n, shard in enumerate(_cut(timeline, shard_rows)):
+            shard.write_parquet(fresh / "data" / f"{n:05d}.parquet", compression_level=1)
+        _codes(timeline).write_parquet(fresh / "metadata" / "codes.parquet")
+        _json(
+            fresh / "metadata" / "dataset.json",
+            {"dataset_name": folder.name, "etl_name": "aftercar", "etl_version": __version__, "meds_version": MEDS_VERSION},
+        )
+        imported.rejected.write_parquet(fresh / "rejected.parquet")
+        _json(
+            fresh / "import.json",
+            {
+                "aftercar": __version__,
+                "read": imported.read,
+                "accepted": imported.accepted,
+                "rejected": imported.rejected.height,
+                "rejected_by_reason": _counts(imported.rejected, "reason"),
+                "timeline_rows": timeline.height,
+                "subjects": timeline["subject_id"].n_unique(),
+                "repairs": imported.repairs,
+                "ignored_columns": {k: list(v) for k, v in imported.ignored_columns.items()},
+                "banner": imported.banner,
+            },
+        )
+    return folder
+
+
+def open_timeline(folder: Path | str) -> Store:
+    """Open a timeline folder, or any MEDS dataset whose codes are our concepts.
+
+    Raises:
+        InputError: no timeline there.
+    """
+    folder = Path(folder)
+    files = tuple(sorted((folder / "data").rglob("*.parquet"))) if folder.is_dir() else ()
+    if not files:
+        raise InputError(f"{folder}: no timeline there (no data/*.parquet). `aftercar import SRC --to {folder}` makes one.")
+    info = folder / "import.json"
+    return Store(folder, files, json.loads(info.read_text(encoding="utf-8")) if info.is_file() else {})
+
+
+def _cut(timeline: pl.DataFrame, shard_rows: int) -> Iterator[pl.DataFrame]:
+    """Slices of about `shard_rows` rows that never part a subject's rows."""
+    if timeline.is_empty():
+        yield timeline
+        return
+    sizes = timeline.group_by("subject_id", maintain_order=True).len()
+    shard = (sizes["len"].cum_sum() - 1) // shard_rows
+    start = 0
+    for _, rows in sizes.with_columns(shard=shard).group_by("shard", maintain_order=True).agg(col("len").sum()).iter_rows():
+        yield timeline.slice(start, rows)
+        start += rows
+
+
+def _codes(timeline: pl.DataFrame) -> pl.DataFrame:
+    """MEDS code metadata: a description of each code used, and its parents in public code systems."""
+    used = [c for c in concepts().values() if c.name in set(timeline["code"].unique())]
+    return pl.DataFrame(
+        {
+            "code": [c.name for c in used],
+            "description": [c.label + (f" [{c.unit}]" if c.unit else "") for c in used],
+            "parent_codes": [[f"{system}/{v}" for system, values in c.codes.items() for v in values] for c in used],
+        },
+        schema={"code": pl.String, "description": pl.String, "parent_codes": pl.List(pl.String)},
+    )
+
+
+def _counts(frame: pl.DataFrame, column: str) -> dict[str, int]:
+    return dict(frame.group_by(column).len().sort("len", column, descending=[True, False]).iter_rows())
+
+
+def _json(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,0 +1,100 @@
+"""Units: what a site writes, as UCUM, and the line that leads to the concept's own unit.
+
+UCUM parsing and conversion come from `ucumvert` and `pint`, which cost most of a second to import and are loaded only
+when a unit differs from the concept's own. What they cannot know is here: hospital shorthand, and molar masses
+(`concepts.toml`).
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from typing import Any
+
+from aftercar.errors import UnitError
+from aftercar.timeline.concepts import Concept
+
+# Hospital shorthand that is not UCUM, or means something else in it (K/uL is kelvin per microlitre).
+SHORTHAND = {
+    "K/uL": "10*3/uL", "K/mcL": "10*3/uL", "k/uL": "10*3/uL", "K/mm3": "10*3/uL", "thou/uL": "10*3/uL",
+    "10*3/ul": "10*3/uL", "10*3/mm3": "10*3/uL", "10*3/mL": "10*3/mL", "10*6/L": "10*6/L",
+    "G/L": "10*9/L", "10*9/l": "10*9/L", "Gpt/L": "10*9/L", "giga/L": "10*9/L",
+    "/mm3": "/uL", "cells/uL": "/uL", "cells/mm3": "/uL", "/ul": "/uL", "uL-1": "/uL", "#/uL": "/uL",
+    "mmHg": "mm[Hg]", "mm Hg": "mm[Hg]", "mm(hg)": "mm[Hg]",
+    "°C": "Cel", "C": "Cel", "degC": "Cel", "deg C": "Cel", "celsius": "Cel", "Celsius": "Cel",
+    "°F": "[degF]", "F": "[degF]", "degF": "[degF]", "deg F": "[degF]", "fahrenheit": "[degF]", "Fahrenheit": "[degF]",
+    "IU/L": "U/L", "[iU]/L": "U/L", "IU/l": "U/L", "U/l": "U/L", "IU/mL": "U/mL", "[iU]/mL": "U/mL",
+    "mg/dl": "mg/dL", "mg/l": "mg/L", "g/dl": "g/dL", "g/l": "g/L", "ng/ml": "ng/mL", "pg/ml": "pg/mL",
+    "mcg/L": "ug/L", "mcg/min": "ug/min", "mcg/kg/min": "ug/kg/min", "mcg": "ug", "units/min": "U/min",
+    "units/hour": "U/h", "units/h": "U/h", "U/hr": "U/h", "lpm": "L/min", "LPM": "L/min", "l/min": "L/min", "L/m": "L/min",
+    "bpm": "/min", "minutes": "min", "years": "a", "yr": "a", "y": "a", "lb": "[lb_av]", "lbs": "[lb_av]", "Lbs": "[lb_av]",
+    "fraction": "1", "percent": "%", "points": "{score}", "score": "{score}",
+}  # fmt: skip
+
+
+def ucum(unit: str) -> str:
+    """A site's spelling as UCUM, where it is known shorthand; else the spelling itself, tidied.
+
+    >>> ucum("K/µL"), ucum("x10^9/L"), ucum("mmHg")
+    ('10*3/uL', '10*9/L', 'mm[Hg]')
+    """
+    tidy = unit.strip().replace("µ", "u").replace("μ", "u").replace("^", "*")
+    tidy = re.sub(r"^[x×]?\s*10[eE*](\d+)", r"10*\1", tidy)
+    return SHORTHAND.get(tidy, tidy)
+
+
+@cache
+def _registry() -> Any:
+    from ucumvert import PintUcumRegistry
+
+    return PintUcumRegistry()
+
+
+@cache
+def is_ucum(unit: str) -> bool:
+    """Whether a unit can be read as UCUM at all."""
+    try:
+        _registry().from_ucum(ucum(unit))
+    except Exception:  # the parser raises its own and lark's errors, without a common base
+        return False
+    return True
+
+
+@cache
+def _line(unit: str, target: str, molar_mass: float | None) -> tuple[float, float]:
+    registry = _registry()
+    try:
+        given, wanted = (registry.from_ucum(u) for u in (unit, target))
+    except Exception as error:  # as above
+        raise UnitError(unit) from error
+
+    def convert(x: float) -> float:
+        value = registry.Quantity(x * given.magnitude, given.units)
+        if molar_mass and value.check("[substance]/[length]**3"):
+            value = value * registry.Quantity(molar_mass, "g/mol")
+        return float(value.to(wanted.units).magnitude / wanted.magnitude)
+
+    try:
+        at_0, at_1 = convert(0.0), convert(1.0)
+    except Exception as error:  # pint's DimensionalityError and OffsetUnitCalculusError share no useful base
+        raise UnitError(unit) from error
+    return float(f"{at_1 - at_0:.12g}"), float(f"{at_0:.12g}")
+
+
+def line(unit: str, concept: Concept) -> tuple[float, float]:
+    """`(a, b)` such that `a * value + b` is in the concept's own unit.
+
+    Raises:
+        UnitError: the unit is unknown or measures something else; the message says which would do.
+    """
+    if unit == concept.unit or ucum(unit) == concept.unit:
+        return 1.0, 0.0
+    if concept.unit is None:
+        raise UnitError(f"{concept.name} takes no unit")
+    try:
+        return _line(ucum(unit), concept.unit, concept.molar_mass)
+    except UnitError:
+        raise UnitError(
+            f'{concept.name} in "{unit}": not a unit of it. It is kept in {concept.unit}; any UCUM unit that converts to '
+            "that will do (UCUM is case-sensitive). Correct the file, or give the unit in the mapping."
+        ) from None
