@@ -20,7 +20,22 @@ from aftercar.timeline.readers.normalise import RELATIVE_EPOCH
 Outcome = Literal["passed", "failed", "not supported"]
 
 _EPISODES = {"crs_episodes": "crs"}
-_EXPECTED_KEYS = {"scale", "at_h", "at_day", "options", "grade", "status", "value", "min", "max", "group", "flags", "actions", "blocked", "why"}
+_EXPECTED_KEYS = {
+    "scale",
+    "at_h",
+    "at_day",
+    "options",
+    "grade",
+    "status",
+    "value",
+    "min",
+    "max",
+    "group",
+    "flags",
+    "actions",
+    "blocked",
+    "why",
+}
 
 
 @dataclass(frozen=True)
@@ -60,7 +75,9 @@ def run_cases(paths: Iterable[Path | str]) -> list[Check]:
             if unknown := set(want) - _EXPECTED_KEYS if isinstance(want, dict) else {"?"}:
                 checks.append(_failed(case, {"scale": scale}, f"expected: {sorted(unknown)} is not known"))
             elif scale not in SCALES and scale not in _EPISODES:
-                checks.append(Check(case.id, _title(case), scale, _when(want), "not supported", want, {}, "this scale is not built"))
+                checks.append(
+                    Check(case.id, _title(case), scale, _when(want), "not supported", want, {}, "this scale is not built")
+                )
             else:
                 options = {**(case.body.get("options") or {}), **(want.get("options") or {})}
                 key = tuple(sorted((k, str(v)) for k, v in options.items() if k in OPTIONS or _all_supported(expected)))

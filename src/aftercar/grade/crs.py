@@ -51,7 +51,9 @@ def state(record: Record, options: Options) -> pl.DataFrame:
     drugs = _waiver_drugs(record, options)
     deaths = record.of("death").select("at", until=col("at") + 1, event_id=col("event_id")).unique("at").sort("at")
     frame = findings.states(record, options, [drugs.select("at", until="at"), deaths])
-    frame = frame.join_asof(drugs.select("at", drug_at="at", drug_event_id="event_id"), on="at", strategy="backward", coalesce=True)
+    frame = frame.join_asof(
+        drugs.select("at", drug_at="at", drug_event_id="event_id"), on="at", strategy="backward", coalesce=True
+    )
     frame = frame.join_asof(deaths.select("at", death_event_id="event_id"), on="at", strategy="backward", coalesce=True)
     frame = frame.with_columns(fever_now=_fever(options))
     carry = int(float(options["fever_carry_h"]) * HOUR)

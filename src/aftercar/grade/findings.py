@@ -45,7 +45,11 @@ CODES = (
 def covered(record: Record, stream: str) -> pl.DataFrame:
     """When a stream of the record is complete: `at, until, event_id`."""
     rows = record.of("record_complete").filter(col("text_value") == stream)
-    return rows.select("at", until=col("end_at").fill_null(col("at")) + 1, event_id=col("event_id")).unique("at", keep="last").sort("at")
+    return (
+        rows.select("at", until=col("end_at").fill_null(col("at")) + 1, event_id=col("event_id"))
+        .unique("at", keep="last")
+        .sort("at")
+    )
 
 
 def states(record: Record, options: Options, extra: list[pl.DataFrame] | None = None) -> pl.DataFrame:
@@ -99,7 +103,18 @@ def _longest(pairs: pl.DataFrame) -> pl.DataFrame:
 
 def observed() -> pl.Expr:
     """Whether a finding was charted at this very time."""
-    charted = ("temperature", "hypotension", "sbp", "map", "device", "running", "o2_flow", "fio2", "pressors", "vasopressin")
+    charted = (
+        "temperature",
+        "hypotension",
+        "sbp",
+        "map",
+        "device",
+        "running",
+        "o2_flow",
+        "fio2",
+        "pressors",
+        "vasopressin",
+    )
     return pl.any_horizontal(col(f"{c}_at") == col("at") for c in charted).fill_null(False)
 
 
@@ -110,9 +125,7 @@ def _hypotension(options: Options) -> pl.Expr:
     Without an age, only what is low or normal at every age is known.
     """
     age = col("age_y")
-    sbp_cut = (
-        pl.when(age < 1).then(70.0).when(age <= 10).then(70.0 + 2 * age.floor()).when(age.is_not_null()).then(90.0)
-    )
+    sbp_cut = pl.when(age < 1).then(70.0).when(age <= 10).then(70.0 + 2 * age.floor()).when(age.is_not_null()).then(90.0)
     sbp = col("sbp_value")
     sbp_low = pl.when(sbp_cut.is_not_null()).then(sbp < sbp_cut).when(sbp < 70).then(True).when(sbp >= 90).then(False)
     mean_low = lit(None, pl.Boolean)
@@ -124,8 +137,11 @@ def _hypotension(options: Options) -> pl.Expr:
     if options["hypotension_evidence"] == "all" and options["map_cut"] != "none":
         measured = sbp_low | pl.when(age < 18).then(False).otherwise(mean_low)
     else:
-        measured = pl.when(sbp_low | mean_low).then(True).when(sbp_low.is_not_null() | mean_low.is_not_null()).then(
-            pl.when(sbp.is_not_null() & sbp_low.is_null()).then(None).otherwise(False)
+        measured = (
+            pl.when(sbp_low | mean_low)
+            .then(True)
+            .when(sbp_low.is_not_null() | mean_low.is_not_null())
+            .then(pl.when(sbp.is_not_null() & sbp_low.is_null()).then(None).otherwise(False))
         )
     said = pl.when("hypotension_excluded").then(False).otherwise(col("hypotension_value") == 1)
     return pl.coalesce(said, measured)
@@ -136,7 +152,10 @@ def _pressors() -> dict[str, pl.Expr]:
     none = pl.when(col("drug_record_at").is_not_null()).then(0)
     return {
         "pressors": pl.coalesce(col("pressors_n"), none),
-        "pressors_concurrent": pl.when(col("pair_at").is_not_null()).then(True).when(col("drug_record_at").is_not_null()).then(False),
+        "pressors_concurrent": pl.when(col("pair_at").is_not_null())
+        .then(True)
+        .when(col("drug_record_at").is_not_null())
+        .then(False),
         "vasopressin": pl.when(col("vasopressin_n") > 0).then(True).when(col("drug_record_at").is_not_null()).then(False),
         "inotrope": col("inotrope_n") > 0,
     }
@@ -144,7 +163,11 @@ def _pressors() -> dict[str, pl.Expr]:
 
 def _devices(record: Record) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Devices as charted points, and devices with an end as the strongest that runs at each time."""
-    point = Record(record.events.filter((col("code") != "o2_device") | col("end_at").is_null()), record.courses, record.exclude_unknown)
+    point = Record(
+        record.events.filter((col("code") != "o2_device") | col("end_at").is_null()),
+        record.courses,
+        record.exclude_unknown,
+    )
     spans = record.of("o2_device").filter(col("end_at") > col("at"))
     if spans.is_empty():
         return readings(point, "o2_device"), readings(point, "o2_device").head(0)
@@ -152,13 +175,19 @@ def _devices(record: Record) -> tuple[pl.DataFrame, pl.DataFrame]:
     spans = spans.with_columns(
         code="text_value",
         value=col("text_value").replace_strict(ranks, default=None, return_dtype=pl.Float64),
-        excluded=col("attributable_to").eq_missing(lit("other")) | (lit(record.exclude_unknown) & col("attributable_to").eq_missing(lit("unknown"))),
+        excluded=col("attributable_to").eq_missing(lit("other"))
+        | (lit(record.exclude_unknown) & col("attributable_to").eq_missing(lit("unknown"))),
         unsure=col("attributable_to").eq_missing(lit("unknown")),
     )
     # At each turn, the strongest of those that run; of equals, one that is not attributed to another cause.
     turns = pl.concat([spans.select("at"), spans.select(at="end_at")]).unique().sort("at")
     turns = turns.with_columns(until=col("at").shift(-1), course=col("at") // SPAN)
-    held = turns.join_where(spans.rename({"at": "begin", "course": "own"}), col("course") == col("own"), col("begin") <= col("at"), col("end_at") > col("at"))
+    held = turns.join_where(
+        spans.rename({"at": "begin", "course": "own"}),
+        col("course") == col("own"),
+        col("begin") <= col("at"),
+        col("end_at") > col("at"),
+    )
     held = held.sort("at", col("excluded").not_(), "value", "event_id").unique("at", keep="last", maintain_order=True)
     return readings(point, "o2_device"), held.select("at", "until", "value", "event_id", "excluded", "unsure")
 

@@ -124,8 +124,10 @@ def _durations(grid: pl.DataFrame, options: Options, *, unknown: bool) -> pl.Dat
     by_day = int(options["never_recovered_start_max_day"])
     whole = (col("days") > EARLY_LAST_DAY) | ((col("start") <= by_day) & (col("stop") == col("last")))
     longest = severe.sort("course", "days", descending=[False, True], maintain_order=True).unique("course", keep="first")
-    found = severe.group_by("course").agg(d500=total, never=whole.any()).join(
-        longest.select("course", run_start="start", run_stop="stop"), on="course"
+    found = (
+        severe.group_by("course")
+        .agg(d500=total, never=whole.any())
+        .join(longest.select("course", run_start="start", run_stop="stop"), on="course")
     )
     found = found.join(profound.group_by("course").agg(d100=total), on="course", how="left")
     everyone = grid.select("course").unique()
@@ -156,7 +158,9 @@ def early(record: Record, options: Options) -> pl.DataFrame:
     frame = _bounded(frame, early_criteria(options), ("d500", "d100", "never"))
     g_csf = _g_csf_days(record, record.courses, 0, EARLY_LAST_DAY)
     frame = frame.join(g_csf, on="course", how="left", maintain_order="left")
-    evidence = frame.select("course", "event_ids", "event_days", "run_start", "run_stop", "grade").explode(["event_ids", "event_days"])
+    evidence = frame.select("course", "event_ids", "event_days", "run_start", "run_stop", "grade").explode(
+        ["event_ids", "event_days"]
+    )
     within = (col("grade") == 0) | col("event_days").is_between("run_start", "run_stop")
     rows = evidence.filter(within & col("event_ids").is_not_null()).group_by("course").agg(evidence="event_ids")
     frame = frame.join(rows, on="course", how="left", maintain_order="left")
@@ -206,7 +210,16 @@ def late(record: Record, options: Options) -> pl.DataFrame:
     frame = frame.join(g_csf, on="course", how="left", maintain_order="left")
     flags = {"transient_dip": (lowest <= 1500) & (col("grade") == 0), "g_csf": col("g_csf_days") > 0, "no_anc": no_data}
     names = ("nadir", "second", "nadir_day", "counted", "g_csf_days")
-    return _rows(frame, record, flags, names, first=lit(first), last=col("last"), onset=col("nadir_day"), stop=lit(None, pl.Int32))
+    return _rows(
+        frame,
+        record,
+        flags,
+        names,
+        first=lit(first),
+        last=col("last"),
+        onset=col("nadir_day"),
+        stop=lit(None, pl.Int32),
+    )
 
 
 def _near(options: Options) -> pl.Expr:
@@ -231,19 +244,17 @@ def _bounded(frame: pl.DataFrame, criteria: tuple[Criterion, ...], widened: tupl
     def worst() -> pl.Expr:
         return pl.max_horizontal(lit(0, pl.Int8), *(c.when.fill_null(False).cast(pl.Int8) * c.grade for c in criteria))
 
-    def cells(grade: str) -> pl.Expr:
-        words = [pl.when(c.when.fill_null(False) & (col(grade) == c.grade)).then(lit(c.text)) for c in criteria]
-        return pl.concat_list(words).list.drop_nulls()
-
-    frame = frame.with_columns(grade=worst().cast(pl.Int8)).with_columns(criteria=cells("grade"))
+    frame = frame.with_columns(grade=worst().cast(pl.Int8))
+    cells = [pl.when(c.when.fill_null(False) & (col("grade") == c.grade)).then(lit(c.text)) for c in criteria]
+    frame = frame.with_columns(criteria=pl.concat_list(cells).list.drop_nulls())
     if not widened:
         return frame.with_columns(grade_upper="grade", missing=lit([], pl.List(pl.String)), status=lit("graded"))
     swapped = frame.select("course", **{w: col(f"{w}_up") for w in widened})
-    upper = swapped.with_columns(grade_upper=worst().cast(pl.Int8)).with_columns(missing=cells("grade_upper"))
-    frame = frame.join(upper.select("course", "grade_upper", "missing"), on="course", maintain_order="left")
+    upper = swapped.with_columns(grade_upper=worst().cast(pl.Int8))
+    frame = frame.join(upper.select("course", "grade_upper"), on="course", maintain_order="left")
     open_ = col("grade") < col("grade_upper")
     return frame.with_columns(
-        missing=pl.when(open_).then("missing").otherwise(lit([], pl.List(pl.String))),
+        missing=pl.when(open_).then(lit(["ANC"])).otherwise(lit([], pl.List(pl.String))),
         status=pl.when(open_).then(lit("incomplete")).otherwise(lit("graded")),
     )
 
@@ -259,9 +270,7 @@ def _rows(
     def time(day: pl.Expr) -> pl.Expr:
         return (midnight + pl.duration(days=day)).cast(pl.Datetime("us"))
 
-    measures = [
-        pl.when(col(n).is_not_null()).then(pl.struct(name=lit(n), value=col(n).cast(pl.Float64))) for n in names
-    ]
+    measures = [pl.when(col(n).is_not_null()).then(pl.struct(name=lit(n), value=col(n).cast(pl.Float64))) for n in names]
     if "evidence" not in frame.columns:
         frame = frame.with_columns(evidence=lit([], pl.List(pl.Int64)))
     empty = lit([], pl.List(pl.Int64))

@@ -22,7 +22,10 @@ SEIZURE_LONG_MIN = 5  # longer is grade 4; exactly 5 is not
 CN6_LATE_D = 21
 UNTESTABLE_RASS = -4  # CAPD is not valid at or below it
 
-_WORDS = {name: {w: float(n) for n, w in enumerate(concept(name).values)} for name in ("consciousness", "seizure", "seizure_outcome", "motor")}
+_WORDS = {
+    name: {w: float(n) for n, w in enumerate(concept(name).values)}
+    for name in ("consciousness", "seizure", "seizure_outcome", "motor")
+}
 
 
 def _below(column: str, cut: float) -> pl.Expr:
@@ -133,7 +136,9 @@ def _ice(record: Record) -> pl.DataFrame:
     if items.is_empty():
         found = total
     else:
-        worst = items.group_by("at", "code").agg(col("numeric_value").min(), col("event_id").max(), col("attributable_to").first())
+        worst = items.group_by("at", "code").agg(
+            col("numeric_value").min(), col("event_id").max(), col("attributable_to").first()
+        )
         most = col("code").cast(pl.String).replace_strict(ICE_ITEMS, return_dtype=pl.Float64)
         causes = ["other", "unknown"] if record.exclude_unknown else ["other"]
         summed = worst.group_by("at").agg(
@@ -144,7 +149,15 @@ def _ice(record: Record) -> pl.DataFrame:
             high=col("numeric_value").sum() + 10.0 - most.filter(col("numeric_value").is_not_null()).sum(),
         )
         found = pl.concat([total, summed.join(total, on="at", how="anti").select(total.columns)]).sort("at")
-    return found.select("at", until=col("at") + DAY, event_id=col("event_id"), excluded=col("excluded"), unsure=col("unsure"), min="low", max="high")
+    return found.select(
+        "at",
+        until=col("at") + DAY,
+        event_id=col("event_id"),
+        excluded=col("excluded"),
+        unsure=col("unsure"),
+        min="low",
+        max="high",
+    )
 
 
 def _until_next(scores: pl.DataFrame, assessed: pl.DataFrame, locf_h: float) -> pl.DataFrame:
@@ -206,7 +219,13 @@ def _judge(frame: pl.DataFrame, options: Options) -> pl.DataFrame:
     blind = sedated & (col("ice_max") == 0)
     ice_min = pl.when(blind | low.is_null()).then(0.0).when("ice_excluded").then(10.0).otherwise(low)
     ice_max = pl.when(blind | high.is_null()).then(10.0).when("ice_excluded").then(10.0).otherwise(high)
-    capd = pl.when("capd_excluded").then(0.0).when(sedated | (col("rass_value") <= UNTESTABLE_RASS)).then(None).otherwise("capd_value")
+    capd = (
+        pl.when("capd_excluded")
+        .then(0.0)
+        .when(sedated | (col("rass_value") <= UNTESTABLE_RASS))
+        .then(None)
+        .otherwise("capd_value")
+    )
     bled = col("haemorrhage_at").is_not_null()
     covered_icp, examined = col("all_icp_at").is_not_null(), col("icp_at").is_not_null()
     focal_before = col("focal_before").fill_null(False)
@@ -255,7 +274,15 @@ _FLAGS = {
     "age_unknown": col("age_y").is_null(),
     "attribution_unknown": col("unsure"),
 }
-_OPTIONS = ("day0", "unknown_attribution", "ice_locf_h", "seizure_hold_h", "ice_baseline", "resolution_h", "new_episode_gap_h")
+_OPTIONS = (
+    "day0",
+    "unknown_attribution",
+    "ice_locf_h",
+    "seizure_hold_h",
+    "ice_baseline",
+    "resolution_h",
+    "new_episode_gap_h",
+)
 _CODES = (
     "ice", *ICE_ITEMS, "ice_baseline", "capd", "rass", "sedated", "consciousness", "seizure", "seizure_duration", "seizure_outcome",
     "motor", "icp_sign", "haemorrhage", "developmental_delay", "death", "record_complete",

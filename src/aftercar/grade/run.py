@@ -27,9 +27,7 @@ from aftercar.timeline.state import Record, clock, record
 from aftercar.timeline.store import Store, open_timeline
 from aftercar.timeline.subjects import subjects
 
-SCALES: dict[str, Scale] = {
-    s.name: s for s in (CRS_ASTCT_2019, ICANS_ASTCT, ICANS_ASTCT_PEDS, ICAHT_EARLY, ICAHT_LATE)
-}
+SCALES: dict[str, Scale] = {s.name: s for s in (CRS_ASTCT_2019, ICANS_ASTCT, ICANS_ASTCT_PEDS, ICAHT_EARLY, ICAHT_LATE)}
 _WHOLE_WINDOW = {"icaht_early": icaht.early, "icaht_late": icaht.late}  # one row a course, not a course of rows
 
 NEEDED = ["subject_id", "time", "code", "numeric_value", "text_value", "end_time", "attributable_to", "event_id"]
@@ -107,7 +105,11 @@ def _grade(timeline: pl.DataFrame, scales: list[Scale], options: Options) -> Res
             states[scale.state] = scale.state(rec, options)
         rows = assess(states[scale.state], scale, options)
         grades.append(to_grades(rows, rec, scale, used))
-        spells = episodes(rows.filter(col("status") != "not_applicable"), float(options["new_episode_gap_h"]), float(options["resolution_h"]))
+        spells = episodes(
+            rows.filter(col("status") != "not_applicable"),
+            float(options["new_episode_gap_h"]),
+            float(options["resolution_h"]),
+        )
         found.append(_episodes(spells, rec, scale, used))
     ungraded = courses.filter(col("day0").is_null())
     all_grades = pl.concat([*grades, *(_no_infusion(ungraded, s, options) for s in scales)])
@@ -293,7 +295,13 @@ def _run_json(store: Store, out: Path, fresh: Path, scales: list[Scale], options
     table = pl.scan_parquet(fresh / "worst.parquet").group_by("toxicity", "grade", "status").len().collect()
     counts = {t: {} for t in dict.fromkeys(s.toxicity for s in scales)}
     for toxicity, level, status, n in table.sort("toxicity", "grade", "status").iter_rows():
-        key = f"grade {level}" if status in ("graded", "not_met") else f"grade {level} at least" if status == "incomplete" else status
+        key = (
+            f"grade {level}"
+            if status in ("graded", "not_met")
+            else f"grade {level} at least"
+            if status == "incomplete"
+            else status
+        )
         counts[toxicity][key] = counts[toxicity].get(key, 0) + n
     return {
         "aftercar": __version__,

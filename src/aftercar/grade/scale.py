@@ -120,11 +120,12 @@ def assess(states: pl.DataFrame, scale: Scale, options: Options) -> pl.DataFrame
         upper_assessed=_worst(criteria, "_a", unknown=True),
     ).with_columns(upper_assessed=pl.when("observed").then(pl.max_horizontal("grade", "upper_assessed")).otherwise("grade"))
     gap = col("upper_assessed") < col("grade_upper")
+    axes = list(dict.fromkeys(c.axis for c in criteria))
     flags = {"stale": gap & ~col("observed"), "earlier_gap": gap & col("observed")} | (scale.flags or {})
     lazy = lazy.with_columns(
         _flags=_bits([f.fill_null(False) & col("_applies") for f in flags.values()]),
         _criteria=_bits([col(f"_c{n}").fill_null(False) & (col("grade") == c.grade) for n, c in enumerate(criteria)]),
-        _missing=_bits([col(f"_c{n}").is_null() & (col("grade") < c.grade) & col("_applies") for n, c in enumerate(criteria)]),
+        _missing=_bits([_open(criteria, axis) & col("_applies") for axis in axes]),
         status=_status(),
         present=scale.present,
     )
@@ -140,12 +141,17 @@ def assess(states: pl.DataFrame, scale: Scale, options: Options) -> pl.DataFrame
         upper_assessed=_settled("upper_assessed"),
         status=col("status").cast(STATUS),
         criteria=_names("_criteria", [c.text for c in criteria]),
-        missing=_names("_missing", [c.text for c in criteria]),
+        missing=_names("_missing", axes),
         flags=_names("_flags", list(flags)),
         evidence=_evidence(criteria, scale),
         measures=lit([], MEASURES),
         present=col("present").fill_null(False),
     )
+
+
+def _open(criteria: tuple[Criterion, ...], axis: str) -> pl.Expr:
+    """Whether an unknown cell of an axis could raise the grade."""
+    return pl.any_horizontal(col(f"_c{n}").is_null() & (col("grade") < c.grade) for n, c in enumerate(criteria) if c.axis == axis)
 
 
 def _settled(upper: str) -> pl.Expr:
@@ -157,7 +163,10 @@ def _settled(upper: str) -> pl.Expr:
 def _worst(criteria: tuple[Criterion, ...], prefix: str, *, unknown: bool) -> pl.Expr:
     return pl.max_horizontal(
         lit(0, pl.Int8),
-        *((col(f"{prefix}{n}").fill_null(unknown) & col("_applies")).cast(pl.Int8) * lit(c.grade, pl.Int8) for n, c in enumerate(criteria)),
+        *(
+            (col(f"{prefix}{n}").fill_null(unknown) & col("_applies")).cast(pl.Int8) * lit(c.grade, pl.Int8)
+            for n, c in enumerate(criteria)
+        ),
     )
 
 

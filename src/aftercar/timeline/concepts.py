@@ -89,8 +89,6 @@ def of_group(group: str) -> tuple[str, ...]:
         return members
     name = codes().get(group)
     if name is None or concepts()[name].kind != "drug":
-        known = {g for c in concepts().values() for g in c.groups} | {
-            c.name for c in concepts().values() if c.kind == "drug"
-        }
+        known = {g for c in concepts().values() for g in c.groups} | {c.name for c in concepts().values() if c.kind == "drug"}
         raise OptionError(f"No drug or group of drugs is called {group!r}. {nearest(group, known)}")
     return (name,)

@@ -117,7 +117,9 @@ def readings(record: Record, code: str, valid_for_h: float | None = None) -> pl.
     if found.height > 1 and found["at"].is_duplicated().any():
         worst_last = what.worst == "max"
         # Attributed elsewhere counts less than a finding that stands; unknown words count less than known ones.
-        found = found.sort("at", col("excluded").not_(), col("value") if worst_last else -col("value"), "event_id", nulls_last=False)
+        found = found.sort(
+            "at", col("excluded").not_(), col("value") if worst_last else -col("value"), "event_id", nulls_last=False
+        )
         found = found.unique("at", keep="last", maintain_order=True)
     return found.with_columns(col("at").set_sorted())
 
@@ -134,9 +136,18 @@ def running(record: Record, codes: list[str], *, push_doses: bool = True) -> pl.
     (`text_value` "bolus") stands for an hour. Rows attributed to another cause are left out.
     """
     valid = {c: (concept(c).valid_for_h or 24) * HOUR for c in codes}
-    rows = record.of(*codes).filter(~_excluded(record)).with_columns(code=col("code").cast(pl.String)).sort("code", "at", "event_id")
+    rows = (
+        record.of(*codes).filter(~_excluded(record)).with_columns(code=col("code").cast(pl.String)).sort("code", "at", "event_id")
+    )
     if rows.is_empty():
-        schema = {"course": pl.Int64, "code": pl.String, "at": pl.Int64, "until": pl.Int64, "event_id": pl.Int64, "assumed_end": pl.Boolean}
+        schema = {
+            "course": pl.Int64,
+            "code": pl.String,
+            "at": pl.Int64,
+            "until": pl.Int64,
+            "event_id": pl.Int64,
+            "assumed_end": pl.Boolean,
+        }
         return pl.DataFrame(schema=schema)
     bolus = col("text_value").eq_missing(lit("bolus"))
     following = col("at").shift(-1).over("code", "course")
@@ -160,7 +171,9 @@ def running(record: Record, codes: list[str], *, push_doses: bool = True) -> pl.
 def steps(intervals: pl.DataFrame) -> pl.DataFrame:
     """How many of the intervals hold at each time: `at, until, n, event_id, assumed_end` (of the latest begun), gaps left out."""
     begins = intervals.select("at", "event_id", "assumed_end", change=lit(1, pl.Int64))
-    ends = intervals.select(at=col("until"), event_id=lit(None, pl.Int64), assumed_end=lit(None, pl.Boolean), change=lit(-1, pl.Int64))
+    ends = intervals.select(
+        at=col("until"), event_id=lit(None, pl.Int64), assumed_end=lit(None, pl.Boolean), change=lit(-1, pl.Int64)
+    )
     turns = pl.concat([begins, ends]).sort("at", "event_id").group_by("at", maintain_order=True)
     every = turns.agg(col("change").sum(), col("event_id").last(), col("assumed_end").last())
     return every.select(

@@ -58,7 +58,12 @@ def write_timeline(imported: Imported, folder: Path | str, *, shard_rows: int = 
         _codes(timeline).write_parquet(fresh / "metadata" / "codes.parquet")
         _json(
             fresh / "metadata" / "dataset.json",
-            {"dataset_name": folder.name, "etl_name": "aftercar", "etl_version": __version__, "meds_version": MEDS_VERSION},
+            {
+                "dataset_name": folder.name,
+                "etl_name": "aftercar",
+                "etl_version": __version__,
+                "meds_version": MEDS_VERSION,
+            },
         )
         imported.rejected.write_parquet(fresh / "rejected.parquet")
         _json(

@@ -80,7 +80,10 @@ def _finish(rows: pl.DataFrame, mappings: Mappings, *, relative: bool) -> pl.Dat
     """Ids of one type, an infusion at zero for relative times, and the record's completeness said out loud."""
     if relative:
         dated = rows.filter(col("code") == "cart_infusion").select("subject_id").unique()
-        rows = pl.concat([rows, _at_epoch(rows.select("subject_id").unique().join(dated, on="subject_id", how="anti"))], how="diagonal")
+        rows = pl.concat(
+            [rows, _at_epoch(rows.select("subject_id").unique().join(dated, on="subject_id", how="anti"))],
+            how="diagonal",
+        )
     whole = rows.select(col("subject_id").str.contains(r"^(0|-?[1-9]\d{0,17})$").all()).item()
     if whole and rows.height:
         rows = rows.with_columns(col("subject_id").cast(pl.Int64))
@@ -111,10 +114,7 @@ def completeness(rows: pl.DataFrame, complete: tuple[str, ...] | None) -> pl.Dat
     )
     said = "declared complete" if complete else ""
     return pl.concat(
-        [
-            spans.with_columns(code=lit("record_complete"), text_value=lit(stream), source=lit(said))
-            for stream in complete
-        ]
+        [spans.with_columns(code=lit("record_complete"), text_value=lit(stream), source=lit(said)) for stream in complete]
         or [spans.head(0).with_columns(code=lit(""), text_value=lit(""), source=lit(""))]
     ).drop_nulls("time")
 

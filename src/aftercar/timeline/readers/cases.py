@@ -89,7 +89,8 @@ def cases_timeline(cases: list[Case]) -> tuple[pl.DataFrame, dict[str, str]]:
     epoch = lit(RELATIVE_EPOCH).str.to_datetime("%Y-%m-%d", time_unit="us")
     if rows:
         frame = frame.with_columns(
-            (epoch + pl.duration(microseconds=(col(f"{c}_h") * 3_600_000_000).round().cast(pl.Int64))).alias(c) for c in ("time", "end_time")
+            (epoch + pl.duration(microseconds=(col(f"{c}_h") * 3_600_000_000).round().cast(pl.Int64))).alias(c)
+            for c in ("time", "end_time")
         )
     frame = frame.with_columns(
         (col(name) if name in frame.columns else lit(None)).cast(dtype).alias(name) for name, dtype in CHARTED.items()
@@ -117,7 +118,11 @@ def _rows(body: dict[str, Any]) -> list[dict[str, Any]]:
     entries = sorted(((_hour(e), e) for e in body.get("timeline") or []), key=lambda pair: pair[0])
     for _, entry in entries:
         _check(entry, _ENTRY_KEYS, "timeline entry")
-    series = [(24.0 * int(d), *_amount(v, s["unit"]), name) for name, s in (body.get("series") or {}).items() for d, v in s["values"].items()]
+    series = [
+        (24.0 * int(d), *_amount(v, s["unit"]), name)
+        for name, s in (body.get("series") or {}).items()
+        for d, v in s["values"].items()
+    ]
     stop = max([h for h, _ in entries] + [s[0] for s in series] + [0.0]) + _LAST_STATE_H
     rows = _patient(body.get("patient") or {}, stop)
     rows += [_row(h, _code(name), number=value, unit=unit) for h, value, unit, name in series]
@@ -137,7 +142,16 @@ def _hour(entry: dict[str, Any]) -> float:
     raise _Broken("timeline entry: neither h nor day")
 
 
-def _row(hour: float, code: str, *, number: object = None, text: object = None, unit: str | None = None, cause: object = None, end: float | None = None) -> dict[str, Any]:
+def _row(
+    hour: float,
+    code: str,
+    *,
+    number: object = None,
+    text: object = None,
+    unit: str | None = None,
+    cause: object = None,
+    end: float | None = None,
+) -> dict[str, Any]:
     return {
         "time_h": float(hour),
         "end_time_h": end,
@@ -194,7 +208,13 @@ def _vitals(hour: float, entry: dict[str, Any]) -> list[dict[str, Any]]:
     vitals = entry.get("vitals") or {}
     _check(vitals, set(_VITALS), "vitals")
     rows = [
-        _row(hour, _VITALS[name][0], number=value, unit=_VITALS[name][1], cause=entry.get("fever_cause") if name.startswith("temp") else None)
+        _row(
+            hour,
+            _VITALS[name][0],
+            number=value,
+            unit=_VITALS[name][1],
+            cause=entry.get("fever_cause") if name.startswith("temp") else None,
+        )
         for name, value in vitals.items()
         if value is not None and name not in ("sbp", "map")
     ]
@@ -257,7 +277,11 @@ def _pressure(entries: list[tuple[float, dict[str, Any]]], stop: float) -> list[
         cause, vitals = entry.get("hypotension_cause"), entry.get("vitals") or {}
         if entry.get("hypotension") is not None:
             rows.append(_row(hour, "hypotension", number=int(entry["hypotension"]), cause=cause, end=end))
-        rows += [_row(hour, k, number=vitals[k], unit="mm[Hg]", cause=cause, end=end) for k in ("sbp", "map") if vitals.get(k) is not None]
+        rows += [
+            _row(hour, k, number=vitals[k], unit="mm[Hg]", cause=cause, end=end)
+            for k in ("sbp", "map")
+            if vitals.get(k) is not None
+        ]
     return [r for r in rows if r["end_time_h"] > r["time_h"]]
 
 

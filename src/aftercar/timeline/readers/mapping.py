@@ -179,7 +179,10 @@ def by_unit_suffix(columns: list[str]) -> Table[str, Target]:
         unit = None
         if name not in concepts():
             matches = [(s, u) for s, u in suffixes.items() if name.endswith(f"_{s}")]
-            name, unit = next(((name.removesuffix(f"_{s}"), u) for s, u in matches if name.removesuffix(f"_{s}") in codes()), (name, None))
+            name, unit = next(
+                ((name.removesuffix(f"_{s}"), u) for s, u in matches if name.removesuffix(f"_{s}") in codes()),
+                (name, None),
+            )
         if name in codes() and name not in TIMELINE:
             found[column] = Target(concept=codes()[name], unit=unit, dated=codes()[name] in _DATED)
     return found

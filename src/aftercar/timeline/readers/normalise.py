@@ -79,8 +79,9 @@ def normalise(charted: pl.DataFrame, mapping: Mapping, targets: dict[str, Target
     rows = rows.with_columns(
         reason=pl.coalesce(
             "reason",
-            pl.when(col("attributable_to").is_not_null() & ~col("attributable_to").is_in(ATTRIBUTIONS))
-            .then(lit("unknown_attribution")),
+            pl.when(col("attributable_to").is_not_null() & ~col("attributable_to").is_in(ATTRIBUTIONS)).then(
+                lit("unknown_attribution")
+            ),
         )
     )
     rows = _edges(_first_only(rows))
@@ -164,7 +165,17 @@ def _numbers(rows: pl.DataFrame) -> pl.DataFrame:
     """Numbers in the concept's own unit; look-alikes of another unit are read as that, with a note."""
     numeric = col("kind").is_in(["number", "flag"])
     comparator = col("text_value").str.extract(r"^\s*([<>]=?)\s*[\d.]+\s*$", 1)
-    yes_no = {"yes": 1.0, "y": 1.0, "true": 1.0, "present": 1.0, "no": 0.0, "n": 0.0, "false": 0.0, "absent": 0.0, "none": 0.0}
+    yes_no = {
+        "yes": 1.0,
+        "y": 1.0,
+        "true": 1.0,
+        "present": 1.0,
+        "no": 0.0,
+        "n": 0.0,
+        "false": 0.0,
+        "absent": 0.0,
+        "none": 0.0,
+    }
     rows = rows.with_columns(
         numeric_value=pl.coalesce(
             col("numeric_value").replace({float("nan"): None}),
@@ -186,9 +197,7 @@ def _numbers(rows: pl.DataFrame) -> pl.DataFrame:
         )
     )
     rows = rows.join(_unit_table(rows), on=["concept", "unit"], how="left", nulls_equal=True, maintain_order="left")
-    rows = rows.with_columns(
-        reason=pl.coalesce("reason", "unit_reason"), detail=pl.coalesce("detail", "unit_detail")
-    )
+    rows = rows.with_columns(reason=pl.coalesce("reason", "unit_reason"), detail=pl.coalesce("detail", "unit_detail"))
     fine = col("reason").is_null() & (col("kind") == "number")
     rows = rows.with_columns(
         numeric_value=pl.when(fine).then((number * col("a") + col("b")).round_sig_figs(10)).otherwise(number),
@@ -200,8 +209,9 @@ def _numbers(rows: pl.DataFrame) -> pl.DataFrame:
     return rows.with_columns(
         unit=unit,
         # A dose that stood in the same cell as words do is a number now.
-        text_value=pl.when(~numeric & ~((col("kind") == "drug") & col("text_value").cast(pl.Float64, strict=False).is_not_null()))
-        .then("text_value"),
+        text_value=pl.when(
+            ~numeric & ~((col("kind") == "drug") & col("text_value").cast(pl.Float64, strict=False).is_not_null())
+        ).then("text_value"),
         reason=pl.coalesce(
             "reason",
             pl.when((col("kind") == "flag") & ~number.is_in([0.0, 1.0])).then(lit("unknown_value")),
@@ -219,7 +229,12 @@ def _unit_table(rows: pl.DataFrame) -> pl.DataFrame:
         concept = concepts()[name]
         entry: dict[str, object] = {"concept": name, "unit": unit, **_unit(concept, unit)}
         if concept.kind == "number" and concept.plausible:
-            entry |= {"own_unit": concept.unit, "low": concept.plausible[0], "high": concept.plausible[1], "whole": concept.whole}
+            entry |= {
+                "own_unit": concept.unit,
+                "low": concept.plausible[0],
+                "high": concept.plausible[1],
+                "whole": concept.whole,
+            }
         table.append(entry)
     schema = {
         "concept": pl.String, "unit": pl.String, "a": pl.Float64, "b": pl.Float64, "unit_reason": pl.String,
@@ -236,7 +251,10 @@ def _unit(concept: Concept, unit: str | None) -> dict[str, object]:
     if unit is None:
         if concept.unit_optional:
             return {"a": 1.0, "b": 0.0}
-        return {"unit_reason": "missing_unit", "unit_detail": f"{concept.name} without a unit; give it in the row, or in the mapping"}
+        return {
+            "unit_reason": "missing_unit",
+            "unit_detail": f"{concept.name} without a unit; give it in the row, or in the mapping",
+        }
     try:
         a, b = line(unit, concept)
     except UnitError as error:
@@ -320,9 +338,7 @@ def _edges(rows: pl.DataFrame) -> pl.DataFrame:
     # An end while nothing runs has no start; drop it, and pair the rest by rank.
     lowest = pl.min_horizontal(running.cum_min().over(keys), 0)
     spare = col("is_end") & (lowest < pl.coalesce(lowest.shift(1).over(keys), 0))
-    edged = edged.with_columns(spare=spare).with_columns(
-        rank=pl.when(~col("spare")).then(1).cum_sum().over([*keys, "is_end"])
-    )
+    edged = edged.with_columns(spare=spare).with_columns(rank=pl.when(~col("spare")).then(1).cum_sum().over([*keys, "is_end"]))
     ends = edged.filter(col("is_end") & ~col("spare")).select(*keys, "rank", col("time").alias("edge_end"))
     starts = edged.filter(~col("is_end")).join(ends, on=[*keys, "rank"], how="left").select("file", "row", "edge_end")
     spares = edged.filter("spare").select("file", "row", spare=lit(True))

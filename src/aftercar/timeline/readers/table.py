@@ -87,7 +87,7 @@ def read_table(path: Path, name: str, mapping: Mapping) -> Table:
         charted, targets, ignored = _wide(frame, columns, mapping, name)
         return Table(charted, malformed, targets, ignored, relative)
     if "code" not in columns:
-        raise InputError(f"{name}: no column for the code. Name it under [columns] code, or say layout = \"wide\".")
+        raise InputError(f'{name}: no column for the code. Name it under [columns] code, or say layout = "wide".')
     return Table(_long(frame, columns, mapping, name), malformed, None, (), relative)
 
 
@@ -96,7 +96,7 @@ def _frame(path: Path, name: str) -> tuple[pl.DataFrame, pl.DataFrame]:
     try:
         if path.name.casefold().endswith((".parquet", ".pq")):
             return pl.read_parquet(path), none
-        with (gzip.open(path) if path.suffix == ".gz" else path.open("rb")) as file:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             raw = file.read()
         if not raw.strip():
             raise InputError(f"{name}: the file is empty.")
@@ -117,7 +117,12 @@ def _line_by_line(text: str, separator: str, name: str) -> tuple[pl.DataFrame, p
     header, *lines = csv.reader(io.StringIO(text), delimiter=separator)
     good = {n: r for n, r in enumerate(lines, 1) if len(r) == len(header)}
     bad = [
-        {"file": name, "row": n, "reason": "malformed_line", "detail": f"{len(r)} fields where the header has {len(header)}"}
+        {
+            "file": name,
+            "row": n,
+            "reason": "malformed_line",
+            "detail": f"{len(r)} fields where the header has {len(header)}",
+        }
         for n, r in enumerate(lines, 1)
         if r and len(r) != len(header)
     ]

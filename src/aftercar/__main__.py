@@ -1,0 +1,5 @@
+"""`python -m aftercar`."""
+
+from aftercar.serve.cli import main
+
+main()

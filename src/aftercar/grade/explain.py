@@ -1,0 +1,93 @@
+"""Why this grade: the course of one subject with the rows of the record behind each change."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from polars import col
+
+from aftercar.errors import InputError, OptionError, nearest
+from aftercar.timeline.store import open_timeline
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """One subject's course.
+
+    Attributes:
+        grades: rows of `grades`, in time order.
+        evidence: the timeline rows that they point at.
+        subject: rows of `subjects` (day 0 and what is fixed).
+        run: what `run.json` holds.
+    """
+
+    grades: pl.DataFrame
+    evidence: pl.DataFrame
+    subject: pl.DataFrame
+    run: dict[str, Any]
+
+
+def read_run(folder: Path) -> dict[str, Any]:
+    """`run.json` of a results folder.
+
+    Raises:
+        InputError: there is none.
+    """
+    path = folder / "run.json"
+    if not path.is_file():
+        raise InputError(f"{folder}: no results there (no run.json). `aftercar grade TIMELINE --out {folder}` makes them.")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def timeline_of(folder: Path, run: dict[str, Any], timeline: Path | None = None) -> Path:
+    """Where the timeline of a results folder is: as given, else as `run.json` says."""
+    return timeline or (folder / run["timeline"]).resolve()
+
+
+def match_id(subject: str, dtype: pl.DataType) -> str | int | None:
+    """An id that a user typed, in the type of the tables; null where it cannot be one."""
+    if dtype == pl.String:
+        return subject
+    return int(subject) if subject.lstrip("-").isdigit() else None
+
+
+def explain(
+    folder: Path | str, subject: str | int, toxicity: str | None = None, *, timeline: Path | str | None = None
+) -> Explanation:
+    """The course of one subject.
+
+    Args:
+        folder: a results folder.
+        subject: its id, as in the source.
+        toxicity: one toxicity only.
+        timeline: where the timeline is now, if it was moved.
+    Raises:
+        InputError: no results, no such subject, or the timeline is gone.
+        OptionError: the toxicity was not graded.
+    """
+    folder = Path(folder)
+    run = read_run(folder)
+    grades = pl.scan_parquet(folder / "grades.parquet")
+    key = match_id(str(subject), grades.collect_schema()["subject_id"])
+    rows = grades.filter(col("subject_id") == key).collect() if key is not None else pl.DataFrame()
+    if rows.is_empty():
+        raise InputError("That subject is not among the results. Ids are written as in the source.")
+    if toxicity:
+        known = rows["toxicity"].unique().to_list()
+        if toxicity not in known:
+            raise OptionError(f"{toxicity!r} was not graded. {nearest(toxicity, known)}")
+        rows = rows.filter(col("toxicity") == toxicity)
+    ids = rows["evidence"].list.explode(keep_nulls=False, empty_as_null=False).unique()
+    store = open_timeline(timeline_of(folder, run, Path(timeline) if timeline else None))
+    evidence = (
+        store.scan().filter((col("subject_id") == key) & col("event_id").is_in(ids.implode())).collect().sort("time", "event_id")
+    )
+    who = pl.scan_parquet(folder / "subjects.parquet").filter(col("subject_id") == key).collect()
+    # The scale of the other age group says nothing where one of the two applies.
+    applies = col("status") != "not_applicable"
+    rows = rows.filter(applies | ~applies.any().over("toxicity")).sort("toxicity", "infusion", "start", maintain_order=True)
+    return Explanation(rows, evidence, who, run)

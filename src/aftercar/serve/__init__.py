@@ -1,0 +1,1 @@
+"""Faces: the command line now. Thin: parse, call, show."""

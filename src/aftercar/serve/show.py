@@ -1,0 +1,198 @@
+"""What the command line prints. Tables by rich; no colour carries meaning alone."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from polars import col
+from rich.console import Console
+from rich.table import Table
+
+from aftercar.grade.conformance import Check
+from aftercar.grade.explain import Explanation
+from aftercar.grade.options import OPTIONS
+from aftercar.timeline import concepts as known
+from aftercar.timeline.readers import Imported
+
+console = Console(highlight=False, soft_wrap=False)
+_status = Console(stderr=True, highlight=False)
+
+TOXICITY = {"crs": "CRS", "icans": "ICANS", "icaht_early": "ICAHT early", "icaht_late": "ICAHT late"}
+
+
+@contextlib.contextmanager
+def working(what: str) -> Iterator[Callable[[str], None]]:
+    """A line on the terminal that says what is being done; silent where nobody watches."""
+    if not _status.is_terminal:
+        yield lambda _: None
+        return
+    with _status.status(what) as line:
+        yield lambda name: line.update(f"{what}: {name}")
+
+
+@contextlib.contextmanager
+def counting(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar with rate and time left."""
+    if not _status.is_terminal:
+        yield lambda done, all_: None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    with Progress(
+        TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=_status, transient=True
+    ) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, all_: bar.update(task, completed=done, total=all_)
+
+
+def _table(*columns: str, title: str | None = None) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="bold")
+    for n, name in enumerate(columns):
+        table.add_column(name, justify="left" if n == 0 else "right" if name in _NUMBERS else "left", overflow="fold")
+    return table
+
+
+_NUMBERS = {"rows", "0", "1", "2", "3", "4", "5", "any", ">= 3", "open", "n/a", "subjects", "day", "grade"}
+
+
+def imported(result: Imported, folder: Path) -> None:
+    """Counts, why rows were refused and where to look, and what was mended."""
+    subjects = result.timeline["subject_id"].n_unique()
+    console.print(
+        f"{result.read:,} read = {result.accepted:,} accepted + {result.rejected.height:,} rejected; {subjects:,} subjects"
+    )
+    if result.rejected.height:
+        table = _table("rejected", "rows", "first at", "what to do")
+        place = pl.format("{}:{}", "file", "row")
+        groups = (
+            result.rejected.group_by("reason", "detail")
+            .agg(pl.len(), place.first().alias("first"))
+            .sort("len", "reason", descending=[True, False])
+        )
+        for reason, detail, n, first in groups.head(12).iter_rows():
+            table.add_row(reason, f"{n:,}", first, detail or "")
+        console.print(table)
+        if groups.height > 12:
+            console.print(f"... and {groups.height - 12} more reasons")
+        console.print(f"All are listed in {folder / 'rejected.parquet'}")
+    for what, n in result.repairs.items():
+        console.print(f"mended: {what}, {n:,} rows (noted on each)")
+    for file, columns in result.ignored_columns.items():
+        console.print(f"not mapped in {file}: {', '.join(columns)}")
+    if result.banner:
+        console.print(f"Note: {result.banner}")
+    console.print(f"Timeline: {folder}")
+
+
+def graded(run: dict[str, Any], out: Path) -> None:
+    """Worst grade by toxicity."""
+    counts = run["counts"]
+    console.print(f"{counts['subjects']:,} subjects, {counts['infusions']:,} infusions")
+    worst = pl.read_parquet(out / "worst.parquet", columns=["toxicity", "grade", "grade_upper", "status"])
+    table = _table("worst grade", "0", "1", "2", "3", "4", "5", "any", ">= 3", "open", "n/a", title=None)
+    for toxicity in run["graded"]:
+        rows = worst.filter(col("toxicity") == toxicity)
+        applies = rows.filter(col("status") != "not_applicable")
+        by_grade = Counter(applies["grade"].to_list())
+        open_ = applies.filter(col("grade") < col("grade_upper")).height
+        any_, severe = (sum(n for g, n in by_grade.items() if g >= least) for least in (1, 3))
+        share = lambda n, base=applies.height: f"{n} ({n / base:.0%})" if base else "0"
+        cells = [str(by_grade.get(g, 0)) for g in range(6)]
+        table.add_row(
+            TOXICITY.get(toxicity, toxicity),
+            *cells,
+            share(any_),
+            share(severe),
+            str(open_),
+            str(rows.height - applies.height),
+        )
+    console.print(table)
+    console.print(
+        "open: missing data leave a higher grade possible (grade_upper). n/a: the scale does not apply. Derived by software, not adjudicated."
+    )
+    if run["timeline_note"]:
+        console.print(f"Note: {run['timeline_note']}")
+    console.print(f"Results: {out}")
+
+
+def _evidence_lines(ids: list[int], rows: dict[int, dict[str, Any]]) -> list[str]:
+    lines = []
+    for event_id in ids:
+        row = rows.get(event_id)
+        if row is None:
+            continue
+        value = f"{row['numeric_value']:g} {row['unit'] or ''}".strip() if row["numeric_value"] is not None else ""
+        until = f" to {row['end_time']:%Y-%m-%d %H:%M}" if row["end_time"] else ""
+        said = f", attributed to {row['attributable_to']}" if row["attributable_to"] else ""
+        note = f", {row['note']}" if row["note"] else ""
+        what = " ".join(w for w in (value, row["text_value"]) if w)
+        lines.append(f"{row['time']:%Y-%m-%d %H:%M}{until}  {row['code']} {what}{said}{note}  ({row['source']})")
+    return lines
+
+
+def explained(why: Explanation) -> None:
+    """The course: each change with its cells, what is missing, warnings and records."""
+    rows = {r["event_id"]: r for r in why.evidence.iter_rows(named=True)}
+    day0 = {r["infusion"]: r["day0"] for r in why.subject.iter_rows(named=True)}
+    for (toxicity, infusion), course in why.grades.group_by("toxicity", "infusion", maintain_order=True):
+        zero = day0.get(infusion)
+        console.print(
+            f"\n{TOXICITY.get(str(toxicity), toxicity)}, infusion {infusion}"
+            + (f", day 0 is {zero:%Y-%m-%d %H:%M}" if zero else ""),
+            style="bold",
+        )
+        for row in course.iter_rows(named=True):
+            grade = str(row["grade"]) if row["grade"] == row["grade_upper"] else f"{row['grade']} to {row['grade_upper']}"
+            when = f"{row['start']:%Y-%m-%d %H:%M}" if row["start"] else ""
+            hours = f"  h {(row['start'] - zero).total_seconds() / 3600:.1f}" if zero and row["start"] else ""
+            console.print(f"{when}{hours}  grade {grade} ({row['status']})", style="bold" if row["grade"] else None)
+            for label, items in (("because", row["criteria"]), ("unknown", row["missing"]), ("note", row["flags"])):
+                if items:
+                    console.print(f"    {label}: {'; '.join(items)}")
+            numbers = [f"{m['name']} {m['value']:g}" for m in row["measures"] or [] if m["value"] is not None]
+            if numbers:
+                console.print(f"    numbers: {', '.join(numbers)}")
+            for line in _evidence_lines(row["evidence"] or [], rows):
+                console.print(f"    | {line}")
+        console.print(f"    rules {course['rules'][0]}; options {course['options'][0]}")
+    console.print("\nGrade derived by software, not adjudicated.")
+
+
+def checked(checks: list[Check], *, verbose: bool) -> int:
+    """Print what failed (or everything) and, last, the counts; the number that failed."""
+    for check in checks:
+        if check.outcome == "failed" or verbose:
+            line = f"{check.outcome}: {check.case} {check.scale} ({check.at})"
+            console.print(line + (f": {check.difference}" if check.difference else ""), soft_wrap=True)
+    counts = Counter(c.outcome for c in checks)
+    print(f"{counts['passed']} passed, {counts['failed']} failed, {counts['not supported']} not supported")
+    return counts["failed"]
+
+
+def concepts() -> None:
+    """The concept list."""
+    table = _table("concept", "what", "unit", "stands for", "words or groups", "codes")
+    for c in known.concepts().values():
+        words = ", ".join(c.values or c.groups)
+        codes = "; ".join(
+            f"{system} {', '.join(values[:3])}{' ...' if len(values) > 3 else ''}" for system, values in c.codes.items()
+        )
+        table.add_row(c.name, c.label, c.unit or "", f"{c.valid_for_h:g} h" if c.valid_for_h else "", words, codes)
+    console.print(table)
+
+
+def options() -> None:
+    """The option list."""
+    table = _table("option", "default", "may be", "mark", "question")
+    for o in OPTIONS.values():
+        may = [str(c) for c in o.choices]
+        if o.number:
+            may.append(f"{o.number[0]:g} to {o.number[1]:g}")
+        table.add_row(o.name, str(o.default), ", ".join(may) or "drugs and groups", o.mark, o.question)
+    console.print(table)
+    console.print("Marks: P a convention of this project, M from memory, V checked against a source.")

@@ -1,0 +1,276 @@
+"""Tables in: every unit and word read right, every refusal named, and the counts add up."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from polars import col
+
+from aftercar.errors import InputError, MappingError, UnitError
+from aftercar.timeline.concepts import concept
+from aftercar.timeline.readers import read, require_rows
+from aftercar.timeline.readers.mapping import read_mapping
+from aftercar.timeline.units import line, ucum
+
+HEAD = "subject_id,time,code,value,unit"
+Csv = Callable[..., Path]
+
+
+def value_of(csv: Csv, code: str, value: str, unit: str) -> tuple[float | None, str | None]:
+    """The number as read, or the reason of refusal."""
+    found = read(csv(HEAD, f"1,2024-05-02T08:00,{code},{value},{unit}"))
+    assert found.accepted + found.rejected.height == found.read == 1
+    if found.rejected.height:
+        return None, found.rejected["reason"][0]
+    return found.timeline.filter(col("code") == code)["numeric_value"][0], None
+
+
+@pytest.mark.parametrize(
+    ("code", "value", "unit", "expected"),
+    [
+        ("temperature", "100.4", "[degF]", 38.0),
+        ("temperature", "100.4", "°F", 38.0),
+        ("temperature", "38.0", "°C", 38.0),
+        ("temperature", "101.3", "Cel", 38.5),  # Fahrenheit hidden in a Celsius column
+        ("temperature", "38.5", "[degF]", 38.5),  # and the other way round
+        ("fio2", "0.4", "%", 40.0),
+        ("fio2", "0.4", "", 40.0),
+        ("fio2", "40", "", 40.0),
+        ("fio2", "40", "1", 40.0),
+        ("fio2", "1.0", "", 100.0),
+        ("anc", "0.5", "G/L", 500.0),
+        ("anc", "0.5", "K/uL", 500.0),
+        ("anc", "0.5", "K/µL", 500.0),
+        ("anc", "0.5", "10*9/L", 500.0),
+        ("anc", "0.5", "x10^9/L", 500.0),
+        ("anc", "500", "/uL", 500.0),
+        ("anc", "500", "cells/uL", 500.0),
+        ("anc", "<0.1", "G/L", 100.0),
+        ("platelets", "45000", "/uL", 45.0),
+        ("crp", "4.2", "mg/dL", 42.0),
+        ("crp", "42", "mg/L", 42.0),
+        ("ferritin", "540", "ug/L", 540.0),
+        ("fibrinogen", "1.5", "g/L", 150.0),
+        ("triglycerides", "3.0", "mmol/L", 265.71),
+        ("creatinine", "88.4", "umol/L", 1.0),
+        ("ldh", "5", "ukat/L", 300.0),
+        ("hemoglobin", "79", "g/L", 7.9),
+        ("weight", "154", "lb", 69.85322498),
+    ],
+)
+def test_units(csv: Csv, code: str, value: str, unit: str, expected: float) -> None:
+    assert value_of(csv, code, value, unit) == (pytest.approx(expected, rel=1e-9), None)
+
+
+@pytest.mark.parametrize(
+    ("code", "value", "unit", "reason"),
+    [
+        ("anc", "0.5", "", "missing_unit"),
+        ("crp", "42", "", "missing_unit"),
+        ("temperature", "38", "", "missing_unit"),
+        ("crp", "42", "MG/XX", "unknown_unit"),
+        ("crp", "42", "U/L", "unknown_unit"),
+        ("anc", "4500", "K/uL", "implausible_value"),
+        ("temperature", "60", "Cel", "implausible_value"),
+        ("fio2", "0", "%", "implausible_value"),
+        ("map", "-23", "mmHg", "implausible_value"),
+        ("ice", "11", "", "implausible_value"),
+        ("ice", "7.5", "", "not_whole"),
+        ("sbp", "eighty", "mmHg", "not_a_number"),
+        ("sbp", "", "mmHg", "missing_value"),
+        ("sbp", "nan", "mmHg", "not_a_number"),
+        ("sbp", "inf", "mmHg", "not_a_number"),
+        ("o2_device", "snorkel", "", "unknown_value"),
+        ("hypotension", "2", "", "unknown_value"),
+        ("mystery", "1", "", "unknown_code"),
+    ],
+)
+def test_refusals(csv: Csv, code: str, value: str, unit: str, reason: str) -> None:
+    assert value_of(csv, code, value, unit)[1] == reason
+
+
+def test_a_refusal_names_file_row_and_what_to_do_and_no_value(csv: Csv) -> None:
+    found = read(csv(HEAD, "17,2024-05-02T08:00,sbp,118,mmHg", "17,2024-05-02T09:00,crp,31337,MG/XX"))
+    row = found.rejected.row(0, named=True)
+    assert (row["file"], row["row"], row["reason"]) == ("rows.csv", 2, "unknown_unit")
+    assert "mg/L" in row["detail"]
+    assert "31337" not in str(row) and "'17'" not in str(row)
+    assert found.timeline.filter(col("code") == "sbp")["source"][0] == "rows.csv:1"
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (",2024-05-02T08:00,sbp,80,mmHg", "missing_subject"),
+        ("1,02/05/2024 8am,sbp,80,mmHg", "bad_time"),
+        ("1,,sbp,80,mmHg", "missing_time"),
+    ],
+)
+def test_rows_without_a_place_in_time(csv: Csv, line: str, reason: str) -> None:
+    found = read(csv(HEAD, line, "1,2024-05-02T08:00,sbp,80,mmHg"))
+    assert found.rejected["reason"].to_list() == [reason]
+    assert found.accepted == 1
+
+
+def test_end_before_start(csv: Csv) -> None:
+    found = read(csv(f"{HEAD},end_time", "1,2024-05-02T08:00,norepinephrine,5,ug/min,2024-05-02T07:00"))
+    assert found.rejected["reason"].to_list() == ["end_before_start"]
+
+
+def test_time_formats_and_offsets_are_wall_clock(csv: Csv) -> None:
+    times = ["2024-05-02T08:00", "2024-05-02 08:00:00", "2024-05-02T08:00:00.000", "2024-05-02T08:00:00+02:00", "2024-05-02T08:00Z"]
+    found = read(csv(HEAD, *(f"1,{t},sbp,80,mmHg" for t in times), "1,2024-05-02,sbp,80,mmHg"))
+    clock = found.timeline.filter(col("code") == "sbp")["time"].unique().sort().to_list()
+    assert clock == [datetime(2024, 5, 2), datetime(2024, 5, 2, 8)]
+
+
+def test_ids_that_are_not_whole_numbers_stay_text(csv: Csv) -> None:
+    assert read(csv(HEAD, "007,2024-05-02T08:00,sbp,80,mmHg")).timeline["subject_id"].to_list() == ["007"]
+    assert read(csv(HEAD, "7,2024-05-02T08:00,sbp,80,mmHg")).timeline["subject_id"].to_list() == [7]
+
+
+def test_a_broken_line_is_listed_and_the_rest_goes_on(csv: Csv) -> None:
+    found = read(csv(HEAD, "1,2024-05-02T08:00,sbp,80,mmHg", "1,2024-05-02T09:00,sbp,80,mmHg,x,y,z", "1,2024-05-02T10:00,sbp,81,mmHg"))
+    assert found.rejected.select("row", "reason").rows() == [(2, "malformed_line")]
+    assert found.timeline.filter(col("code") == "sbp")["source"].to_list() == ["rows.csv:1", "rows.csv:3"]
+    assert found.read == 3
+
+
+def test_semicolons_bom_and_gzip(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv.gz"
+    text = "\ufeffsubject_id;time;code;value;unit\n1;2024-05-02T08:00;sbp;80;mmHg\n"
+    path.write_bytes(gzip.compress(text.encode()))
+    assert read(path).accepted == 1
+    path.write_bytes(gzip.compress(text.encode())[:-12])
+    with pytest.raises(InputError, match=r"x\.csv\.gz: cannot be read"):
+        read(path)
+
+
+def test_wide_table_with_mapping(csv: Csv, tmp_path: Path) -> None:
+    path = csv(
+        "pat,when,T,TU,NC,died,why,fever_due_to,unused",
+        "a,2024-05-01T08:00,38.4,C,NC,,,infection,1",
+        "a,2024-05-02T08:00,101.3,F,RA,2024-05-09,CRS,,",
+        "b,2024-05-02T08:00,,,nose,,,,",
+        name="w.csv",
+    )
+    mapping = tmp_path / "m.toml"
+    mapping.write_text("""
+        layout = "wide"
+        [columns]
+        subject_id = "pat"
+        time = "when"
+        [wide]
+        T = { concept = "temperature", unit_from = "TU", attributable_from = "fever_due_to" }
+        NC = "o2_device"
+        died = { concept = "death", text_from = "why" }
+        [text.o2_device]
+        NC = "nasal_cannula"
+        RA = "room_air"
+        """)
+    found = read(path, mapping)
+    assert found.rejected.select("row", "column", "reason").rows() == [
+        (1, "T", "unknown_attribution"),
+        (3, "NC", "unknown_value"),
+    ]
+    assert (found.read, found.accepted) == (6, 4)
+    assert found.ignored_columns == {"w.csv": ("unused",)}
+    rows = found.timeline.select("code", "numeric_value", "text_value", "time").sort("code")
+    assert rows.rows() == [
+        ("death", None, "crs", datetime(2024, 5, 9)),
+        ("o2_device", None, "nasal_cannula", datetime(2024, 5, 1, 8)),
+        ("o2_device", None, "room_air", datetime(2024, 5, 2, 8)),
+        ("temperature", 38.5, None, datetime(2024, 5, 2, 8)),
+    ]
+
+
+def test_start_and_end_rows_become_one_infusion(csv: Csv, tmp_path: Path) -> None:
+    mapping = tmp_path / "m.toml"
+    mapping.write_text("""
+        [codes]
+        "ON//*" = { concept = "norepinephrine", edge = "start", unit = "ug/min" }
+        "OFF//*" = { concept = "norepinephrine", edge = "end" }
+        """)
+    lines = ["1,2024-05-02T07:00,OFF//7,,", "1,2024-05-02T08:00,ON//7,5,", "1,2024-05-02T09:00,ON//7,8,", "1,2024-05-02T09:00,OFF//7,,"]
+    found = read(csv(HEAD, *lines, "1,2024-05-02T12:00,OFF//7,,", "2,2024-05-02T12:00,ON//7,3,"), mapping)
+    rows = found.timeline.filter(col("code") == "norepinephrine").select("time", "end_time", "numeric_value")
+    eight, nine, noon = (datetime(2024, 5, 2, h) for h in (8, 9, 12))
+    assert rows.rows() == [(eight, nine, 5.0), (nine, noon, 8.0), (noon, None, 3.0)]
+    assert found.rejected["reason"].to_list() == ["no_start"]
+    assert (found.read, found.accepted) == (6, 5)
+
+
+def test_relative_times_put_the_infusion_at_zero(csv: Csv, tmp_path: Path) -> None:
+    mapping = tmp_path / "m.toml"
+    mapping.write_text('[time]\nrelative = "days"\n')
+    found = read(csv(HEAD, "1,-5,crp,42,mg/L", "1,1.5,sbp,80,mmHg"), mapping).timeline
+    day0 = found.filter(col("code") == "cart_infusion")["time"][0]
+    assert (found.filter(col("code") == "sbp")["time"][0] - day0).total_seconds() == 36 * 3600
+
+
+def test_meds_as_it_is(tmp_path: Path) -> None:
+    data = tmp_path / "meds" / "data" / "train"
+    data.mkdir(parents=True)
+    frame = pl.DataFrame(
+        {
+            "subject_id": [1, 1, 1, 1],
+            "time": [None, datetime(2024, 5, 1), datetime(2024, 5, 2), datetime(2024, 5, 3)],
+            "code": ["GENDER//F", "MEDS_BIRTH", "LOINC//8310-5//[degF]", "LOINC//751-8//10*3/uL"],
+            "numeric_value": [None, None, 100.4, 0.1],
+        },
+        schema_overrides={"numeric_value": pl.Float32},
+    )
+    frame.write_parquet(data / "0.parquet")
+    found = read(tmp_path / "meds")
+    assert found.rejected.is_empty()
+    values = dict(found.timeline.select("code", "numeric_value").drop_nulls().iter_rows())
+    assert values == {"temperature": 38.0, "anc": 100.0}  # a 32-bit 0.1 is not above 100/uL
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('[codes]\nx = "temprature"', "temperature"),
+        ('[colums]\na = "b"', "columns"),
+        ('[columns]\nsubject = "b"', "subject_id"),
+        ('layout = "tall"', "wide"),
+        ('[codes]\nx = { concept = "sbp", units = "mmHg" }', "unit"),
+        ("[text.o2_device]\nNC = 'nose'", "nasal_cannula"),
+        ('[record]\ncomplete = ["all"]', "drugs"),
+        ("[codes", "TOML"),
+    ],
+)
+def test_a_wrong_mapping_says_what_is_wrong(tmp_path: Path, text: str, says: str) -> None:
+    path = tmp_path / "m.toml"
+    path.write_text(text)
+    with pytest.raises(MappingError, match=says):
+        read_mapping(path)
+
+
+def test_sources_that_are_none(tmp_path: Path, csv: Csv) -> None:
+    with pytest.raises(InputError, match="no such file"):
+        read(tmp_path / "nothing.csv")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="no table there"):
+        read(tmp_path / "empty")
+    with pytest.raises(InputError, match="empty"):
+        read(csv("", name="e.csv"))
+    with pytest.raises(InputError, match="no column for subject_id"):
+        read(csv("a,b", "1,2", name="n.csv"))
+    with pytest.raises(InputError, match=r"No row could be used \(1 rows: unknown_code"):
+        require_rows(read(csv(HEAD, "1,2024-05-02,nonsense,1,")))
+
+
+@given(st.text(max_size=12))
+def test_no_unit_text_breaks_the_parser(text: str) -> None:
+    ucum(text)
+    with contextlib.suppress(UnitError):
+        line(text, concept("crp"))
