@@ -56,11 +56,7 @@ def state(record: Record, options: Options) -> pl.DataFrame:
     )
     frame = frame.join_asof(deaths.select("at", death_event_id="event_id"), on="at", strategy="backward", coalesce=True)
     frame = frame.with_columns(fever_now=_fever(options))
-    carry = int(float(options["fever_carry_h"]) * HOUR)
-    # When the carry of a fever and the clear hours of an episode run out, the grade may change with nothing charted.
-    turns = frame.filter(col("fever_now").fill_null(False)).select("temperature_at").to_series().unique() + carry + 1
-    frame = split_at(frame, turns)
-    frame = split_at(frame, _closing_times(frame, options))
+    frame = split_at(frame, _turns(frame, options))
     sure, possible = _signs()
     end = pl.when(col("course").shift(-1) == col("course")).then(col("at").shift(-1)).otherwise("at")
     frame = frame.with_columns(row_end=end, sign_low=sure, sign_up=possible)
@@ -83,16 +79,17 @@ def _fever(options: Options) -> pl.Expr:
     return pl.when("temperature_excluded").then(False).otherwise(temperature >= FEVER_C - TOLERANCE_C)
 
 
-def _closing_times(frame: pl.DataFrame, options: Options) -> pl.Series:
-    """When the clear hours after each sign are over."""
+def _turns(frame: pl.DataFrame, options: Options) -> pl.Series:
+    """When the carry of a fever or the clear hours of an episode are over: the grade may change with nothing charted."""
     sure, possible = _signs()
-    clear = int(float(options["resolution_h"]) * HOUR)
-    ends: list[pl.Series] = []
+    carry, clear = (int(float(options[name]) * HOUR) for name in ("fever_carry_h", "resolution_h"))
+    turns = [frame.filter(col("fever_now"))["temperature_at"].unique() + carry + 1]
     for fever, sign in ((col("fever_now").fill_null(False), sure), (col("fever_now").fill_null(True), possible)):
         active = frame.select("at", "course", active=fever | sign)
         stopped = active.filter(~col("active") & col("active").shift(1) & (col("course") == col("course").shift(1)))
-        ends.append(stopped["at"] + clear)
-    return pl.concat(ends)
+        turns.append(stopped["at"] + clear)
+        turns.append(stopped["at"] + carry + 1)
+    return pl.concat(turns)
 
 
 def _machine(frame: pl.DataFrame, options: Options, *, unknown: bool) -> pl.DataFrame:
@@ -169,9 +166,8 @@ def _outcome(frame: pl.DataFrame) -> pl.DataFrame:
         gate_assessed=pl.when("gate_low").then(True).when(fever.is_not_null()).then(False),
         fever_assessed=pl.when(fever_low).then(True).when(fever.is_not_null()).then(False),
         fever_event_id=_last_fever_id(),
-        bp_event_id=pl.coalesce("hypotension_event_id", pl.when(col("sbp_value").is_not_null()).then("sbp_event_id"), "map_event_id"),
         drug_event_id=pl.when("waived_low").then("drug_event_id"),
-        observed=findings.observed(),
+        observed=(col("observed_at") == col("at")).fill_null(False),
         death_crs=pl.when(died & (cause == "crs")).then(True)
         .when(died & (cause.is_null() | (cause == "unknown")) & col("open_up")).then(None)
         .otherwise(False),
@@ -213,9 +209,7 @@ CRS_ASTCT_2019 = Scale(
         "fever_carried": col("carried_low") & ~col("fever_now").fill_null(False) & ~col("waived_low") & col("open_low"),
         "inotrope_not_counted": col("inotrope"),
         "untreated_hypoxia": col("untreated_hypoxia"),
-        "attribution_unknown": col("gate_low") & pl.any_horizontal(
-            col(c).fill_null(False) for c in ("temperature_unsure", "hypotension_unsure", "sbp_unsure", "map_unsure", "o2_unsure")
-        ),
+        "attribution_unknown": col("gate_low") & col("unsure"),
         "assumed_end": col("pressors_assumed_end"),
         "late_onset": col("late_onset"),
         "death_cause_unknown": col("death_crs").is_null(),

@@ -55,9 +55,10 @@ def covered(record: Record, stream: str) -> pl.DataFrame:
 def states(record: Record, options: Options, extra: list[pl.DataFrame] | None = None) -> pl.DataFrame:
     """One row an interval: temperature, hypotension, vasopressors and oxygen.
 
-    Columns: `course, at, last_at`; `temperature` with `_at`, `_event_id`,
-    `_excluded`, `_unsure`; `hypotension` (null: unknown), `pressors` (counted agents), `pressors_concurrent` (two or more, no
-    hand-over), `vasopressin`, `inotrope`, `o2`, `o2_upper` (support, as in `DEVICES`), each with the rows behind it.
+    Columns: `course, at, last_at`; `observed_at` (`at`, where something was charted at that very time); `temperature` and the reading
+    behind it; `hypotension` (null: unknown); `pressors` (counted agents), `pressors_concurrent` (two or more, no hand-over),
+    `vasopressin`, `inotrope`; `o2`, `o2_upper` (support, as in `DEVICES`); the `event_id` behind each; `unsure` (a sign of unknown
+    attribution stands).
     """
     tables = {c: readings(record, c) for c in ("temperature", "hypotension", "sbp", "map", "spo2", "o2_flow", "fio2")}
     # A temperature from before the infusion says nothing of CRS.
@@ -83,12 +84,42 @@ def states(record: Record, options: Options, extra: list[pl.DataFrame] | None = 
     for name, table in tables.items():
         frame = look(frame, table, name)
     subject = record.courses.select(
-        "course", "age_y", "target", "death_cause", death_at=pl.when(col("death").is_not_null()).then("last_at")
+        "course", "age_y", "death_cause", death_at=pl.when(col("death").is_not_null()).then("last_at")
     )
     frame = frame.join(subject, on="course", how="left", maintain_order="left")
     frame = frame.join(_baseline_o2(record), on="course", how="left", maintain_order="left")
-    frame = frame.with_columns(temperature=col("temperature_value"), hypotension=_hypotension(options), **_pressors())
-    return _oxygen(frame, options)
+    frame = frame.with_columns(hypotension=_hypotension(options), **_pressors())
+    return _oxygen(frame, options).select(
+        "course",
+        "at",
+        "last_at",
+        pl.when(_observed()).then("at").alias("observed_at"),
+        col("temperature_value").alias("temperature"),
+        "temperature_at",
+        "temperature_event_id",
+        "temperature_excluded",
+        "hypotension",
+        pl.coalesce("hypotension_event_id", "sbp_event_id", "map_event_id").alias("bp_event_id"),
+        "pressors",
+        "pressors_event_id",
+        "pressors_assumed_end",
+        "pressors_concurrent",
+        "pair_event_id",
+        "pair_other_id",
+        "vasopressin",
+        "vasopressin_event_id",
+        "inotrope",
+        "o2",
+        "o2_upper",
+        "o2_event_id",
+        "o2_flow_event_id",
+        "untreated_hypoxia",
+        pl.any_horizontal(
+            col(f"{c}_unsure").fill_null(False) for c in ("temperature", "hypotension", "sbp", "map", "o2")
+        ).alias("unsure"),
+        "death_at",
+        "death_cause",
+    )
 
 
 def _counted(options: Options) -> list[str]:
@@ -101,7 +132,7 @@ def _longest(pairs: pl.DataFrame) -> pl.DataFrame:
     return pairs.filter((col("until") > col("until").cum_max().shift(1)).fill_null(True))
 
 
-def observed() -> pl.Expr:
+def _observed() -> pl.Expr:
     """Whether a finding was charted at this very time."""
     charted = (
         "temperature",

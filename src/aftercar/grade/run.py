@@ -22,9 +22,10 @@ from aftercar.grade.icaht import ICAHT_EARLY, ICAHT_LATE
 from aftercar.grade.icans import ICANS_ASTCT, ICANS_ASTCT_PEDS
 from aftercar.grade.options import OPTIONS, Options
 from aftercar.grade.scale import GRADES, Scale, assess, episodes, to_grades
-from aftercar.timeline.schema import conform
+from aftercar.timeline.schema import REJECTED, TIMELINE, conform
 from aftercar.timeline.state import Record, clock, record
 from aftercar.timeline.store import Store, open_timeline
+from aftercar.timeline import subjects as subject_rows
 from aftercar.timeline.subjects import subjects
 
 SCALES: dict[str, Scale] = {s.name: s for s in (CRS_ASTCT_2019, ICANS_ASTCT, ICANS_ASTCT_PEDS, ICAHT_EARLY, ICAHT_LATE)}
@@ -84,12 +85,17 @@ def grade(
         OptionError: a scale, option or value that does not exist.
     """
     frame = timeline.collect() if isinstance(timeline, pl.LazyFrame) else timeline
-    return _grade(conform(frame), scales_named(scales), options if isinstance(options, Options) else Options(options))
+    chosen = options if isinstance(options, Options) else Options(options)
+    return _grade(conform(frame).lazy(), scales_named(scales), chosen)
 
 
-def _grade(timeline: pl.DataFrame, scales: list[Scale], options: Options) -> Result:
-    courses = subjects(timeline, options["day0"])
+def _grade(rows: pl.LazyFrame, scales: list[Scale], options: Options) -> Result:
     codes = sorted({c for s in scales for c in s.codes})
+    # Most rows of a record are of no concern to these scales: they are read once, for where each record ends.
+    wanted = rows.filter(col("code").is_in([*codes, *subject_rows.CODES]))
+    ends, timeline = pl.collect_all([subject_rows.record_ends(rows), wanted])
+    timeline = conform(timeline)
+    courses = subjects(timeline, options["day0"], ends)
     rec = record(timeline, courses, codes, exclude_unknown=options["unknown_attribution"] == "exclude")
     grades, found = [], []
     states: dict[Callable[..., pl.DataFrame], pl.DataFrame] = {}
@@ -255,7 +261,7 @@ def grade_folder(
     with replace_folder(Path(out), marker="run.json") as fresh:
         parts: dict[str, list[Path]] = {f.name: [] for f in fields(Result)}
         for n, path in enumerate(store.files):
-            result = _grade(_load(path), chosen, opts)
+            result = _grade(_scan(path), chosen, opts)
             for name, files in parts.items():
                 files.append(fresh / f"{name}-{n:05d}.part")
                 getattr(result, name).write_parquet(files[-1])
@@ -271,14 +277,16 @@ def grade_folder(
     return run
 
 
-def _load(path: Path) -> pl.DataFrame:
-    have = pl.read_parquet_schema(path)
-    return conform(pl.read_parquet(path, columns=[c for c in NEEDED if c in have]))
+def _scan(path: Path) -> pl.LazyFrame:
+    """A shard as a lazy timeline; a MEDS dataset of others may lack our columns and rows' names."""
+    frame = pl.scan_parquet(path)
+    have = frame.collect_schema().names()
+    if not {"subject_id", "time", "code"} <= set(have) or "event_id" not in have:
+        return conform(frame.collect()).lazy()
+    return frame.with_columns(pl.lit(None, TIMELINE[c]).alias(c) for c in NEEDED if c not in have).select(NEEDED)
 
 
 def _no_rejects() -> pl.DataFrame:
-    from aftercar.timeline.schema import REJECTED
-
     return pl.DataFrame(schema=REJECTED)
 
 

@@ -131,7 +131,7 @@ def assess(states: pl.DataFrame, scale: Scale, options: Options) -> pl.DataFrame
     )
     same = ["course", "grade", "grade_upper", "upper_assessed", "status", "present", "_flags", "_criteria", "_missing"]
     changed = pl.any_horizontal(col(c).ne_missing(col(c).shift(1)) for c in same)
-    rows = lazy.filter(changed.fill_null(True)).collect(engine="in-memory")
+    rows = lazy.filter(changed.fill_null(True)).collect(engine="in-memory").with_row_index("_row")
     return rows.select(
         "course",
         "at",
@@ -140,10 +140,10 @@ def assess(states: pl.DataFrame, scale: Scale, options: Options) -> pl.DataFrame
         grade_upper=col("grade_upper"),
         upper_assessed=_settled("upper_assessed"),
         status=col("status").cast(STATUS),
-        criteria=_names("_criteria", [c.text for c in criteria]),
-        missing=_names("_missing", axes),
-        flags=_names("_flags", list(flags)),
-        evidence=_evidence(criteria, scale),
+        criteria=_names(rows, "_criteria", [c.text for c in criteria]),
+        missing=_names(rows, "_missing", axes),
+        flags=_names(rows, "_flags", list(flags)),
+        evidence=_evidence(rows, criteria, scale),
         measures=lit([], MEASURES),
         present=col("present").fill_null(False),
     )
@@ -183,18 +183,24 @@ def _bits(conditions: list[pl.Expr]) -> pl.Expr:
     return pl.sum_horizontal(c.cast(pl.Int32) * (1 << n) for n, c in enumerate(conditions))
 
 
-def _names(column: str, names: list[str]) -> pl.Expr:
-    """The names of the bits that are set."""
-    words = [pl.when((col(column) // (1 << n)) % 2 == 1).then(lit(name)) for n, name in enumerate(names)]
-    return pl.concat_list(words).list.drop_nulls()
+def _names(rows: pl.DataFrame, column: str, names: list[str]) -> pl.Series:
+    """The names of the bits that are set; a list is built once for each set of bits that occurs."""
+    sets = rows[column].unique()
+    lists = [[name for n, name in enumerate(names) if bits >> n & 1] for bits in sets]
+    table = pl.DataFrame({column: sets, "names": pl.Series(lists, dtype=pl.List(pl.String))})
+    return rows.select(column).join(table, on=column, how="left", maintain_order="left")["names"]
 
 
-def _evidence(criteria: tuple[Criterion, ...], scale: Scale) -> pl.Expr:
-    ids = [col(c) for c in scale.gate_evidence]
+def _evidence(rows: pl.DataFrame, criteria: tuple[Criterion, ...], scale: Scale) -> pl.Series:
+    """The rows behind the gate and behind each cell that gave the grade, each once, sorted."""
+    parts = [rows.select("_row", id=col(c).cast(pl.Int64)) for c in scale.gate_evidence]
     for n, criterion in enumerate(criteria):
-        met = (col("_criteria") // (1 << n)) % 2 == 1
-        ids += [pl.when(met).then(c) for c in criterion.evidence]
-    return pl.concat_list([i.cast(pl.Int64) for i in ids]).list.drop_nulls().list.unique().list.sort()
+        met = rows.filter((col("_criteria") // (1 << n)) % 2 == 1)
+        parts += [met.select("_row", id=col(c).cast(pl.Int64)) for c in criterion.evidence]
+    each = pl.concat(parts).drop_nulls().unique().sort("_row", "id")
+    lists = each.group_by("_row", maintain_order=True).agg("id")
+    found = rows.select("_row").join(lists, on="_row", how="left", maintain_order="left")["id"]
+    return found.fill_null(pl.Series([[]], dtype=pl.List(pl.Int64)))
 
 
 def to_grades(rows: pl.DataFrame, record: Record, scale: Scale, options_json: str) -> pl.DataFrame:

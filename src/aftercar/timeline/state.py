@@ -47,8 +47,8 @@ def record(timeline: pl.DataFrame, courses: pl.DataFrame, codes: list[str], *, e
     courses = courses.filter(col("day0").is_not_null()).with_columns(course=pl.int_range(pl.len(), dtype=pl.Int64))
     courses = courses.with_columns(last_at=_at("record_end"))
     # Enum, so that asking for one of the codes compares small integers and not strings.
-    rows = timeline.lazy().filter(col("code").is_in(codes) & col("time").is_not_null())
-    rows = rows.with_columns(col("code").cast(pl.Enum(sorted(set(codes))), strict=False))
+    rows = timeline.lazy().with_columns(col("code").cast(pl.Enum(sorted(set(codes))), strict=False))
+    rows = rows.filter(col("code").is_not_null() & col("time").is_not_null())
     places = courses.lazy().select("subject_id", "course", "day0", "from", "until", "last_at")
     within = ((col("time") >= col("from")) | col("from").is_null()) & ((col("time") < col("until")) | col("until").is_null())
     # That a stream is complete holds for every course of a subject, whenever it was said.
@@ -235,10 +235,12 @@ def look(states: pl.DataFrame, table: pl.DataFrame, prefix: str) -> pl.DataFrame
 
 def split_at(states: pl.DataFrame, points: pl.Series) -> pl.DataFrame:
     """Insert a copy of the row in force at each further time within the record, so that something may change there."""
-    extra = pl.DataFrame({"at": points}).drop_nulls().unique().sort("at")
-    extra = extra.join(states.select("at"), on="at", how="anti", maintain_order="left").with_columns(col("at").set_sorted())
-    if extra.is_empty():
+    times = pl.concat([states["at"], points.drop_nulls().cast(pl.Int64)]).unique().sort()
+    if times.len() == states.height:
         return states
-    own = extra.join_asof(states, on="at", strategy="backward", coalesce=True)
-    own = own.filter((col("course") == col("at") // SPAN) & (col("at") <= col("last_at")))
-    return pl.concat([states, own.select(states.columns)]).sort("at")
+    own = states.select("at", "course", "last_at", row=pl.int_range(pl.len(), dtype=pl.UInt32))
+    every = times.to_frame("at").with_columns(col("at").set_sorted()).join_asof(
+        own.with_columns(begin="at"), on="at", strategy="backward", coalesce=True
+    )
+    held = every.filter((col("begin") == col("at")) | ((col("course") == col("at") // SPAN) & (col("at") <= col("last_at"))))
+    return states[held["row"]].with_columns(held["at"].set_sorted())

@@ -21,7 +21,22 @@ TARGETS = {
 _DATED = ("last_follow_up", "progression", "next_therapy", "death")
 
 
-def subjects(timeline: pl.DataFrame, day0: Literal["first_infusion", "last_infusion"] = "first_infusion") -> pl.DataFrame:
+# The rows that `subjects` reads; beside them it needs only where each record ends.
+CODES = ("cart_infusion", "age", "sex", "weight", "disease", "target", "birth", *_DATED)
+
+
+def record_ends(timeline: pl.LazyFrame) -> pl.LazyFrame:
+    """Every subject and the time of its last row, or end of an infusion: `subject_id, last_row`."""
+    counts = ~col("code").is_in(["record_complete", "birth"])
+    ends = pl.max_horizontal(col("time").filter(counts).max(), col("end_time").filter(counts).max())
+    return timeline.group_by("subject_id").agg(last_row=ends)
+
+
+def subjects(
+    timeline: pl.DataFrame,
+    day0: Literal["first_infusion", "last_infusion"] = "first_infusion",
+    ends: pl.DataFrame | None = None,
+) -> pl.DataFrame:
     """Courses: a row a subject and infusion, sorted; a subject without an infusion has one row with a null `day0`.
 
     Columns: `subject_id, infusion, day0, from, until` (the rows of the timeline that belong to the course are those with
@@ -29,10 +44,12 @@ def subjects(timeline: pl.DataFrame, day0: Literal["first_infusion", "last_infus
     `progression`, `next_therapy`, `death`, `death_cause`, `record_end` (time of the last row, or of death).
 
     Args:
-        timeline: whole subjects.
+        timeline: whole subjects; the rows of `CODES` will do where `ends` is given.
         day0: which dose of a split infusion is time zero.
+        ends: `record_ends` of the whole timeline.
     """
-    everyone = timeline.select("subject_id").unique().sort("subject_id")
+    ends = record_ends(timeline.lazy()).collect() if ends is None else ends
+    everyone = ends.select("subject_id").sort("subject_id")
     courses = everyone.join(_infusions(timeline, day0), on="subject_id", how="left").sort("subject_id", "infusion")
     courses = courses.with_columns(infusion=col("infusion").fill_null(1))
     later = col("opens").shift(-1).over("subject_id")
@@ -40,7 +57,7 @@ def subjects(timeline: pl.DataFrame, day0: Literal["first_infusion", "last_infus
     courses = courses.with_columns(
         pl.when(~first).then("opens").alias("from"), later.alias("until"),
     )  # fmt: skip
-    for frame in (_fixed(timeline), _dates(timeline), _ends(timeline)):
+    for frame in (_fixed(timeline), _dates(timeline), ends):
         courses = courses.join(frame, on="subject_id", how="left", maintain_order="left")
     within = {d: col(d).is_between(col("from").fill_null(col(d)), col("until").fill_null(col(d))) for d in _DATED[:3]}
     end = pl.min_horizontal("last_row", "death", col("until") - pl.duration(seconds=1))
@@ -96,11 +113,6 @@ def _dates(timeline: pl.DataFrame) -> pl.DataFrame:
         death=col("time").filter(col("code") == "death").min(),
         death_cause=col("text_value").filter(col("code") == "death").drop_nulls().first(),
     )
-
-
-def _ends(timeline: pl.DataFrame) -> pl.DataFrame:
-    rows = timeline.filter(~col("code").is_in(["record_complete", "birth"]))
-    return rows.group_by("subject_id").agg(last_row=pl.max_horizontal(col("time").max(), col("end_time").max()))
 
 
 def _target(product: pl.Expr) -> pl.Expr:
