@@ -34,7 +34,7 @@ def criteria(options: Options) -> tuple[Criterion, ...]:
         Criterion(2, "hypoxia", "low-flow oxygen (<= 6 L/min) or blow-by", at_least(LOW_FLOW), ("o2_event_id", "o2_flow_event_id")),
         Criterion(3, "hypoxia", "high-flow oxygen (> 6 L/min) or mask", at_least(HIGH_FLOW), ("o2_event_id", "o2_flow_event_id")),
         Criterion(4, "hypoxia", "positive pressure", at_least(POSITIVE_PRESSURE), ("o2_event_id",)),
-        Criterion(5, "death", "death due to CRS", col("death_crs"), ("death_event_id",), gated=False),
+        Criterion(5, "death", "death due to CRS", col("death_crs"), ("death_event_id",), gated=False, assessed=col("death_assessed")),
     )  # fmt: skip
 
 
@@ -168,13 +168,18 @@ def _outcome(frame: pl.DataFrame) -> pl.DataFrame:
         fever_event_id=_last_fever_id(),
         drug_event_id=pl.when("waived_low").then("drug_event_id"),
         observed=(col("observed_at") == col("at")).fill_null(False),
-        death_crs=pl.when(died & (cause == "crs")).then(True)
-        .when(died & (cause.is_null() | (cause == "unknown")) & col("open_up")).then(None)
-        .otherwise(False),
+        death_crs=_death_due(died, cause, col("open_up")),
+        death_assessed=_death_due(died, cause, col("open_low")),
     ).with_columns(
         possible_masked_crs=col("sign_low") & ~col("open_low") & (col("drug_at") >= origin(col("at")) - PREMEDICATION_S).fill_null(False),
         late_onset=col("open_low") & (col("crs_start_low") - origin(col("at")) > LATE_ONSET_D * DAY),
     )  # fmt: skip
+
+
+def _death_due(died: pl.Expr, cause: pl.Expr, in_crs: pl.Expr) -> pl.Expr:
+    """Whether this is the death, of CRS; null where nobody said of what while CRS was there."""
+    unsaid = cause.is_null() | (cause == "unknown")
+    return pl.when(died & (cause == "crs")).then(True).when(died & unsaid & in_crs).then(None).otherwise(False)
 
 
 def _last_fever_id() -> pl.Expr:
@@ -212,7 +217,7 @@ CRS_ASTCT_2019 = Scale(
         "attribution_unknown": col("gate_low") & col("unsure"),
         "assumed_end": col("pressors_assumed_end"),
         "late_onset": col("late_onset"),
-        "death_cause_unknown": col("death_crs").is_null(),
+        "death_cause_unknown": col("death_assessed").is_null(),
     },
     marks={"F2": "M", "F4": "P", "F5": "P", "F6": "P", "F7": "P", "F8": "P", "H3": "P", "H5": "P", "H6": "P", "H7": "P", "H9": "P"},
 )  # fmt: skip

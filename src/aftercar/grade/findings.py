@@ -114,9 +114,9 @@ def states(record: Record, options: Options, extra: list[pl.DataFrame] | None = 
         "o2_event_id",
         "o2_flow_event_id",
         "untreated_hypoxia",
-        pl.any_horizontal(
-            col(f"{c}_unsure").fill_null(False) for c in ("temperature", "hypotension", "sbp", "map", "o2")
-        ).alias("unsure"),
+        pl.any_horizontal(col(f"{c}_unsure").fill_null(False) for c in ("temperature", "hypotension", "sbp", "map", "o2")).alias(
+            "unsure"
+        ),
         "death_at",
         "death_cause",
     )

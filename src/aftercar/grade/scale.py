@@ -118,9 +118,13 @@ def assess(states: pl.DataFrame, scale: Scale, options: Options) -> pl.DataFrame
         grade=_worst(criteria, "_c", unknown=False),
         grade_upper=_worst(criteria, "_c", unknown=True),
         upper_assessed=_worst(criteria, "_a", unknown=True),
-    ).with_columns(upper_assessed=pl.when("observed").then(pl.max_horizontal("grade", "upper_assessed")).otherwise("grade"))
-    gap = col("upper_assessed") < col("grade_upper")
+        # An outcome such as death is known without a charting round.
+        _outcome=_worst(criteria, "_a", unknown=True, gated=False),
+    )
+    assessed = pl.when("observed").then("upper_assessed").otherwise("_outcome")
+    lazy = lazy.with_columns(upper_assessed=pl.max_horizontal("grade", assessed))
     axes = list(dict.fromkeys(c.axis for c in criteria))
+    gap = col("upper_assessed") < col("grade_upper")
     flags = {"stale": gap & ~col("observed"), "earlier_gap": gap & col("observed")} | (scale.flags or {})
     lazy = lazy.with_columns(
         _flags=_bits([f.fill_null(False) & col("_applies") for f in flags.values()]),
@@ -160,13 +164,12 @@ def _settled(upper: str) -> pl.Expr:
     return pl.when(followed.fill_null(False)).then("grade").otherwise(upper)
 
 
-def _worst(criteria: tuple[Criterion, ...], prefix: str, *, unknown: bool) -> pl.Expr:
+def _worst(criteria: tuple[Criterion, ...], prefix: str, *, unknown: bool, gated: bool = True) -> pl.Expr:
+    """The highest cell that is met; `gated` false: only among the cells that need no gate."""
+    cells = [(n, c) for n, c in enumerate(criteria) if gated or not c.gated]
     return pl.max_horizontal(
         lit(0, pl.Int8),
-        *(
-            (col(f"{prefix}{n}").fill_null(unknown) & col("_applies")).cast(pl.Int8) * lit(c.grade, pl.Int8)
-            for n, c in enumerate(criteria)
-        ),
+        *((col(f"{prefix}{n}").fill_null(unknown) & col("_applies")).cast(pl.Int8) * lit(c.grade, pl.Int8) for n, c in cells),
     )
 
 
@@ -223,8 +226,9 @@ def episodes(rows: pl.DataFrame, gap_h: float, resolution_h: float) -> pl.DataFr
     """Episodes from graded rows: stretches in which the toxicity is present, joined across gaps shorter than `gap_h`.
 
     Returns:
-        `course, episode, at, end_at, last_at, max_grade, max_grade_upper`. `end_at` is the first charted clear time after
-        the last sign (`last_at`); it is null where fewer than `resolution_h` hours of record follow it and no other episode does.
+        `course, episode, at, end_at, last_at, max_grade, max_grade_upper`. `end_at` is the first charted clear time after the last
+        sign (`last_at`), if it comes within `gap_h`; it is null where it does not, or where fewer than `resolution_h` hours of record
+        follow it and no other episode does.
     """
     seen = ~col("flags").list.contains("stale")
     rows = rows.with_columns(record_end=col("at").max().over("course"), seen=seen)
@@ -242,7 +246,8 @@ def episodes(rows: pl.DataFrame, gap_h: float, resolution_h: float) -> pl.DataFr
     ).sort("at")  # fmt: skip
     clear = rows.filter(~col("present") & col("seen")).select(clear_at="at").with_columns(col("clear_at").set_sorted())
     found = found.sort("last_at").join_asof(clear, left_on="last_at", right_on="clear_at", strategy="forward").sort("at")
+    # A clear reading after a long silence does not say when the signs went.
+    own = (col("clear_at") // SPAN == col("course")) & (col("clear_at") - col("last_at") < int(gap_h * HOUR))
     another = (col("course").shift(-1) == col("course")).fill_null(False)
     ended = another | (col("record_end") - col("clear_at") >= int(resolution_h * HOUR))
-    own = col("clear_at") // SPAN == col("course")
     return found.with_columns(end_at=pl.when(ended & own).then("clear_at")).drop("record_end", "clear_at")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,8 +20,9 @@ from aftercar.grade.options import OPTIONS
 from aftercar.timeline import concepts as known
 from aftercar.timeline.readers import Imported
 
-console = Console(highlight=False, soft_wrap=False)
-_status = Console(stderr=True, highlight=False)
+# Markup off: [degF] is a unit and [codes] a section, not a style.
+console = Console(highlight=False, markup=False)
+_status = Console(stderr=True, highlight=False, markup=False)
 
 TOXICITY = {"crs": "CRS", "icans": "ICANS", "icaht_early": "ICAHT early", "icaht_late": "ICAHT late"}
 
@@ -67,16 +69,13 @@ def imported(result: Imported, folder: Path) -> None:
         f"{result.read:,} read = {result.accepted:,} accepted + {result.rejected.height:,} rejected; {subjects:,} subjects"
     )
     if result.rejected.height:
-        table = _table("rejected", "rows", "first at", "what to do")
         place = pl.format("{}:{}", "file", "row")
-        groups = (
-            result.rejected.group_by("reason", "detail")
-            .agg(pl.len(), place.first().alias("first"))
-            .sort("len", "reason", descending=[True, False])
-        )
+        groups = result.rejected.group_by("reason", "detail").agg(pl.len(), place.first().alias("first"))
+        groups = groups.sort("len", "reason", "detail", descending=[True, False, False])
         for reason, detail, n, first in groups.head(12).iter_rows():
-            table.add_row(reason, f"{n:,}", first, detail or "")
-        console.print(table)
+            console.print(f"  {reason}: {n:,} rows, first at {first}", style="bold", soft_wrap=True)
+            if detail:
+                console.print(f"    {detail}", soft_wrap=True)
         if groups.height > 12:
             console.print(f"... and {groups.height - 12} more reasons")
         console.print(f"All are listed in {folder / 'rejected.parquet'}")
@@ -120,13 +119,18 @@ def graded(run: dict[str, Any], out: Path) -> None:
     console.print(f"Results: {out}")
 
 
+def _unit(unit: str | None) -> str:
+    """A unit as people read it: UCUM annotations such as {score} are silent."""
+    return "" if unit is None or unit.startswith("{") else unit
+
+
 def _evidence_lines(ids: list[int], rows: dict[int, dict[str, Any]]) -> list[str]:
     lines = []
     for event_id in ids:
         row = rows.get(event_id)
         if row is None:
             continue
-        value = f"{row['numeric_value']:g} {row['unit'] or ''}".strip() if row["numeric_value"] is not None else ""
+        value = f"{row['numeric_value']:g} {_unit(row['unit'])}".strip() if row["numeric_value"] is not None else ""
         until = f" to {row['end_time']:%Y-%m-%d %H:%M}" if row["end_time"] else ""
         said = f", attributed to {row['attributable_to']}" if row["attributable_to"] else ""
         note = f", {row['note']}" if row["note"] else ""
@@ -153,13 +157,14 @@ def explained(why: Explanation) -> None:
             console.print(f"{when}{hours}  grade {grade} ({row['status']})", style="bold" if row["grade"] else None)
             for label, items in (("because", row["criteria"]), ("unknown", row["missing"]), ("note", row["flags"])):
                 if items:
-                    console.print(f"    {label}: {'; '.join(items)}")
+                    console.print(f"    {label}: {'; '.join(items)}", soft_wrap=True)
             numbers = [f"{m['name']} {m['value']:g}" for m in row["measures"] or [] if m["value"] is not None]
             if numbers:
                 console.print(f"    numbers: {', '.join(numbers)}")
             for line in _evidence_lines(row["evidence"] or [], rows):
-                console.print(f"    | {line}")
-        console.print(f"    rules {course['rules'][0]}; options {course['options'][0]}")
+                console.print(f"    | {line}", soft_wrap=True)
+        used = ", ".join(f"{k}={v}" for k, v in json.loads(course["options"][0]).items())
+        console.print(f"    rules {course['rules'][0]}; options {used}", soft_wrap=True)
     console.print("\nGrade derived by software, not adjudicated.")
 
 

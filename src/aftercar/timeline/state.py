@@ -239,8 +239,10 @@ def split_at(states: pl.DataFrame, points: pl.Series) -> pl.DataFrame:
     if times.len() == states.height:
         return states
     own = states.select("at", "course", "last_at", row=pl.int_range(pl.len(), dtype=pl.UInt32))
-    every = times.to_frame("at").with_columns(col("at").set_sorted()).join_asof(
-        own.with_columns(begin="at"), on="at", strategy="backward", coalesce=True
+    every = (
+        times.to_frame("at")
+        .with_columns(col("at").set_sorted())
+        .join_asof(own.with_columns(begin="at"), on="at", strategy="backward", coalesce=True)
     )
     held = every.filter((col("begin") == col("at")) | ((col("course") == col("at") // SPAN) & (col("at") <= col("last_at"))))
     return states[held["row"]].with_columns(held["at"].set_sorted())

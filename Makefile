@@ -1,0 +1,57 @@
+# `make` lists the recipes. Python 3.11 or newer is all that must be there; `make PY=python3.12 demo` names another one.
+
+PY ?= python3
+UV ?= uv
+BIN := .venv/bin
+DEMO := out/demo
+EXPORT = $(UV) export --quiet --frozen --format requirements-txt --no-emit-project --no-header --no-default-groups
+
+.PHONY: help setup demo check fix test docs bench lock clean
+
+help:  ## list the recipes
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' Makefile
+
+setup:  ## make .venv with all that developing needs
+	@$(PY) dev/setup.py --dev
+
+demo:  ## grade the example cohort and write a report
+	@$(PY) dev/setup.py
+	$(BIN)/aftercar import examples/cohort --map examples/cohort/mapping.toml --to $(DEMO)/timeline
+	$(BIN)/aftercar grade $(DEMO)/timeline --out $(DEMO)/grades
+	$(BIN)/aftercar report $(DEMO)/grades
+	@echo "Open the report in a browser: $(DEMO)/grades/report.html"
+
+check:  ## format, lint, types, locks; only reads
+	@$(PY) dev/setup.py --dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/basedpyright
+	@if grep -n '://' requirements*.lock; then echo "A lock holds an address: see 'make lock'."; exit 1; fi
+
+fix:  ## format, and mend what the linter can
+	@$(PY) dev/setup.py --dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+test:  ## all tests; ARGS="tests/test_house.py -x" picks
+	@$(PY) dev/setup.py --dev
+	$(BIN)/python -m pytest -m "" $(ARGS)
+
+docs:  ## run what the documentation shows
+	@$(PY) dev/setup.py --dev
+	$(BIN)/python -m pytest tests/test_docs.py
+
+bench:  ## measure against pandas
+	@$(PY) dev/setup.py --bench
+	$(BIN)/python -m benchmarks.run
+
+lock:  ## take the newest allowed versions into the locks (needs uv)
+	@command -v $(UV) >/dev/null || { echo "make lock needs uv: pip install uv"; exit 1; }
+	$(UV) lock --upgrade
+	$(EXPORT) --group build --output-file requirements.lock
+	$(EXPORT) --group build --group dev --output-file requirements-dev.lock
+	$(EXPORT) --group build --group bench --output-file requirements-bench.lock
+
+clean:  ## remove all that make made
+	rm -rf .venv out dist .hypothesis .pytest_cache .ruff_cache
+	find src tests dev benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
