@@ -62,7 +62,14 @@ def test_explain_shows_the_records(results: Path, capsys: pytest.CaptureFixture[
     code, out, _ = run("explain", str(results), "--subject", "A1", "--toxicity", "crs", capsys=capsys)
     assert code == 0
     flat = " ".join(out.split())
-    for words in ("grade 3", "one vasopressor, with or without vasopressin", "fever_waived", "rows.csv:5", "rows.csv:7", "not adjudicated"):
+    for words in (
+        "grade 3",
+        "one vasopressor, with or without vasopressin",
+        "fever_waived",
+        "rows.csv:5",
+        "rows.csv:7",
+        "not adjudicated",
+    ):
         assert words in flat
     assert "ICANS" not in out
 
@@ -85,7 +92,9 @@ def test_explain_shows_the_records(results: Path, capsys: pytest.CaptureFixture[
         (["report", "{tmp}/out", "--subject", "B9"], "not among the results"),
     ],
 )
-def test_errors_are_sentences(words: list[str], says: str, results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_errors_are_sentences(
+    words: list[str], says: str, results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     code, _, err = run(*(w.format(tmp=tmp_path) for w in words), capsys=capsys)
     assert code == 2
     assert says in " ".join(err.split())
@@ -93,7 +102,9 @@ def test_errors_are_sentences(words: list[str], says: str, results: Path, tmp_pa
     assert not (tmp_path / "o").exists()
 
 
-def test_a_fault_of_ours_tells_place_and_no_message(results: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fault_of_ours_tells_place_and_no_message(
+    results: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def broken(*_: object, **__: object) -> None:
         raise ValueError("temperature 39.4 of A1")
 

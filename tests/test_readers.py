@@ -126,7 +126,13 @@ def test_end_before_start(csv: Csv) -> None:
 
 
 def test_time_formats_and_offsets_are_wall_clock(csv: Csv) -> None:
-    times = ["2024-05-02T08:00", "2024-05-02 08:00:00", "2024-05-02T08:00:00.000", "2024-05-02T08:00:00+02:00", "2024-05-02T08:00Z"]
+    times = [
+        "2024-05-02T08:00",
+        "2024-05-02 08:00:00",
+        "2024-05-02T08:00:00.000",
+        "2024-05-02T08:00:00+02:00",
+        "2024-05-02T08:00Z",
+    ]
     found = read(csv(HEAD, *(f"1,{t},sbp,80,mmHg" for t in times), "1,2024-05-02,sbp,80,mmHg"))
     clock = found.timeline.filter(col("code") == "sbp")["time"].unique().sort().to_list()
     assert clock == [datetime(2024, 5, 2), datetime(2024, 5, 2, 8)]
@@ -138,7 +144,9 @@ def test_ids_that_are_not_whole_numbers_stay_text(csv: Csv) -> None:
 
 
 def test_a_broken_line_is_listed_and_the_rest_goes_on(csv: Csv) -> None:
-    found = read(csv(HEAD, "1,2024-05-02T08:00,sbp,80,mmHg", "1,2024-05-02T09:00,sbp,80,mmHg,x,y,z", "1,2024-05-02T10:00,sbp,81,mmHg"))
+    found = read(
+        csv(HEAD, "1,2024-05-02T08:00,sbp,80,mmHg", "1,2024-05-02T09:00,sbp,80,mmHg,x,y,z", "1,2024-05-02T10:00,sbp,81,mmHg")
+    )
     assert found.rejected.select("row", "reason").rows() == [(2, "malformed_line")]
     assert found.timeline.filter(col("code") == "sbp")["source"].to_list() == ["rows.csv:1", "rows.csv:3"]
     assert found.read == 3
@@ -199,7 +207,12 @@ def test_start_and_end_rows_become_one_infusion(csv: Csv, tmp_path: Path) -> Non
         "ON//*" = { concept = "norepinephrine", edge = "start", unit = "ug/min" }
         "OFF//*" = { concept = "norepinephrine", edge = "end" }
         """)
-    lines = ["1,2024-05-02T07:00,OFF//7,,", "1,2024-05-02T08:00,ON//7,5,", "1,2024-05-02T09:00,ON//7,8,", "1,2024-05-02T09:00,OFF//7,,"]
+    lines = [
+        "1,2024-05-02T07:00,OFF//7,,",
+        "1,2024-05-02T08:00,ON//7,5,",
+        "1,2024-05-02T09:00,ON//7,8,",
+        "1,2024-05-02T09:00,OFF//7,,",
+    ]
     found = read(csv(HEAD, *lines, "1,2024-05-02T12:00,OFF//7,,", "2,2024-05-02T12:00,ON//7,3,"), mapping)
     rows = found.timeline.filter(col("code") == "norepinephrine").select("time", "end_time", "numeric_value")
     eight, nine, noon = (datetime(2024, 5, 2, h) for h in (8, 9, 12))

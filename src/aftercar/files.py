@@ -7,7 +7,7 @@ import ctypes
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 from aftercar.errors import InputError
@@ -29,7 +29,7 @@ def _exchange(a: Path, b: Path) -> bool:
 
 
 @contextlib.contextmanager
-def replace_folder(target: Path, *, marker: str) -> Iterator[Path]:
+def replace_folder(target: Path, *, marker: str) -> Generator[Path]:
     """Give a new, empty folder beside `target`; when the block ends well it takes `target`'s place.
 
     If the block fails or is interrupted, `target` stays as it was. A folder that stands at `target` is replaced only

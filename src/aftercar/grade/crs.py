@@ -84,6 +84,8 @@ def _turns(frame: pl.DataFrame, options: Options) -> pl.Series:
     sure, possible = _signs()
     carry, clear = (int(float(options[name]) * HOUR) for name in ("fever_carry_h", "resolution_h"))
     turns = [frame.filter(col("fever_now"))["temperature_at"].unique() + carry + 1]
+    if options["waiver_duration_h"] != "episode":
+        turns.append(frame["drug_at"].drop_nulls().unique() + int(float(options["waiver_duration_h"]) * HOUR))
     for fever, sign in ((col("fever_now").fill_null(False), sure), (col("fever_now").fill_null(True), possible)):
         active = frame.select("at", "course", active=fever | sign)
         stopped = active.filter(~col("active") & col("active").shift(1) & (col("course") == col("course").shift(1)))
@@ -214,7 +216,7 @@ CRS_ASTCT_2019 = Scale(
         "fever_carried": col("carried_low") & ~col("fever_now").fill_null(False) & ~col("waived_low") & col("open_low"),
         "inotrope_not_counted": col("inotrope"),
         "untreated_hypoxia": col("untreated_hypoxia"),
-        "attribution_unknown": col("gate_low") & col("unsure"),
+        "attribution_unknown": col("gate_low") & (col("unsure") | col("pressors_unsure").fill_null(False)),
         "assumed_end": col("pressors_assumed_end"),
         "late_onset": col("late_onset"),
         "death_cause_unknown": col("death_assessed").is_null(),

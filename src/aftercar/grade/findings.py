@@ -103,6 +103,7 @@ def states(record: Record, options: Options, extra: list[pl.DataFrame] | None = 
         "pressors",
         "pressors_event_id",
         "pressors_assumed_end",
+        "pressors_unsure",
         "pressors_concurrent",
         "pair_event_id",
         "pair_other_id",

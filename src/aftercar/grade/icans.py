@@ -49,7 +49,7 @@ def _domains() -> tuple[Criterion, ...]:
         Criterion(4, "motor", "deep focal weakness", col("motor_deep"), ("motor_event_id",)),
         Criterion(3, "pressure", "focal oedema", col("icp_focal"), ("icp_event_id",)),
         Criterion(4, "pressure", "diffuse oedema, posturing, CN VI palsy, papilloedema or Cushing's triad", col("icp_severe"), ("icp_event_id",)),
-        Criterion(5, "death", "death due to ICANS", col("death_icans"), ("death_event_id",)),
+        Criterion(5, "death", "death due to ICANS", col("death_icans"), ("death_event_id",), gated=False, assessed=col("death_assessed")),
     )  # fmt: skip
 
 
@@ -104,11 +104,12 @@ def state(record: Record, options: Options) -> pl.DataFrame:
         frame = look(frame, table, name)
     frame = frame.join(_subjects(record), on="course", how="left", maintain_order="left")
     frame = frame.join(_baseline(record), on="course", how="left", maintain_order="left")
-    return _judge(frame, options)
+    return _outcome(_judge(frame, options))
 
 
 def _subjects(record: Record) -> pl.DataFrame:
     delayed = record.of("developmental_delay").filter(col("numeric_value") == 1).select("course", delayed=lit(True)).unique()
+    scores = record.of("capd", "ice", *ICE_ITEMS)
     focal = record.of("icp_sign").filter((col("text_value") == "focal_oedema") & (col("at") < origin(col("at"))))
     return (
         record.courses.select(
@@ -116,6 +117,7 @@ def _subjects(record: Record) -> pl.DataFrame:
         )
         .join(delayed, on="course", how="left")
         .join(focal.select("course", focal_before=lit(True)).unique(), on="course", how="left")
+        .join(scores.group_by("course").agg(only_capd=(col("code") == "capd").all()), on="course", how="left")
         .sort("course")
     )
 
@@ -207,6 +209,24 @@ def _icp(record: Record) -> pl.DataFrame:
     )
 
 
+def _outcome(frame: pl.DataFrame) -> pl.DataFrame:
+    """Death of ICANS: unknown where nobody said of what, while a sign was there (`assessed`) or may have been."""
+    died, cause = (col("at") == col("death_at")).fill_null(False), col("death_cause")
+    unsaid = died & (cause.is_null() | (cause == "unknown"))
+    signs = (
+        _below("ice", 9), col("capd_value") >= 1, _awake_less_than("drowsy_spontaneous"), col("seizure"), col("motor_deep"),
+        col("icp_focal"), col("icp_severe"),
+    )  # fmt: skip
+    asked = pl.when("child").then(signs[1]).otherwise(signs[0]), *signs[2:]
+    sure = pl.any_horizontal(s.fill_null(False) for s in asked)
+    possible = pl.any_horizontal(s.fill_null(True) for s in asked)
+
+    def due(present: pl.Expr) -> pl.Expr:
+        return pl.when(died & (cause == "icans")).then(True).when(unsaid & present).then(None).otherwise(False)
+
+    return frame.with_columns(death_icans=due(possible), death_assessed=due(sure))
+
+
 def _judge(frame: pl.DataFrame, options: Options) -> pl.DataFrame:
     sedated = (col("sedated_value") == 1).fill_null(False)
     # Consciousness under sedation cannot be judged; due to another cause, it does not count.
@@ -235,8 +255,6 @@ def _judge(frame: pl.DataFrame, options: Options) -> pl.DataFrame:
     severe = (col("icp_diffuse") & ~bled) | col("icp_other") | pl.when(ask_cn6).then(None).otherwise("icp_cn6")
     no_seizure = (col("no_seizure_at").is_not_null()) | (col("all_seizure_at").is_not_null())
     seized = col("seizure_at").is_not_null()
-    died = (col("at") == col("death_at")).fill_null(False)
-    cause = col("death_cause")
     child = (col("age_y") < CHILD_BELOW_Y) | (col("delayed").fill_null(False) & (col("age_y") < DELAY_BELOW_Y))
     charted = ("ice", "capd", "consciousness", "motor", "icp", "seizure")
     return frame.with_columns(
@@ -254,8 +272,7 @@ def _judge(frame: pl.DataFrame, options: Options) -> pl.DataFrame:
         .when(col("all_motor_at").is_not_null()).then(False),
         icp_focal=pl.when(examined).then(focal).when(covered_icp).then(False),
         icp_severe=pl.when(examined).then(severe).when(covered_icp).then(False),
-        death_icans=pl.when(died & (cause == "icans")).then(True).otherwise(False),
-        child=child.fill_null(col("capd_at").is_not_null() & col("ice_at").is_null()),
+        child=child.fill_null(col("only_capd").fill_null(False)),
         sedated=sedated,
         ask_cn6=ask_cn6,
         bled=bled & (col("icp_focal") | col("icp_diffuse")),
@@ -273,6 +290,7 @@ _FLAGS = {
     "consider_tian": col("tian"),
     "age_unknown": col("age_y").is_null(),
     "attribution_unknown": col("unsure"),
+    "death_cause_unknown": col("death_assessed").is_null(),
 }
 _OPTIONS = (
     "day0",

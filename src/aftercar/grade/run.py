@@ -22,10 +22,10 @@ from aftercar.grade.icaht import ICAHT_EARLY, ICAHT_LATE
 from aftercar.grade.icans import ICANS_ASTCT, ICANS_ASTCT_PEDS
 from aftercar.grade.options import OPTIONS, Options
 from aftercar.grade.scale import GRADES, Scale, assess, episodes, to_grades
+from aftercar.timeline import subjects as subject_rows
 from aftercar.timeline.schema import REJECTED, TIMELINE, conform
 from aftercar.timeline.state import Record, clock, record
 from aftercar.timeline.store import Store, open_timeline
-from aftercar.timeline import subjects as subject_rows
 from aftercar.timeline.subjects import subjects
 
 SCALES: dict[str, Scale] = {s.name: s for s in (CRS_ASTCT_2019, ICANS_ASTCT, ICANS_ASTCT_PEDS, ICAHT_EARLY, ICAHT_LATE)}
@@ -89,11 +89,11 @@ def grade(
     return _grade(conform(frame).lazy(), scales_named(scales), chosen)
 
 
-def _grade(rows: pl.LazyFrame, scales: list[Scale], options: Options) -> Result:
+def _grade(charted: pl.LazyFrame, scales: list[Scale], options: Options) -> Result:
     codes = sorted({c for s in scales for c in s.codes})
     # Most rows of a record are of no concern to these scales: they are read once, for where each record ends.
-    wanted = rows.filter(col("code").is_in([*codes, *subject_rows.CODES]))
-    ends, timeline = pl.collect_all([subject_rows.record_ends(rows), wanted])
+    wanted = charted.filter(col("code").is_in([*codes, *subject_rows.CODES]))
+    ends, timeline = pl.collect_all([subject_rows.record_ends(charted), wanted])
     timeline = conform(timeline)
     courses = subjects(timeline, options["day0"], ends)
     rec = record(timeline, courses, codes, exclude_unknown=options["unknown_attribution"] == "exclude")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ TOXICITY = {"crs": "CRS", "icans": "ICANS", "icaht_early": "ICAHT early", "icaht
 
 
 @contextlib.contextmanager
-def working(what: str) -> Iterator[Callable[[str], None]]:
+def working(what: str) -> Generator[Callable[[str], None]]:
     """A line on the terminal that says what is being done; silent where nobody watches."""
     if not _status.is_terminal:
         yield lambda _: None
@@ -38,7 +38,7 @@ def working(what: str) -> Iterator[Callable[[str], None]]:
 
 
 @contextlib.contextmanager
-def counting(what: str) -> Iterator[Callable[[int, int], None]]:
+def counting(what: str) -> Generator[Callable[[int, int], None]]:
     """A bar with rate and time left."""
     if not _status.is_terminal:
         yield lambda done, all_: None
@@ -80,7 +80,7 @@ def imported(result: Imported, folder: Path) -> None:
             console.print(f"... and {groups.height - 12} more reasons")
         console.print(f"All are listed in {folder / 'rejected.parquet'}")
     for what, n in result.repairs.items():
-        console.print(f"mended: {what}, {n:,} rows (noted on each)")
+        console.print(f"noted: {what}, {n:,} rows")
     for file, columns in result.ignored_columns.items():
         console.print(f"not mapped in {file}: {', '.join(columns)}")
     if result.banner:
@@ -100,16 +100,9 @@ def graded(run: dict[str, Any], out: Path) -> None:
         by_grade = Counter(applies["grade"].to_list())
         open_ = applies.filter(col("grade") < col("grade_upper")).height
         any_, severe = (sum(n for g, n in by_grade.items() if g >= least) for least in (1, 3))
-        share = lambda n, base=applies.height: f"{n} ({n / base:.0%})" if base else "0"
         cells = [str(by_grade.get(g, 0)) for g in range(6)]
-        table.add_row(
-            TOXICITY.get(toxicity, toxicity),
-            *cells,
-            share(any_),
-            share(severe),
-            str(open_),
-            str(rows.height - applies.height),
-        )
+        shares = [f"{n} ({n / applies.height:.0%})" if applies.height else "0" for n in (any_, severe)]
+        table.add_row(TOXICITY.get(toxicity, toxicity), *cells, *shares, str(open_), str(rows.height - applies.height))
     console.print(table)
     console.print(
         "open: missing data leave a higher grade possible (grade_upper). n/a: the scale does not apply. Derived by software, not adjudicated."

@@ -39,7 +39,7 @@ class Concept:
 
 
 def _concept(name: str, entry: dict[str, Any]) -> Concept:
-    fixed = {k: tuple(v) if isinstance(v, list) and k != "codes" else v for k, v in entry.items()}
+    fixed: dict[str, Any] = {k: tuple(v) if isinstance(v, list) and k != "codes" else v for k, v in entry.items()}
     if "look_alike" in fixed:
         fixed["look_alike"] = {unit: (low, high) for unit, (low, high) in fixed["look_alike"].items()}
     return Concept(name=name, **fixed)

@@ -130,7 +130,7 @@ def _excluded(record: Record) -> pl.Expr:
 
 
 def running(record: Record, codes: list[str], *, push_doses: bool = True) -> pl.DataFrame:
-    """When each drug ran: `course, code, at, until, event_id, assumed_end`, touching infusions of one drug merged.
+    """When each drug ran: `course, code, at, until, event_id, assumed_end, unsure`, touching infusions of one drug merged.
 
     A row without an end stands until the next row of that drug, at most `valid_for_h`; a rate of 0 stops it; a push dose
     (`text_value` "bolus") stands for an hour. Rows attributed to another cause are left out.
@@ -147,6 +147,7 @@ def running(record: Record, codes: list[str], *, push_doses: bool = True) -> pl.
             "until": pl.Int64,
             "event_id": pl.Int64,
             "assumed_end": pl.Boolean,
+            "unsure": pl.Boolean,
         }
         return pl.DataFrame(schema=schema)
     bolus = col("text_value").eq_missing(lit("bolus"))
@@ -155,6 +156,7 @@ def running(record: Record, codes: list[str], *, push_doses: bool = True) -> pl.
     rows = rows.with_columns(
         until=pl.when(bolus & col("end_at").is_null()).then(col("at") + PUSH_DOSE_S).otherwise(pl.coalesce("end_at", assumed)),
         assumed_end=col("end_at").is_null() & ~bolus,
+        unsure=col("attributable_to").eq_missing(lit("unknown")),
     ).filter((col("numeric_value") != 0).fill_null(True) & (col("until") > col("at")))
     if not push_doses:
         rows = rows.filter(~bolus)
@@ -162,26 +164,27 @@ def running(record: Record, codes: list[str], *, push_doses: bool = True) -> pl.
     rows = rows.with_columns(stretch=(col("at") > reach).fill_null(True).cum_sum().over("code", "course"))
     return (
         rows.group_by("course", "code", "stretch")
-        .agg(col("at").min(), col("until").max(), col("event_id").first(), col("assumed_end").last())
+        .agg(col("at").min(), col("until").max(), col("event_id").first(), col("assumed_end").last(), col("unsure").any())
         .drop("stretch")
         .sort("at", "code")
     )
 
 
 def steps(intervals: pl.DataFrame) -> pl.DataFrame:
-    """How many of the intervals hold at each time: `at, until, n, event_id, assumed_end` (of the latest begun), gaps left out."""
-    begins = intervals.select("at", "event_id", "assumed_end", change=lit(1, pl.Int64))
-    ends = intervals.select(
-        at=col("until"), event_id=lit(None, pl.Int64), assumed_end=lit(None, pl.Boolean), change=lit(-1, pl.Int64)
+    """How many of the intervals hold at each time: `at, until, n`, and of the latest begun `event_id, assumed_end, unsure`."""
+    begins = intervals.select("at", "event_id", "assumed_end", "unsure", change=lit(1, pl.Int64))
+    ends = intervals.select(at="until").with_columns(
+        event_id=lit(None, pl.Int64), assumed_end=lit(None, pl.Boolean), unsure=lit(None, pl.Boolean), change=lit(-1, pl.Int64)
     )
     turns = pl.concat([begins, ends]).sort("at", "event_id").group_by("at", maintain_order=True)
-    every = turns.agg(col("change").sum(), col("event_id").last(), col("assumed_end").last())
+    every = turns.agg(col("change").sum(), col("event_id").last(), col("assumed_end").last(), col("unsure").any())
     return every.select(
         "at",
         until=col("at").shift(-1),
         n=col("change").cum_sum(),
         event_id=col("event_id").forward_fill(),
         assumed_end=col("assumed_end").forward_fill(),
+        unsure=col("unsure").forward_fill(),
     ).filter(col("n") > 0)
 
 

@@ -130,7 +130,7 @@ def _rows(body: dict[str, Any]) -> list[dict[str, Any]]:
         rows += _vitals(hour, entry) + _events(hour, entry)
         if "neuro" in entry:
             rows += _neuro(hour, entry["neuro"])
-    rows += _pressure(entries, stop) + _oxygen(entries, stop) + _vasopressors(entries, stop)
+    rows += _pressure(entries, stop) + _oxygen(entries, stop) + _vasopressors(entries, stop) + _drug_record(entries, stop)
     return rows
 
 
@@ -179,7 +179,6 @@ def _amount(value: Any, unit: str | None) -> tuple[float, str | None]:
 def _patient(patient: dict[str, Any], stop: float) -> list[dict[str, Any]]:
     rows = [
         _row(0.0, "cart_infusion", text=patient.get("product")),
-        _row(-720.0, "record_complete", text="drugs", end=stop),
         _row(-720.0, "record_complete", text="seizure", end=stop),
     ]
     for key, code, unit in (("age_y", "age", "a"), ("weight_kg", "weight", "kg")):
@@ -316,3 +315,15 @@ def _vasopressors(entries: list[tuple[float, dict[str, Any]]], stop: float) -> l
             if end > hour
         ]
     return rows
+
+
+def _drug_record(entries: list[tuple[float, dict[str, Any]]], stop: float) -> list[dict[str, Any]]:
+    """The drug record is complete, but while it is said (null) that the infusions are not known."""
+    told = [(-720.0, True)] + [(h, e["vasopressors"] is not None) for h, e in entries if "vasopressors" in e]
+    # A completeness row holds to its very end; the second before leaves the turn itself open.
+    turns = [h - 1 / 3600 for h, _ in told[1:]] + [stop]
+    return [
+        _row(hour, "record_complete", text="drugs", end=end)
+        for (hour, known), end in zip(told, turns, strict=True)
+        if known and end > hour
+    ]

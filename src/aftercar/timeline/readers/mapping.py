@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from aftercar.errors import MappingError, nearest
 from aftercar.timeline.concepts import codes, concepts
-from aftercar.timeline.schema import TIMELINE
+from aftercar.timeline.schema import ATTRIBUTIONS, TIMELINE
 
 Layout = Literal["long", "wide", "meds"]
 
@@ -115,6 +115,10 @@ def _part(entry: dict[str, Any], base: Mapping | None = None) -> Mapping:
         raise MappingError('[time] relative is "hours" or "days".')
     texts = {name: {k.casefold(): v for k, v in words.items()} for name, words in entry.get("text", {}).items()}
     for name, words in texts.items():
+        if name == "attributable_to":
+            if wrong := set(words.values()) - set(ATTRIBUTIONS):
+                raise MappingError(f"[text.attributable_to] takes {', '.join(ATTRIBUTIONS)}, not {', '.join(sorted(wrong))}.")
+            continue
         _check_concept("text", name)
         for ours in words.values():
             if concepts()[name].values and ours not in (*concepts()[name].values, "unknown"):
@@ -137,11 +141,11 @@ def _targets(section: str, entries: dict[str, Any]) -> dict[str, Target]:
 
 
 def _target(section: str, local: str, entry: str | dict[str, Any]) -> Target:
-    fields = {"concept": entry} if isinstance(entry, str) else dict(entry)
-    name = fields.get("concept")
-    if not name:
+    fields: dict[str, Any] = {"concept": entry} if isinstance(entry, str) else dict(entry)
+    if not fields.get("concept"):
         raise MappingError(f'[{section}] "{local}": it names no concept.')
-    name = fields["concept"] = codes().get(name, name)
+    given = str(fields["concept"])
+    name = fields["concept"] = codes().get(given, given)
     _check_concept(section, name)
     known = set(Target.__dataclass_fields__) - {"dated"} | {"as"}
     for key in fields:

@@ -72,7 +72,8 @@ def normalise(charted: pl.DataFrame, mapping: Mapping, targets: dict[str, Target
         mapping: the site's words and codes.
         targets: what each `code` means; by default from the mapping and the codes that need none.
     """
-    rows = _resolve(charted, targets if targets is not None else _targets(charted, mapping))
+    causes = mapping.text.get("attributable_to", {})
+    rows = _resolve(charted, targets if targets is not None else _targets(charted, mapping), causes)
     rows = rows.with_columns(reason=_first_reason())
     rows = _numbers(rows)
     rows = _words(rows, mapping)
@@ -126,7 +127,7 @@ def _targets(charted: pl.DataFrame, mapping: Mapping) -> dict[str, Target]:
     return found
 
 
-def _resolve(charted: pl.DataFrame, targets: dict[str, Target]) -> pl.DataFrame:
+def _resolve(charted: pl.DataFrame, targets: dict[str, Target], causes: dict[str, str]) -> pl.DataFrame:
     concept = [concepts()[t.concept] for t in targets.values()]
     table = pl.DataFrame(
         {
@@ -140,12 +141,13 @@ def _resolve(charted: pl.DataFrame, targets: dict[str, Target]) -> pl.DataFrame:
         },
         schema=dict.fromkeys(("code", "concept", "kind", "map_unit", "map_text", "edge", "take"), pl.String),
     )
+    cause = col("attributable_to").str.strip_chars().str.to_lowercase()
     blank = {"detail": lit(None, pl.String), "note": lit(None, pl.String)}
     return charted.join(table, on="code", how="left", maintain_order="left").with_columns(
         **blank,
         unit=pl.coalesce(col("unit").str.strip_chars().replace({"": None}), "map_unit"),
         text_value=pl.coalesce("map_text", col("text_value").str.strip_chars().replace({"": None})),
-        attributable_to=col("attributable_to").str.strip_chars().str.to_lowercase().replace({"": None}),
+        attributable_to=cause.replace({"": None, **causes}),
     )
 
 

@@ -1,0 +1,210 @@
+"""Counts over a cohort: worst grades with intervals, onset and duration, and who could not be graded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import sqrt
+from typing import Any
+
+import polars as pl
+from polars import col
+
+from aftercar.report.bands import in_order, scale_name, toxicity_name
+
+Z95 = 1.959963984540054  # normal quantile of a two-sided 95 % interval
+GRADES = range(6)
+
+
+def wilson(k: int, n: int) -> tuple[float, float]:
+    """Wilson score interval of a proportion, 95 %: `k` of `n`, as shares of 1; the whole range where `n` is 0.
+
+    >>> tuple(round(x, 3) for x in wilson(1, 10))
+    (0.018, 0.404)
+    """
+    if n == 0:
+        return 0.0, 1.0
+    p, z2 = k / n, Z95 * Z95
+    middle = (p + z2 / (2 * n)) / (1 + z2 / n)
+    half = Z95 * sqrt(p * (1 - p) / n + z2 / (4 * n * n)) / (1 + z2 / n)
+    return max(middle - half, 0.0), min(middle + half, 1.0)
+
+
+@dataclass(frozen=True)
+class Rate:
+    """How many reached a grade: surely yes, surely no, and undecided because of missing data."""
+
+    yes: int
+    no: int
+    open: int
+
+    @property
+    def text(self) -> str:
+        """`3 of 8, 38% (14–69%)`, over those in whom it is decided."""
+        n = self.yes + self.no
+        if n == 0:
+            return "none decided"
+        low, high = wilson(self.yes, n)
+        return f"{self.yes} of {n}, {self.yes / n:.0%} ({low:.0%}–{high:.0%})".replace("%–", "–")
+
+    @property
+    def bounds(self) -> str:
+        """The share if all the undecided were no, and if all were yes; empty where none is undecided."""
+        n = self.yes + self.no + self.open
+        if not self.open or not n:
+            return ""
+        return f"{self.open} undecided: between {self.yes / n:.0%} and {(self.yes + self.open) / n:.0%} of all {n}"
+
+
+@dataclass(frozen=True)
+class Worst:
+    """One toxicity: how many courses had each worst grade. Those with an open range are counted apart."""
+
+    name: str
+    scales: str
+    n: int
+    grades: tuple[int, ...]
+    incomplete: int
+    not_applicable: int
+    any_grade: Rate
+    severe: Rate
+
+    def share(self, count: int) -> str:
+        """A count as a percentage of the courses to which the scale applies."""
+        n = self.n - self.not_applicable
+        return f"{count / n:.0%}" if n else ""
+
+
+def worst_table(worst: pl.DataFrame) -> list[Worst]:
+    """A row a toxicity; grades, incomplete and not applicable add up to `n`."""
+    status = col("status").cast(pl.String)
+    applies, settled = status != "not_applicable", status.is_in(["graded", "not_met"])
+
+    def rate(cut: int) -> list[pl.Expr]:
+        yes, no = col("grade") >= cut, col("grade_upper") < cut
+        return [
+            (applies & yes).sum().alias(f"yes{cut}"),
+            (applies & no).sum().alias(f"no{cut}"),
+            (applies & ~yes & ~no).sum().alias(f"open{cut}"),
+        ]
+
+    counts = worst.group_by("toxicity").agg(
+        pl.len().alias("n"),
+        *((settled & (col("grade") == g)).sum().alias(f"g{g}") for g in GRADES),
+        (status == "incomplete").sum().alias("incomplete"),
+        (~applies).sum().alias("not_applicable"),
+        *rate(1),
+        *rate(3),
+        scales=col("scale").filter(applies).unique().sort(),
+    )
+    by_name = {r["toxicity"]: r for r in counts.iter_rows(named=True)}
+    return [_worst(t, by_name[t]) for t in in_order(by_name)]
+
+
+def _worst(toxicity: str, r: dict[str, Any]) -> Worst:
+    return Worst(
+        name=toxicity_name(toxicity),
+        scales=" / ".join(scale_name(s) for s in r["scales"]),
+        n=r["n"],
+        grades=tuple(r[f"g{g}"] for g in GRADES),
+        incomplete=r["incomplete"],
+        not_applicable=r["not_applicable"],
+        any_grade=Rate(r["yes1"], r["no1"], r["open1"]),
+        severe=Rate(r["yes3"], r["no3"], r["open3"]),
+    )
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Median, quartiles and range of some days."""
+
+    n: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Onset day and duration of the first episode of each course with the toxicity."""
+
+    name: str
+    onset: Spread
+    duration: Spread
+    censored: int
+    further: int
+
+
+def timing_table(episodes: pl.DataFrame) -> list[Timing]:
+    """A row a toxicity that has an episode. Durations are of those whose end was seen; the rest are counted as censored."""
+    if episodes.is_empty():
+        return []
+    first = episodes.sort("subject_id", "infusion", "toxicity", "episode").unique(
+        ["subject_id", "infusion", "toxicity"], keep="first", maintain_order=True
+    )
+    found = []
+    for toxicity in in_order(first["toxicity"]):
+        rows = first.filter(col("toxicity") == toxicity)
+        censored = rows["censored"].fill_null(True)
+        found.append(
+            Timing(
+                name=toxicity_name(toxicity),
+                onset=_spread(rows["onset_day"].cast(pl.Float64), 0),
+                duration=_spread(rows.filter(~censored)["duration_d"], 1),
+                censored=int(censored.sum()),
+                further=episodes.filter(col("toxicity") == toxicity).height - rows.height,
+            )
+        )
+    return found
+
+
+def _spread(days: pl.Series, digits: int) -> Spread:
+    """`2 (1–4; 0–9)`: median, quartiles by linear interpolation, least and greatest."""
+    days = days.drop_nulls()
+    if days.is_empty():
+        return Spread(0, "")
+
+    def text(value: object) -> str:
+        return f"{value:.{digits}f}" if digits or float(value).is_integer() else f"{value:.1f}"  # type: ignore[arg-type]
+
+    low, middle, high = (text(days.quantile(q, "linear")) for q in (0.25, 0.5, 0.75))
+    return Spread(len(days), f"{middle} ({low} to {high}; {text(days.min())} to {text(days.max())})")
+
+
+@dataclass(frozen=True)
+class Unsettled:
+    """Courses of one toxicity whose worst grade is open, or that cannot be graded at all."""
+
+    name: str
+    kind: str
+    n: int
+    subjects: list[str]
+
+
+MOST_LISTED = 200
+
+
+def unsettled(worst: pl.DataFrame) -> list[Unsettled]:
+    """Lists of subjects, by toxicity: nothing known (`cannot grade`), range open (`incomplete`), `not applicable`."""
+    status = col("status").cast(pl.String)
+    kind = (
+        pl.when(status == "not_applicable").then(pl.lit("not applicable"))
+        .when((status == "incomplete") & (col("grade") == 0) & (col("grade_upper") >= 4)).then(pl.lit("cannot grade: 0 to 4 or 5 possible"))
+        .when(status == "incomplete").then(pl.lit("incomplete: a range is known"))
+    )  # fmt: skip
+    rows = worst.with_columns(kind=kind).filter(col("kind").is_not_null()).sort("subject_id", "infusion")
+    several = pl.when(col("infusion") > 1).then(pl.format(" (infusion {})", "infusion")).otherwise(pl.lit(""))
+    bounds = pl.when(status == "incomplete").then(pl.format(" ({}–{})", "grade", "grade_upper")).otherwise(pl.lit(""))
+    rows = rows.with_columns(who=pl.concat_str(col("subject_id").cast(pl.String), several, bounds))
+    lists = rows.group_by("toxicity", "kind").agg(pl.len().alias("n"), col("who").head(MOST_LISTED)).sort("kind")
+    by_toxicity = lists.partition_by("toxicity", as_dict=True)
+    return [
+        Unsettled(toxicity_name(t), r["kind"], r["n"], r["who"])
+        for t in in_order(k for (k,) in by_toxicity)
+        for r in by_toxicity[(t,)].iter_rows(named=True)
+    ]
+
+
+def rejected_table(rejected: pl.DataFrame) -> list[dict[str, Any]]:
+    """Rejected rows by reason and code, most frequent first."""
+    if rejected.is_empty():
+        return []
+    counts = rejected.group_by("reason", "code").agg(pl.len().alias("n"), col("detail").drop_nulls().first())
+    return counts.sort("n", "reason", "code", descending=[True, False, False], nulls_last=True).head(30).to_dicts()

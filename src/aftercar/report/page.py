@@ -1,0 +1,143 @@
+"""The report: one HTML page that loads nothing from elsewhere."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import polars as pl
+from markupsafe import Markup
+from polars import col
+
+from aftercar.errors import InputError
+from aftercar.files import write_text
+from aftercar.report import cohort, cohort_figures
+from aftercar.report.course import courses
+from aftercar.report.legend import legend_svg
+from aftercar.report.subject import section
+from aftercar.timeline.schema import conform
+
+TABLES = ("grades", "worst", "episodes", "subjects", "rejected")
+
+
+def write_report(
+    folder: Path,
+    out: Path,
+    *,
+    timeline: pl.DataFrame | pl.LazyFrame,
+    subjects_shown: list[Any] | None = None,
+    limit: int = 200,
+) -> None:
+    """Write the report of a results folder as one HTML file.
+
+    Args:
+        folder: what `aftercar grade` wrote.
+        out: the file; a former one is replaced whole.
+        timeline: the columns of `docs/tables.md`; only rows of the subjects shown are read.
+        subjects_shown: subjects with a section of their own; the first `limit` by default.
+        limit: most sections.
+    Raises:
+        InputError: `folder` holds no result, or a subject that was asked for is not in it.
+    """
+    folder = Path(folder)
+    lacking = [n for n in (*(f"{t}.parquet" for t in TABLES), "run.json") if not (folder / n).is_file()]
+    if lacking:
+        raise InputError(f"{folder} holds no result: {', '.join(lacking)} not found. `aftercar grade` makes one.")
+    subjects = pl.read_parquet(folder / "subjects.parquet")
+    shown = _shown(subjects["subject_id"], subjects_shown, limit)
+    own = col("subject_id").is_in(shown.implode())
+    rows = timeline.lazy().filter(col("subject_id").cast(shown.dtype).is_in(shown.implode())).collect()
+    text = render_report(
+        run=json.loads((folder / "run.json").read_text(encoding="utf-8")),
+        subjects=subjects,
+        worst=pl.read_parquet(folder / "worst.parquet"),
+        episodes=pl.read_parquet(folder / "episodes.parquet"),
+        rejected=pl.read_parquet(folder / "rejected.parquet"),
+        grades=pl.scan_parquet(folder / "grades.parquet").filter(own).collect(),
+        timeline=rows,
+        shown=shown.to_list(),
+    )
+    write_text(Path(out), text)
+
+
+def render_report(
+    *,
+    run: dict[str, Any],
+    subjects: pl.DataFrame,
+    worst: pl.DataFrame,
+    episodes: pl.DataFrame,
+    rejected: pl.DataFrame,
+    grades: pl.DataFrame,
+    timeline: pl.DataFrame,
+    shown: Iterable[Any],
+) -> str:
+    """The page, from tables as `docs/tables.md` describes them.
+
+    Args:
+        run: `run.json`.
+        grades, timeline: may be restricted to the subjects in `shown`.
+        shown: subjects with a section of their own, in that order by subject.
+    """
+    simulated = bool(run.get("simulated", False))
+    ids = pl.Series("subject_id", list(shown), dtype=subjects.schema["subject_id"])
+    drawn = subjects.filter(col("subject_id").is_in(ids.implode())).sort("subject_id", "infusion")
+    own = worst.join(drawn.select("subject_id").unique(), on="subject_id", how="semi")
+    table = cohort.worst_table(worst)
+    sections = [
+        section(course, n, simulated=simulated)
+        for n, course in enumerate(courses(drawn, conform(timeline), grades, episodes, own), start=1)
+    ]
+    counts = run.get("counts") or {}
+    return _template().render(
+        css=Markup(_resource("page.css")),
+        run=run,
+        simulated=simulated,
+        counts=counts,
+        n_subjects=subjects["subject_id"].n_unique(),
+        n_infusions=subjects.filter(col("day0").is_not_null()).height,
+        several=subjects.height > subjects["subject_id"].n_unique(),
+        table=table,
+        unsettled=cohort.unsettled(worst),
+        most_listed=cohort.MOST_LISTED,
+        timing=cohort.timing_table(episodes),
+        rejected=cohort.rejected_table(rejected),
+        worst_figure=Markup(cohort_figures.worst_svg(table, simulated=simulated)),
+        onset_figure=Markup(cohort_figures.onset_svg(episodes, simulated=simulated)),
+        legend=Markup(legend_svg()),
+        sections=sections,
+        n_shown=drawn["subject_id"].n_unique(),
+    )
+
+
+def _shown(known: pl.Series, asked: list[Any] | None, limit: int) -> pl.Series:
+    """The subjects with a section, in order and of the type of the results."""
+    every = known.unique().sort()
+    if asked is None:
+        return every.head(limit)
+    wanted = pl.Series("subject_id", [str(a) for a in asked], dtype=pl.String).cast(every.dtype, strict=False)
+    missing = wanted.len() - wanted.is_in(every.implode()).fill_null(False).sum()
+    if missing:
+        raise InputError(
+            f"{missing} of the {wanted.len()} subjects asked for are not in the results. `subjects.parquet` lists them all."
+        )
+    return wanted.unique().sort().head(limit)
+
+
+def _grouped(n: int | None) -> str:
+    return "not recorded" if n is None else f"{n:,}"
+
+
+def _resource(name: str) -> str:
+    return files("aftercar.report").joinpath(name).read_text(encoding="utf-8")
+
+
+@cache
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["grouped"] = _grouped
+    return environment.from_string(_resource("page.html.j2"))
