@@ -203,7 +203,7 @@ def worst(grades: pl.DataFrame, courses: pl.DataFrame) -> pl.DataFrame:
     seen = col("_seen").any()
     at_worst = (col("grade") == col("grade").max()) & col("_applies")
     found = chosen.group_by(key, maintain_order=True).agg(
-        scale=col("scale").filter("_applies").first().fill_null(col("scale").first()),
+        scale=col("scale").filter(at_worst).first().fill_null(col("scale").first()),
         grade=col("grade").max(),
         grade_upper=pl.when(seen).then(seen_upper).otherwise(col("grade_upper").max()),
         _any=col("_applies").any(),
@@ -214,8 +214,8 @@ def worst(grades: pl.DataFrame, courses: pl.DataFrame) -> pl.DataFrame:
         time=col("start").filter(at_worst).first(),
         measures=col("measures").first(),
         unassessed_h=col("_hours").filter(col("_stale")).sum(),
-        rules=col("rules").filter("_applies").first().fill_null(col("rules").first()),
-        options=col("options").first(),
+        rules=col("rules").filter(at_worst).first().fill_null(col("rules").first()),
+        options=col("options").filter(at_worst).first().fill_null(col("options").first()),
     )
     status = (
         pl.when(~col("_any")).then(lit("not_applicable"))

@@ -99,6 +99,12 @@ def _look(drawn: tuple[Grade, float, float]) -> tuple[int, int, bool, bool]:
     return drawn[0].grade, drawn[0].assessed, drawn[0].gap, drawn[0].stale
 
 
+def _same_number(drawn: tuple[Grade, float, float]) -> tuple[int, int, bool]:
+    """What makes two stretches share one number; the last is true where there is none to give."""
+    grade = drawn[0]
+    return grade.grade, grade.assessed, grade.stale and grade.assessed == 0
+
+
 def _joined(run: list[Grade]) -> Grade:
     """Stretches of one grade as one, with all their reasons."""
     if len(run) == 1:
@@ -139,9 +145,9 @@ def _tip(name: str, grade: Grade) -> str:
 def _numbers(drawn: list[tuple[Grade, float, float]], base: float) -> list[str]:
     """Grade numbers above their steps, one for each run of equal steps that has room; the worst always has one."""
     runs = []
-    for key, group in groupby(drawn, key=_look):
+    for key, group in groupby(drawn, key=_same_number):
         members = list(group)
-        if key[1] or not key[3]:
+        if not key[2]:
             runs.append((members[0][0], members[0][1], members[-1][2]))
     found = []
     taken: list[tuple[float, float]] = []

@@ -273,7 +273,7 @@ def labs(course: Course) -> list[Panel]:
         panel.plot(axis, ticks)
         for cut in cuts:
             panel.threshold(axis, cut, number(cut))
-        cut = max(cuts, default=float("inf"))
+        cut = max(cuts, default=float("-inf"))
         readings(panel, course, events, axis, title_of(code), filled=lambda v, cut=cut: v <= cut, gap_d=4.0)
         if code == "anc":
             for drug in of_group("g_csf"):

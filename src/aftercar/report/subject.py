@@ -121,6 +121,12 @@ def _rows(course: Course) -> tuple[list[Line], int]:
     return rows, len(every) - len(rows)
 
 
+def _status(g: Grade) -> str:
+    if g.stale:
+        return f"stale, at least {g.grade}" if g.grade else "cannot grade (stale)"
+    return g.status.replace("_", " ")
+
+
 def _row(toxicity: str, g: Grade) -> Line:
     sources = "; ".join(g.sources[:MOST_SOURCES])
     more = len(g.sources) - MOST_SOURCES
@@ -132,7 +138,7 @@ def _row(toxicity: str, g: Grade) -> Line:
         day="" if g.day is None else str(g.day).replace("-", "−"),
         grade=g.grade,
         upper=g.upper,
-        status="cannot grade (stale)" if g.stale else g.status.replace("_", " "),
+        status=_status(g),
         criteria=readable("; ".join(g.criteria)),
         missing=readable("; ".join(g.missing)),
         flags=", ".join(f.replace("_", " ") for f in g.flags if f != "stale"),

@@ -119,9 +119,10 @@ def _rows(body: dict[str, Any]) -> list[dict[str, Any]]:
     for _, entry in entries:
         _check(entry, _ENTRY_KEYS, "timeline entry")
     series = [
-        (24.0 * int(d), *_amount(v, s["unit"]), name)
-        for name, s in (body.get("series") or {}).items()
-        for d, v in s["values"].items()
+        (24.0 * int(day), *_amount(value, told["unit"]), name)
+        for name, told in (body.get("series") or {}).items()
+        for day, value in told["values"].items()
+        if value is not None
     ]
     stop = max([h for h, _ in entries] + [s[0] for s in series] + [0.0]) + _LAST_STATE_H
     rows = _patient(body.get("patient") or {}, stop)
