@@ -195,14 +195,11 @@ def _pressors() -> dict[str, pl.Expr]:
 
 def _devices(record: Record) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Devices as charted points, and devices with an end as the strongest that runs at each time."""
-    point = Record(
-        record.events.filter((col("code") != "o2_device") | col("end_at").is_null()),
-        record.courses,
-        record.exclude_unknown,
-    )
-    spans = record.of("o2_device").filter(col("end_at") > col("at"))
+    charted = record.of("o2_device")
+    points = readings(record, "o2_device", events=charted.filter(col("end_at").is_null()))
+    spans = charted.filter(col("end_at") > col("at"))
     if spans.is_empty():
-        return readings(point, "o2_device"), readings(point, "o2_device").head(0)
+        return points, points.head(0)
     ranks = {word: rank for rank, word in enumerate(concept("o2_device").values)}
     spans = spans.with_columns(
         code="text_value",
@@ -221,7 +218,7 @@ def _devices(record: Record) -> tuple[pl.DataFrame, pl.DataFrame]:
         col("end_at") > col("at"),
     )
     held = held.sort("at", col("excluded").not_(), "value", "event_id").unique("at", keep="last", maintain_order=True)
-    return readings(point, "o2_device"), held.select("at", "until", "value", "event_id", "excluded", "unsure")
+    return points, held.select("at", "until", "value", "event_id", "excluded", "unsure")
 
 
 def _baseline_o2(record: Record) -> pl.DataFrame:

@@ -141,7 +141,7 @@ def _ice(record: Record) -> pl.DataFrame:
         worst = items.group_by("at", "code").agg(
             col("numeric_value").min(), col("event_id").max(), col("attributable_to").first()
         )
-        most = col("code").cast(pl.String).replace_strict(ICE_ITEMS, return_dtype=pl.Float64)
+        most = col("code").replace_strict(ICE_ITEMS, return_dtype=pl.Float64)
         causes = ["other", "unknown"] if record.exclude_unknown else ["other"]
         summed = worst.group_by("at").agg(
             event_id=col("event_id").max(),

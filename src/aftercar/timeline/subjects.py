@@ -27,9 +27,11 @@ CODES = ("cart_infusion", "age", "sex", "weight", "disease", "target", "birth", 
 
 def record_ends(timeline: pl.LazyFrame) -> pl.LazyFrame:
     """Every subject and the time of its last row, or end of an infusion: `subject_id, last_row`."""
-    counts = ~col("code").is_in(["record_complete", "birth"])
-    ends = pl.max_horizontal(col("time").filter(counts).max(), col("end_time").filter(counts).max())
-    return timeline.group_by("subject_id").agg(last_row=ends)
+    counts = timeline.filter(~col("code").is_in(["record_complete", "birth"]))
+    ends = counts.group_by("subject_id").agg(col("time").max(), col("end_time").max())
+    everyone = timeline.select("subject_id").unique()
+    last = pl.max_horizontal("time", "end_time")
+    return everyone.join(ends, on="subject_id", how="left").select("subject_id", last_row=last)
 
 
 def subjects(

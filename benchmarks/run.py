@@ -1,0 +1,280 @@
+"""Time aftercar beside pandas on one made-up cohort, and check that all give the same answers.
+
+    python -m benchmarks.run [--subjects 10000] [--loop-subjects 200] [--repeat 3] [--only aftercar,pandas_vectorised]
+
+Each contender runs in a process of its own. Wall and CPU time are of the work, from reading the files to the answers, without
+starting Python and importing; peak memory is of the whole process. The loop runs on the first few subjects and its times are
+multiplied up. `RESULTS.md` is written by a whole run of 10,000 subjects or more. Exit status 1: some answer differs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+# Heavy imports stay inside functions: on Linux a child's peak memory starts from that of the process that started it.
+
+HERE = Path(__file__).parent
+DATA = HERE / ".data"
+FULL = 10_000  # subjects from which on RESULTS.md is written
+ANSWERS = {
+    "crs": "worst CRS grade",
+    "episodes": "CRS episodes",
+    "icaht_early": "early ICAHT grade",
+    "icaht_late": "late ICAHT grade",
+    "crs_upper": "highest upper bound of the CRS grade (not asked of the loop)",
+}
+WHAT = {
+    "aftercar": "aftercar: bounds, course, evidence, flags, episodes; results written",
+    "pandas_vectorised": "pandas, vectorised: the answers below",
+    "pandas_loop": "pandas, loop over subjects and times: the answers below but the upper bound",
+    "read_and_sort": "floor: read and sort the files with Polars",
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One measured run: seconds and MiB."""
+
+    wall: float
+    cpu: float
+    peak: float
+
+
+# --- In the child ---
+
+
+def _aftercar(folder: Path, answers: Path) -> Callable[[], None]:
+    from aftercar.grade.run import grade_folder  # `aftercar` itself loads its parts when they are first used
+
+    def work() -> None:
+        grade_folder(folder, answers, scales=["crs", "icaht"])
+
+    return work
+
+
+def _pandas_vectorised(folder: Path, answers: Path) -> Callable[[], None]:
+    from benchmarks.pandas_vectorised import grade_folder
+
+    return lambda: grade_folder(folder).to_parquet(answers)
+
+
+def _pandas_loop(folder: Path, answers: Path) -> Callable[[], None]:
+    from benchmarks.pandas_loop import grade_folder
+
+    return lambda: grade_folder(folder).to_parquet(answers)
+
+
+def _read_and_sort(folder: Path, answers: Path) -> Callable[[], None]:
+    import polars as pl
+
+    from aftercar.grade.run import NEEDED
+
+    def work() -> None:
+        for path in sorted((folder / "data").glob("*.parquet")):
+            pl.read_parquet(path, columns=NEEDED).sort("subject_id", "time", maintain_order=True)
+
+    return work
+
+
+def _cohort(folder: Path, subjects: int, loop_subjects: int) -> None:
+    """The cohort, and a folder with its first subjects for the loop."""
+    import polars as pl
+
+    from benchmarks.cohort import write_cohort
+
+    write_cohort(folder / "cohort", subjects)
+    (folder / "sample" / "data").mkdir(parents=True)
+    first = pl.scan_parquet(folder / "cohort" / "data" / "00000.parquet").filter(pl.col("subject_id") <= loop_subjects)
+    first.sort("event_id").collect().write_parquet(folder / "sample" / "data" / "00000.parquet", compression_level=1)
+
+
+CONTENDERS = {
+    "aftercar": _aftercar,
+    "pandas_vectorised": _pandas_vectorised,
+    "pandas_loop": _pandas_loop,
+    "read_and_sort": _read_and_sort,
+}
+
+
+def _child(name: str, folder: Path, answers: Path, report: Path) -> None:
+    work = CONTENDERS[name](folder, answers)
+    wall, cpu = time.perf_counter(), time.process_time()
+    work()
+    report.write_text(json.dumps([time.perf_counter() - wall, time.process_time() - cpu]))
+
+
+# --- In the parent ---
+
+
+def _start(*words: str) -> float:
+    """Run ourselves in a new process; its peak memory in MiB."""
+    pid = os.posix_spawn(sys.executable, [sys.executable, "-m", "benchmarks.run", *words], os.environ)
+    _, status, usage = os.wait4(pid, 0)
+    if status:
+        raise SystemExit(f"The process for {' '.join(words[:2])} failed.")
+    return usage.ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10)
+
+
+def _measure(name: str, folder: Path, answers: Path) -> Run:
+    report = DATA / "report.json"
+    peak = _start("--child", name, str(folder), str(answers), str(report))
+    wall, cpu = json.loads(report.read_text())
+    return Run(wall, cpu, peak)
+
+
+def _read_aftercar(out: Path):  # type: ignore[no-untyped-def]
+    """aftercar's tables as the answers: a row a subject."""
+    import polars as pl
+
+    worst = pl.read_parquet(out / "worst.parquet").pivot(on="toxicity", index="subject_id", values="grade")
+    crs = pl.scan_parquet(out / "grades.parquet").filter(toxicity="crs").group_by("subject_id")
+    upper = crs.agg(crs_upper=pl.col("grade_upper").max()).collect()
+    found = pl.read_parquet(out / "episodes.parquet").filter(toxicity="crs").group_by("subject_id").agg(episodes=pl.len())
+    joined = worst.join(upper, on="subject_id", how="left").join(found, on="subject_id", how="left")
+    return joined.with_columns(pl.col("episodes").fill_null(0)).select("subject_id", pl.col(*ANSWERS).cast(pl.Int64))
+
+
+def _differences(ours: Path, theirs: Path, subjects: int) -> list[str]:
+    """What two contenders say differently of the first so many subjects."""
+    import polars as pl
+
+    mine = _read_aftercar(ours).filter(pl.col("subject_id") <= subjects)
+    other = pl.read_parquet(theirs)
+    answers = [a for a in ANSWERS if a in other.columns]
+    other = other.select("subject_id", pl.col(answers).cast(pl.Int64))
+    if other.height != subjects or mine.height != subjects:
+        return [f"{theirs.stem}: {other.height} subjects, aftercar: {mine.height}, expected: {subjects}"]
+    both = mine.join(other, on="subject_id", suffix="_other")
+    differ = {a: both.filter(pl.col(a).ne_missing(pl.col(f"{a}_other"))) for a in answers}
+    return [
+        f"{theirs.stem}: {a} differs for {rows.height} of {subjects} subjects, first subject {rows['subject_id'][0]}"
+        for a, rows in differ.items() if rows.height
+    ]  # fmt: skip
+
+
+def _machine(load: float) -> str:
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / (1 << 30)
+    used = ", ".join(f"{p} {version(p)}" for p in ("polars", "pandas", "numpy", "pyarrow"))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    python = f"Python {platform.python_version()}"
+    busy = f" Other work ran beside (load average {load:.1f} before): trust CPU time more than wall time." if load > 0.5 else ""
+    return f"{cores} cores ({platform.machine()}), {memory:.0f} GiB memory, {platform.system()}, {python}, {used}.{busy}"
+
+
+def _answers_seen(out: Path) -> str:
+    """How the cohort's answers spread, so that a reader sees what the agreement covers."""
+    table = _read_aftercar(out)
+    lines = ["| answer | subjects by value |", "| --- | --- |"]
+    for answer, name in ANSWERS.items():
+        counts = table.group_by(answer).len().sort(answer).iter_rows()
+        lines.append(f"| {name} | {', '.join(f'{value}: {n:,}' for value, n in counts)} |")
+    return "\n".join(lines)
+
+
+def _table(runs: dict[str, list[Run]], subjects: int, loop_subjects: int, rows: int) -> str:
+    lines = [
+        "| | wall, s | CPU, s | peak memory, MiB | rows a second | wall / aftercar | CPU / aftercar |",
+        "| --- | --: | --: | --: | --: | --: | --: |",
+    ]
+    ours = runs.get("aftercar", [])
+    for name, measured in runs.items():
+        times = subjects / loop_subjects if name == "pandas_loop" else 1
+        wall, cpu = (statistics.median(getattr(r, k) for r in measured) * times for k in ("wall", "cpu"))
+        ratio = cpu_ratio = ""
+        if ours:
+            ratio = f"{wall / statistics.median(r.wall for r in ours):.2f}"
+            cpu_ratio = f"{cpu / statistics.median(r.cpu for r in ours):.2f}"
+        note = f" (from {loop_subjects} subjects)" if times != 1 else ""
+        peak = max(r.peak for r in measured)
+        lines.append(
+            f"| {WHAT[name]}{note} | {wall:.1f} | {cpu:.1f} | {peak:,.0f} | {rows / wall:,.0f} | {ratio} | {cpu_ratio} |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--subjects", type=int, default=FULL)
+    parser.add_argument("--loop-subjects", type=int, default=200)
+    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--only", default=",".join(CONTENDERS), help="contenders, separated by commas")
+    args = parser.parse_args()
+    loop_subjects = min(args.loop_subjects, args.subjects, 2_500)
+    only = args.only.split(",")
+    if unknown := set(only) - set(CONTENDERS):
+        parser.error(f"--only: {', '.join(sorted(unknown))} unknown; there are {', '.join(CONTENDERS)}")
+
+    shutil.rmtree(DATA, ignore_errors=True)
+    DATA.mkdir()
+    (DATA / ".gitignore").write_text("*\n")
+    _start("--cohort", str(DATA), str(args.subjects), str(loop_subjects))
+    rows = json.loads((DATA / "cohort" / "import.json").read_text())["timeline_rows"]
+    load = os.getloadavg()[0]
+    print(f"{args.subjects:,} subjects, {rows:,} rows; load before: {load:.1f}")
+
+    runs: dict[str, list[Run]] = {name: [] for name in CONTENDERS if name in only}
+    for turn in range(args.repeat):  # in turns, so that a busy minute does not fall on one contender
+        for name in runs:
+            if name == "pandas_loop" and turn:
+                continue
+            folder = DATA / ("sample" if name == "pandas_loop" else "cohort")
+            run = _measure(name, folder, DATA / (f"{name}" if name == "aftercar" else f"{name}.parquet"))
+            runs[name].append(run)
+            print(f"  {name}: {run.wall:.2f} s, CPU {run.cpu:.2f} s, peak {run.peak:,.0f} MiB")
+
+    table = _table(runs, args.subjects, loop_subjects, rows)
+    print(f"\n{table}\n")
+    if "aftercar" not in runs:
+        return 0
+    compared = {n: loop_subjects if n == "pandas_loop" else args.subjects for n in runs if n.startswith("pandas")}
+    found = [d for name, n in compared.items() for d in _differences(DATA / "aftercar", DATA / f"{name}.parquet", n)]
+    for line in found:
+        print(f"DIFFERENT: {line}")
+    if found:
+        return 1
+    print(f"All answers agree: {', '.join(f'{n} on {m:,} subjects' for n, m in compared.items())}.")
+    if len(runs) == len(CONTENDERS) and args.subjects >= FULL:
+        text = TEMPLATE.format(
+            subjects=f"{args.subjects:,}", rows=f"{rows:,}", machine=_machine(load), repeat=args.repeat, table=table, loop=f"{loop_subjects:,}",
+            seen=_answers_seen(DATA / "aftercar"),
+        )  # fmt: skip
+        (HERE / "RESULTS.md").write_text(text, encoding="utf-8")
+    return 0
+
+
+TEMPLATE = """# Benchmark
+
+Written by `python -m benchmarks.run`. {subjects} made-up subjects, 30 days of 4-hourly vital signs and daily laboratory values, {rows} rows.
+Machine: {machine}
+
+{table}
+
+Median of {repeat} runs taken in turns (peak memory: the highest); the loop ran once, on {loop} subjects, and its times are multiplied up.
+Times are from opening the files to the answers, without starting Python.
+
+All give the same answers, the loop for its {loop} subjects. aftercar gives more in its time: the course of each toxicity with the
+criteria met and missing and the rows behind every stretch, flags, episodes with their dates, and all of it written to disk. The
+pandas code is written for this cohort alone: one infusion a subject, every drug recorded, infusions with ends, no options.
+
+{seen}
+"""
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--child"]:
+        _child(sys.argv[2], *(Path(p) for p in sys.argv[3:6]))
+    elif sys.argv[1:2] == ["--cohort"]:
+        _cohort(Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))
+    else:
+        sys.exit(main())
