@@ -291,8 +291,8 @@ def device_bounds(course: Course, options: Mapping[str, Any], r: Row, t: int) ->
     else:
         bounds = 3, 3
     if options["baseline_o2"] == "subtract":
-        before = [b.text for b in course.of("o2_device_baseline")]
-        limits = [b.value for b in course.of("o2_flow_baseline")]
+        before = [b.text for b in course.everything if b.code == "o2_device_baseline"]
+        limits = [b.value for b in course.everything if b.code == "o2_flow_baseline"]
         if before and before[-1] == r.text:
             if r.text not in CANNULAS:
                 return 0, 0
@@ -307,17 +307,24 @@ def oxygen(course: Course, options: Mapping[str, Any], t: int) -> tuple[int, int
     """The lowest and highest grade of the oxygen given at `t`, or, by option, of a low saturation where it is known that none is."""
     low, high = oxygen_given(course, options, t)
     saturations = [r for r in standing(course, "spo2", t) if counts(r, options) and (r.value or 0) < 90]
-    if saturations and high == 0:
+    if saturations and devices(course, t) and all(r.text == "room_air" for r in devices(course, t)):
         return options["untreated_hypoxia"], options["untreated_hypoxia"]
     return low, high
 
 
-def oxygen_given(course: Course, options: Mapping[str, Any], t: int) -> tuple[int, int]:
+def devices(course: Course, t: int) -> list[Row]:
+    """Devices at `t`: those with an end while they last, and beside them the one charted last."""
     rows = course.of("o2_device")
     on = [r for r in rows if r.end is not None and r.time <= t < r.end]
     charted = [r for r in rows if r.end is None and r.time <= t]
     if charted and t < charted[-1].time + VALID["o2_device"]:
         on += [r for r in charted if r.time == charted[-1].time]
+    return on
+
+
+def oxygen_given(course: Course, options: Mapping[str, Any], t: int) -> tuple[int, int]:
+    """The lowest and highest grade of the devices, or of a bare flow or FiO2."""
+    on = devices(course, t)
     if on:
         each = [device_bounds(course, options, r, t) for r in on]
         return max(low for low, _ in each), max(high for _, high in each)
@@ -447,10 +454,8 @@ def walk(course: Course, options: Mapping[str, Any], unknown: bool) -> list[Mome
             is_open, begun = False, None
         is_open = is_open or f.active
         # 3. and 4. CRS begins, and is waived
-        if number is None:
-            drug_before = any(d <= t for d in prophylaxis)
-        else:
-            drug_before = any(d <= t < d + number for d in waiving)
+        lasts, drugs_before = (FOREVER, prophylaxis) if number is None else (number, waiving)
+        drug_before = any(d <= t < d + lasts for d in drugs_before)
         if is_open and begun is None and (f.fever or (f.sign and drug_before)):
             begun = t
         drug_since = number is None and begun is not None and any(begun <= d <= t for d in given)
@@ -543,6 +548,11 @@ def ice_range(course: Course, options: Mapping[str, Any], t: int) -> tuple[int, 
     until = max(until, at + options["ice_locf_h"] * HOUR)
     if t >= until:
         return None
+    return ice_score(course, options, at)
+
+
+def ice_score(course: Course, options: Mapping[str, Any], at: int) -> tuple[int, int]:
+    """The range of the score charted at one time: the total, or the items with a missing one anywhere in its range."""
     totals = [r for r in course.of("ice") if r.time == at]
     if totals:
         score = min(int(r.value or 0) if counts(r, options) else 10 for r in totals)
@@ -555,6 +565,16 @@ def ice_range(course: Course, options: Mapping[str, Any], t: int) -> tuple[int, 
     return low, high
 
 
+def ice_baseline(course: Course, options: Mapping[str, Any]) -> int | None:
+    """As stated, else the last complete score before the infusion."""
+    stated = [r.value for r in course.everything if r.code == "ice_baseline"]
+    if stated:
+        return int(stated[-1] or 0)
+    times = sorted({r.time for r in course.of("ice", *ICE_ITEMS) if r.time < course.day0})
+    scores = [ice_score(course, options, at) for at in times]
+    return next((low for low, high in reversed(scores) if low == high), None)
+
+
 def ice_domain(course: Course, options: Mapping[str, Any], t: int, sedated: bool) -> tuple[int, int]:
     scores = ice_range(course, options, t)
     if scores is None:
@@ -564,8 +584,8 @@ def ice_domain(course: Course, options: Mapping[str, Any], t: int, sedated: bool
         return 0, 3
     shift = 0
     if options["ice_baseline"] == "shift":
-        baselines = [r.value for r in course.everything if r.code == "ice_baseline"]
-        shift = 10 - int(baselines[-1] or 0) if baselines else 0
+        baseline = ice_baseline(course, options)
+        shift = 0 if baseline is None else 10 - baseline
     return ice_grade(min(10, high + shift)), ice_grade(min(10, low + shift))
 
 
@@ -608,10 +628,13 @@ def seizure_bounds(course: Course, options: Mapping[str, Any], at: int) -> tuple
 
 def seizure_domain(course: Course, options: Mapping[str, Any], t: int) -> tuple[int, int]:
     hold = options["seizure_hold_h"] * HOUR
-    charted = sorted({r.time for r in course.of("seizure") if course.day0 <= r.time <= t})
-    held = [seizure_bounds(course, options, at) for at in charted if t < at + hold]
+    rows = [r for r in course.of("seizure") if course.day0 <= r.time <= t]
+    # A seizure of another cause does not count, and says nothing of others.
+    charted = sorted({r.time for r in rows if r.text == "none" or counts(r, options)})
+    held = [b for at in charted if t < at + hold and (b := seizure_bounds(course, options, at))[0]]
     low = max((b[0] for b in held), default=0)
-    known = complete(course, "seizure", t) or bool(charted and t < charted[-1] + VALID["seizure"])
+    none_said = any(r.text == "none" and r.time == charted[-1] and t < r.time + VALID["seizure"] for r in rows)
+    known = bool(held) or none_said or complete(course, "seizure", t)
     high = max((b[1] for b in held), default=0) if known else 4
     return low, high
 
@@ -635,7 +658,7 @@ def icp_domain(course: Course, options: Mapping[str, Any], t: int) -> tuple[int,
         signs -= {"focal_oedema", "diffuse_oedema"}
     if old:
         signs -= {"focal_oedema"}
-    if signs == {"cn6"} and course.bcma and course.day(t) > 21:
+    if signs == {"cn6"} and course.bcma and course.day(readings[0].time) > 21:
         return 0, 4
     grade = 0 if not signs else 3 if signs == {"focal_oedema"} else 4
     return grade, grade
@@ -689,10 +712,13 @@ def daily(course: Course, options: Mapping[str, Any]) -> dict[int, float]:
 
 
 def followed_until(course: Course) -> list[int]:
-    """Day of the last follow-up; of death where no follow-up is recorded; none where neither is."""
-    last = course.date("last_follow_up")
-    deaths = [course.day(r.time) for r in course.everything if r.code == "death"]
-    return [min(deaths)] if last is None and deaths else [] if last is None else [last]
+    """Day of the last follow-up, of death where no follow-up is recorded, and of the next infusion; those that there are."""
+    ends = [] if course.until == FOREVER else [course.day(course.until)]
+    if (last := course.date("last_follow_up")) is not None:
+        ends.append(last)
+    elif course.death is not None:
+        ends.append(course.day(course.death.time))
+    return ends
 
 
 def early_last_day(course: Course, options: Mapping[str, Any]) -> int:
@@ -779,12 +805,12 @@ def icaht_early(course: Course, options: Mapping[str, Any]) -> Early | None:
 
 
 def icaht_late(course: Course, options: Mapping[str, Any]) -> int | None:
-    """The late grade; null where no count was taken in the window."""
+    """The late grade; none where no count was taken in the window, unless an option says 0."""
     ends = [options["late_end_day"], *followed_until(course)]
     ends += [d for c in ("next_therapy", "progression") if (d := course.date(c)) is not None]
     window = {d: v for d, v in daily(course, options).items() if 31 <= d <= min(ends)}
     if not window:
-        return None
+        return None if options["late_no_data"] == "na" else 0
     values = sorted(window.values())
 
     def grade(count: float) -> int:
@@ -798,7 +824,8 @@ def icaht_late(course: Course, options: Mapping[str, Any]) -> int | None:
     if rule.startswith("within_days:"):
         near = int(rule.partition(":")[2])
         low = sorted(d for d, v in window.items() if v <= 1500)
-        confirmed = any(0 < abs(a - b) <= near for a in low for b in low)
+        company = [window[a] for a in low if any(0 < abs(a - b) <= near for b in low)]
+        return grade(min(company)) if company else 0
     else:
         confirmed = values[1] <= 1500
     return grade(values[0]) if confirmed else 0

@@ -128,6 +128,8 @@ class _Subject:
             if self.chance(share):
                 start = self.pick([-48, -48, 0, 20])
                 self.add(start, "record_complete", stream, end=self.pick([None, 3000, 3000, start + 40]))
+                if self.chance(0.15):
+                    self.add(start + 10, "record_complete", stream, end=start + self.pick([20, 60]))
 
     def crs(self) -> None:
         self.temperatures()
@@ -215,8 +217,11 @@ class _Subject:
                 self.assessment(float(hour), tool)
         for _ in range(self.pick([0, 0, 1, 2])):
             self.seizure(self.hour())
-        if self.chance(0.1):
-            self.add(23 * 24, "icp_sign", self.pick(["cn6", "papilloedema"]))
+        if self.chance(0.2):
+            late = self.pick([20, 21, 22, 23]) * 24 + self.hour(0, 23)
+            self.add(late, "icp_sign", self.pick(["cn6", "cn6", "papilloedema"]))
+            if self.chance(0.3):
+                self.add(late, "icp_sign", self.pick(["focal_oedema", "diffuse_oedema", "none"]))
 
     def assessment(self, hour: float, tool: str) -> None:
         ill = self.chance(0.4)
@@ -226,7 +231,8 @@ class _Subject:
         if tool == "items":
             for item, most in (("orientation", 4), ("naming", 3), ("command", 1), ("writing", 1), ("attention", 1)):
                 if self.chance(0.85):
-                    self.add(hour, f"ice_{item}", int(self.rng.integers(0, most + 1)) if ill else most)
+                    value = int(self.rng.integers(0, most + 1)) if ill else most
+                    self.add(hour, f"ice_{item}", value, cause=self.cause(0.02))
         if tool in ("capd", "both") and self.chance(0.8):
             self.add(hour, "capd", self.pick([1, 8, 9, 20]) if ill else self.pick([0, 0, 3]), cause=self.cause(0.05))
         if self.chance(0.7):
@@ -277,9 +283,11 @@ class _Subject:
         days = after + self.pick([1, 5, 12, 29, 30, 31, 45, 120])
         if self.chance(0.4):
             self.add(days * 24 + self.hour(0, 12), "last_follow_up")
+            if self.chance(0.2):
+                self.add(days * 12, "last_follow_up")
         if self.chance(0.12):
             causes = ["crs", "icans", "infection", "progression", "unknown", None]
             self.add(days * 24 + self.hour(0, 12), "death", self.pick(causes))
-        for event in ("progression", "next_therapy"):
-            if self.chance(0.15):
+        for event in ("progression", "next_therapy", "progression", "next_therapy"):
+            if self.chance(0.08):
                 self.add(self.pick([8, 30, 31, 50, 90]) * 24 + self.hour(0, 12), event)

@@ -17,8 +17,8 @@ import polars as pl
 import pytest
 import strategies
 
-from aftercar.grade.run import Result, grade
 from aftercar.grade.options import OPTIONS, Options
+from aftercar.grade.run import Result, grade_timeline
 
 SUBJECTS = int(os.environ.get("AFTERCAR_DIFF_SUBJECTS", "300"))
 SHARD = 500
@@ -114,7 +114,7 @@ def compare_steps(key: Key, got: Bounds, lower: naive.Steps, upper: naive.Steps)
 def differences(timeline: pl.DataFrame, options: Mapping[str, Any], what: tuple[str, ...]) -> list[str]:
     """Every subject and toxicity in which the two graders differ, with the first time of difference."""
     scales = [s for family, names in SCALES.items() if family in what for s in names]
-    result = grade(timeline, scales, dict(options))
+    result = grade_timeline(timeline, scales, dict(options))
     full = Options(options)
     got, days, spells = ours(result), measures(result), crs_episodes(result)
     found: list[str] = []

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 from polars import col
 
-from aftercar.grade.run import Result, grade
+from aftercar.grade.run import Result, grade_timeline
 from aftercar.timeline.concepts import of_group
 from aftercar.timeline.readers import Imported, read
 
@@ -22,13 +22,13 @@ needs_mimic = pytest.mark.skipif(not MIMIC.is_dir(), reason="the MIMIC-IV demo i
 @pytest.fixture(scope="module")
 def cohort() -> tuple[Imported, Result]:
     records = read(COHORT, COHORT / "mapping.toml")
-    return records, grade(records.timeline)
+    return records, grade_timeline(records.timeline)
 
 
 @pytest.fixture(scope="module")
 def mimic() -> tuple[Imported, Result]:
     records = read(MIMIC, ROOT / "examples" / "mimic4_demo" / "mapping.toml")
-    return records, grade(records.timeline)
+    return records, grade_timeline(records.timeline)
 
 
 def test_cohort_grades_are_those_of_its_protocol(cohort: tuple[Imported, Result]) -> None:
@@ -62,7 +62,11 @@ def test_mimic_counts(mimic: tuple[Imported, Result]) -> None:
 def test_mimic_vasopressor_overlaps_are_those_of_plain_python(mimic: tuple[Imported, Result]) -> None:
     """Minutes during which two counted agents overlap for an hour or more, told apart from hand-overs, subject by subject."""
     counted = set(of_group("vasopressor"))
-    rows = mimic[0].timeline.filter(col("code").is_in(list(counted))).select("subject_id", "code", "time", "end_time", "numeric_value")
+    rows = (
+        mimic[0]
+        .timeline.filter(col("code").is_in(list(counted)))
+        .select("subject_id", "code", "time", "end_time", "numeric_value")
+    )
     runs: dict[tuple[object, str], list[list[object]]] = defaultdict(list)
     for subject, code, start, end, _rate in rows.sort("subject_id", "code", "time").iter_rows():
         mine = runs[(subject, code)]
@@ -86,7 +90,9 @@ def test_mimic_vasopressor_overlaps_are_those_of_plain_python(mimic: tuple[Impor
     states = _concurrent(mimic[0].timeline)
     for subject, spans in several.items():
         for begin, stop in spans:
-            inside = states.filter((col("subject_id") == subject) & (col("start") < stop) & (col("end").is_null() | (col("end") > begin)))
+            inside = states.filter(
+                (col("subject_id") == subject) & (col("start") < stop) & (col("end").is_null() | (col("end") > begin))
+            )
             assert inside["concurrent"].all()
     alone = states.filter(col("concurrent") & ~col("subject_id").is_in(list(several)))
     assert alone.is_empty()

@@ -17,7 +17,7 @@ import polars as pl
 import pytest
 
 from aftercar.errors import InputError
-from aftercar.grade.run import grade
+from aftercar.grade.run import grade_timeline
 from aftercar.grade.scale import GRADES
 from aftercar.report import render_report, write_report
 from aftercar.report.bands import bands
@@ -568,7 +568,7 @@ def test_subjects_with_words_for_ids(tmp_path: Path, timeline: pl.DataFrame, tab
 
 
 def test_the_real_grader_feeds_the_page(timeline: pl.DataFrame, tables: dict[str, pl.DataFrame]) -> None:
-    found = grade(timeline)
+    found = grade_timeline(timeline)
     text = render_report(
         run=make_run(), timeline=timeline, shown=[1, 2, 3], rejected=tables["rejected"],
         grades=found.grades, worst=found.worst, episodes=found.episodes, subjects=found.subjects,

@@ -3,8 +3,8 @@
 Frames in, frames out; every function here is loaded when it is first used, so importing the package costs nothing.
 
 >>> import aftercar
->>> sorted(set(aftercar.__all__) & {"grade", "read"})
-['grade', 'read']
+>>> aftercar.grade_timeline.__module__
+'aftercar.grade.run'
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from aftercar.grade.explain import explain
-    from aftercar.grade.run import Result, grade, grade_folder
+    from aftercar.grade.run import Result, grade_folder, grade_timeline
     from aftercar.report import write_report
     from aftercar.timeline.readers import Imported, read
     from aftercar.timeline.store import open_timeline, write_timeline
@@ -25,8 +25,8 @@ _HOMES = {
     "Imported": "aftercar.timeline.readers",
     "Result": "aftercar.grade.run",
     "explain": "aftercar.grade.explain",
-    "grade": "aftercar.grade.run",
     "grade_folder": "aftercar.grade.run",
+    "grade_timeline": "aftercar.grade.run",
     "open_timeline": "aftercar.timeline.store",
     "read": "aftercar.timeline.readers",
     "write_report": "aftercar.report",
@@ -37,8 +37,8 @@ __all__ = [
     "Imported",
     "Result",
     "explain",
-    "grade",
     "grade_folder",
+    "grade_timeline",
     "open_timeline",
     "read",
     "write_report",

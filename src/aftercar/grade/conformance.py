@@ -13,7 +13,7 @@ from polars import col
 
 from aftercar.errors import OptionError
 from aftercar.grade.options import OPTIONS
-from aftercar.grade.run import SCALES, Result, grade
+from aftercar.grade.run import SCALES, Result, grade_timeline
 from aftercar.timeline.readers.cases import Case, cases_timeline, read_cases
 from aftercar.timeline.readers.normalise import RELATIVE_EPOCH
 
@@ -109,7 +109,7 @@ def _run_group(options: dict[str, str], group: list[tuple[Case, dict[str, Any]]]
     members = list({case.id: case for case, _ in group}.values())
     timeline, problems = cases_timeline(members)
     try:
-        result = grade(timeline.with_columns(col("subject_id").cast(pl.String)), None, options)
+        result = grade_timeline(timeline.with_columns(col("subject_id").cast(pl.String)), None, options)
     except OptionError as error:
         return [_failed(case, want, str(error)) for case, want in group]
     checks = []

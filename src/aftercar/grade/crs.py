@@ -29,7 +29,7 @@ def criteria(options: Options) -> tuple[Criterion, ...]:
         Criterion(1, "fever", "fever >= 38.0 C", col("fever"), ("fever_event_id",), assessed=col("fever_assessed")),
         Criterion(2, "hypotension", "hypotension, no vasopressor", col("hypotension"), ("bp_event_id",)),
         Criterion(3, "hypotension", "one vasopressor, with or without vasopressin", col("pressors") >= 1, ("pressors_event_id",)),
-        Criterion(alone, "hypotension", "vasopressin alone", col("vasopressin") & (col("pressors") == 0), ("vasopressin_event_id",)),
+        Criterion(alone, "hypotension", "vasopressin alone", col("vasopressin") & (col("pressors") == 0).fill_null(True), ("vasopressin_event_id",)),
         Criterion(4, "hypotension", "several vasopressors, vasopressin not counted", col("pressors_concurrent"), ("pair_event_id", "pair_other_id")),
         Criterion(2, "hypoxia", "low-flow oxygen (<= 6 L/min) or blow-by", at_least(LOW_FLOW), ("o2_event_id", "o2_flow_event_id")),
         Criterion(3, "hypoxia", "high-flow oxygen (> 6 L/min) or mask", at_least(HIGH_FLOW), ("o2_event_id", "o2_flow_event_id")),
@@ -86,11 +86,10 @@ def _turns(frame: pl.DataFrame, options: Options) -> pl.Series:
     turns = [frame.filter(col("fever_now"))["temperature_at"].unique() + carry + 1]
     if options["waiver_duration_h"] != "episode":
         turns.append(frame["drug_at"].drop_nulls().unique() + int(float(options["waiver_duration_h"]) * HOUR))
+    ended = ~col("on") & col("on").shift(1) & (col("course") == col("course").shift(1))
     for fever, sign in ((col("fever_now").fill_null(False), sure), (col("fever_now").fill_null(True), possible)):
-        active = frame.select("at", "course", active=fever | sign)
-        stopped = active.filter(~col("active") & col("active").shift(1) & (col("course") == col("course").shift(1)))
-        turns.append(stopped["at"] + clear)
-        turns.append(stopped["at"] + carry + 1)
+        turns.append(frame.select("at", "course", on=fever | sign).filter(ended)["at"] + clear)
+        turns.append(frame.select("at", "course", on=fever).filter(ended)["at"] + carry + 1)
     return pl.concat(turns)
 
 

@@ -44,12 +44,11 @@ CODES = (
 
 def covered(record: Record, stream: str) -> pl.DataFrame:
     """When a stream of the record is complete: `at, until, event_id`."""
-    rows = record.of("record_complete").filter(col("text_value") == stream)
-    return (
-        rows.select("at", until=col("end_at").fill_null(col("at")) + 1, event_id=col("event_id"))
-        .unique("at", keep="last")
-        .sort("at")
-    )
+    rows = record.of("record_complete").filter((col("text_value") == stream) & (col("end_at") > col("at")))
+    rows = rows.select("course", "at", "event_id", until="end_at").sort("at", "until")
+    apart = (col("at") > col("until").cum_max().shift(1)).fill_null(True)
+    whole = rows.group_by(apart.cum_sum().alias("_"), maintain_order=True)
+    return whole.agg(col("at").first(), col("until").max(), col("event_id").first()).drop("_")
 
 
 def states(record: Record, options: Options, extra: list[pl.DataFrame] | None = None) -> pl.DataFrame:
@@ -63,15 +62,13 @@ def states(record: Record, options: Options, extra: list[pl.DataFrame] | None = 
     tables = {c: readings(record, c) for c in ("temperature", "hypotension", "sbp", "map", "spo2", "o2_flow", "fio2")}
     # A temperature from before the infusion says nothing of CRS.
     tables["temperature"] = tables["temperature"].filter(col("at") >= origin(col("at")))
-    devices, device_runs = _devices(record)
     counted = _counted(options)
     push = bool(options["push_dose_counts"])
     runs = running(record, counted, push_doses=push)
     others = running(record, [*of_group("inodilator"), *of_group("pressure_adjunct")], push_doses=push)
     others = others.filter(~col("code").is_in(counted))
     tables |= {
-        "device": devices,
-        "running": device_runs,
+        **_devices(record),
         "pressors": steps(runs),
         "pair": overlaps(runs, int(options["pressor_overlap_min"]) * 60),
         "vasopressin": steps(running(record, list(of_group("vasopressin_like")), push_doses=push)),
@@ -135,19 +132,9 @@ def _longest(pairs: pl.DataFrame) -> pl.DataFrame:
 
 def _observed() -> pl.Expr:
     """Whether a finding was charted at this very time."""
-    charted = (
-        "temperature",
-        "hypotension",
-        "sbp",
-        "map",
-        "device",
-        "running",
-        "o2_flow",
-        "fio2",
-        "pressors",
-        "vasopressin",
-    )
-    return pl.any_horizontal(col(f"{c}_at") == col("at") for c in charted).fill_null(False)
+    charted = ("temperature", "hypotension", "sbp", "map", "device", "o2_flow", "fio2", "pressors", "vasopressin")
+    begun = [col(f"{source}_begin") == col("at") for source in ("running", "cannula")]
+    return pl.any_horizontal(*begun, *(col(f"{c}_at") == col("at") for c in charted)).fill_null(False)
 
 
 def _hypotension(options: Options) -> pl.Expr:
@@ -164,17 +151,20 @@ def _hypotension(options: Options) -> pl.Expr:
     if options["map_cut"] != "none":
         low = col("map_value") < float(options["map_cut"])
         mean_low = pl.when(age >= 18).then(low).when(age.is_null() & ~low).then(False)
+    # A pressure that is low for another reason is no sign, where its kind counts at this age at all.
     sbp_low = pl.when("sbp_excluded").then(False).otherwise(sbp_low)
-    mean_low = pl.when("map_excluded").then(False).otherwise(mean_low)
+    if options["map_cut"] != "none":
+        mean_low = pl.when(col("map_excluded") & ((age >= 18) | age.is_null())).then(False).otherwise(mean_low)
     if options["hypotension_evidence"] == "all" and options["map_cut"] != "none":
         measured = sbp_low | pl.when(age < 18).then(False).otherwise(mean_low)
     else:
-        measured = (
-            pl.when(sbp_low | mean_low)
-            .then(True)
-            .when(sbp_low.is_not_null() | mean_low.is_not_null())
-            .then(pl.when(sbp.is_not_null() & sbp_low.is_null()).then(None).otherwise(False))
+        undecided = (col("sbp_value").is_not_null() & sbp_low.is_null()) | (
+            age.is_null() & col("map_value").is_not_null() & mean_low.is_null()
         )
+        if options["map_cut"] == "none":
+            undecided = col("sbp_value").is_not_null() & sbp_low.is_null()
+        known = sbp_low.is_not_null() | mean_low.is_not_null()
+        measured = pl.when(sbp_low | mean_low).then(True).when(undecided).then(None).when(known).then(False)
     said = pl.when("hypotension_excluded").then(False).otherwise(col("hypotension_value") == 1)
     return pl.coalesce(said, measured)
 
@@ -193,32 +183,42 @@ def _pressors() -> dict[str, pl.Expr]:
     }
 
 
-def _devices(record: Record) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Devices as charted points, and devices with an end as the strongest that runs at each time."""
+def _devices(record: Record) -> dict[str, pl.DataFrame]:
+    """Devices as charted points (`device`) and devices with an end: the strongest that runs (`running`), cannulas apart (`cannula`).
+
+    A cannula is apart because its flow may make it stronger than a device that stands above it in the list.
+    """
     charted = record.of("o2_device")
-    points = readings(record, "o2_device", events=charted.filter(col("end_at").is_null()))
     spans = charted.filter(col("end_at") > col("at"))
+    is_cannula = col("text_value") == "nasal_cannula"
+    return {
+        "device": readings(record, "o2_device", events=charted.filter(col("end_at").is_null())),
+        "running": _strongest(record, spans.filter(~is_cannula)),
+        "cannula": _strongest(record, spans.filter(is_cannula)),
+    }
+
+
+def _strongest(record: Record, spans: pl.DataFrame) -> pl.DataFrame:
+    """At each turn, the strongest of those that run; of equals, one that is not attributed to another cause."""
+    own = readings(record, "o2_device", events=spans.head(0))
     if spans.is_empty():
-        return points, points.head(0)
+        return own.with_columns(begin="at")
     ranks = {word: rank for rank, word in enumerate(concept("o2_device").values)}
-    spans = spans.with_columns(
-        code="text_value",
+    causes = ["other", "unknown"] if record.exclude_unknown else ["other"]
+    spans = spans.select(
+        begin="at",
+        stop="end_at",
+        own="course",
         value=col("text_value").replace_strict(ranks, default=None, return_dtype=pl.Float64),
-        excluded=col("attributable_to").eq_missing(lit("other"))
-        | (lit(record.exclude_unknown) & col("attributable_to").eq_missing(lit("unknown"))),
+        event_id=col("event_id"),
+        excluded=col("attributable_to").is_in(causes).fill_null(False),
         unsure=col("attributable_to").eq_missing(lit("unknown")),
     )
-    # At each turn, the strongest of those that run; of equals, one that is not attributed to another cause.
-    turns = pl.concat([spans.select("at"), spans.select(at="end_at")]).unique().sort("at")
+    turns = pl.concat([spans["begin"], spans["stop"]]).unique().sort().to_frame("at")
     turns = turns.with_columns(until=col("at").shift(-1), course=col("at") // SPAN)
-    held = turns.join_where(
-        spans.rename({"at": "begin", "course": "own"}),
-        col("course") == col("own"),
-        col("begin") <= col("at"),
-        col("end_at") > col("at"),
-    )
+    held = turns.join_where(spans, col("course") == col("own"), col("begin") <= col("at"), col("stop") > col("at"))
     held = held.sort("at", col("excluded").not_(), "value", "event_id").unique("at", keep="last", maintain_order=True)
-    return points, held.select("at", "until", "value", "event_id", "excluded", "unsure")
+    return held.select(*own.columns, "begin")
 
 
 def _baseline_o2(record: Record) -> pl.DataFrame:
@@ -234,56 +234,62 @@ def _baseline_o2(record: Record) -> pl.DataFrame:
 def _oxygen(frame: pl.DataFrame, options: Options) -> pl.DataFrame:
     """Add `o2` and `o2_upper`: the support that is certain, and the most that is possible.
 
-    A flow or FiO2 without a device is oxygen by some device: low flow at least, positive pressure at most.
+    Devices as charted and devices with an end count side by side, the stronger one. A flow or FiO2 without a device is oxygen by some
+    device: low flow at least, positive pressure at most.
     """
+    sources = ("device", "running", "cannula")
+    support = {source: _support(source, options) for source in sources}
+    flow, fio2 = col("o2_flow_value"), col("fio2_value")
+    bare = pl.when(flow > LOW_FLOW_MAX).then(HIGH_FLOW).when((flow > 0) | (fio2 > 21)).then(LOW_FLOW).otherwise(NONE)
+    frame = frame.with_columns(
+        **{f"_{source}": level for source, (level, _) in support.items()},
+        o2=pl.max_horizontal(level for level, _ in support.values()).fill_null(bare),
+        o2_upper=pl.max_horizontal(upper for _, upper in support.values()).fill_null(POSITIVE_PRESSURE),
+    )
+    room_air = float(concept("o2_device").values.index("room_air"))
+    breathing = pl.max_horizontal(f"{source}_value" for source in sources) == room_air
+    untreated = (breathing & (col("spo2_value") < LOW_SATURATION) & ~col("spo2_excluded")).fill_null(False)
+    counts = LOW_FLOW if options["untreated_hypoxia"] == 2 else NONE
+
+    def of_strongest(column: str) -> pl.Expr:
+        return pl.coalesce(pl.when(col(f"_{source}") == col("o2")).then(f"{source}_{column}") for source in sources)
+
+    frame = frame.with_columns(o2_unsure=of_strongest("unsure"), o2_event_id=of_strongest("event_id"))
+    return frame.with_columns(
+        pl.max_horizontal("o2", pl.when(untreated).then(counts)).cast(pl.Int8).alias("o2"),
+        pl.max_horizontal("o2_upper", pl.when(untreated).then(counts)).cast(pl.Int8).alias("o2_upper"),
+        untreated_hypoxia=untreated,
+    )
+
+
+def _support(source: str, options: Options) -> tuple[pl.Expr, pl.Expr]:
+    """The support that the device of one source surely gives, and the most that it may give; null without a device."""
     words = concept("o2_device").values
     fixed = {float(words.index(d)): level for d, level in DEVICES.items() if level is not None}
-    cannula, hfnc, room_air = (float(words.index(d)) for d in ("nasal_cannula", "hfnc", "room_air"))
-    stronger = col("running_value") >= col("device_value").fill_null(-1)
-    frame = frame.with_columns(
-        device=pl.when(stronger).then("running_value").otherwise("device_value"),
-        o2_at=pl.when(stronger).then("running_at").otherwise("device_at"),
-        o2_excluded=pl.when(stronger).then("running_excluded").otherwise("device_excluded").fill_null(False),
-        o2_unsure=pl.when(stronger).then("running_unsure").otherwise("device_unsure").fill_null(False),
-        o2_event_id=pl.when(stronger).then("running_event_id").otherwise("device_event_id"),
-    )
-    device = col("device")
-    current = col("o2_flow_at") >= col("o2_at") - SAME_CHARTING_S
+    cannula, hfnc, cpap = (float(words.index(d)) for d in ("nasal_cannula", "hfnc", "cpap"))
+    device = col(f"{source}_value")
+    begin = col("device_at" if source == "device" else f"{source}_begin")
+    current = col("o2_flow_at") >= begin - SAME_CHARTING_S
     flow = pl.when(current).then("o2_flow_value")
-    high = flow > LOW_FLOW_MAX
-    hfnc_low = int(options["hfnc_le6"])
+    by_flow = device.is_in([cannula, hfnc])
     level = (
-        pl.when(device.is_in([cannula, hfnc]) & high).then(HIGH_FLOW)
-        .when(device == hfnc).then(hfnc_low)
+        pl.when(by_flow & (flow > LOW_FLOW_MAX)).then(HIGH_FLOW)
+        .when(device == hfnc).then(int(options["hfnc_le6"]))
         .when(device == cannula).then(LOW_FLOW)
         .otherwise(device.replace_strict(fixed, default=None, return_dtype=pl.Int64))
     )  # fmt: skip
-    upper = pl.when(device.is_in([cannula, hfnc]) & flow.is_null()).then(HIGH_FLOW).otherwise(level)
-    bare_flow, bare_fio2 = col("o2_flow_value"), col("fio2_value")
-    bare = (
-        pl.when(bare_flow > LOW_FLOW_MAX).then(HIGH_FLOW)
-        .when((bare_flow > 0) | (bare_fio2 > 21)).then(LOW_FLOW)
-        .otherwise(NONE)
-    )  # fmt: skip
-    unknown = device.is_null()
-    level = pl.when(unknown).then(bare).otherwise(level)
-    upper = pl.when(unknown).then(POSITIVE_PRESSURE).otherwise(upper)
-    away = col("o2_excluded")
+    upper = pl.when(by_flow & flow.is_null()).then(HIGH_FLOW).otherwise(level)
+    away = col(f"{source}_excluded").fill_null(False)
+    perhaps = away
     if options["baseline_o2"] == "subtract":
         base, base_flow = col("baseline_device"), col("baseline_flow")
-        positive = device >= float(words.index("cpap"))
-        same = (device == base) & (positive | (flow <= base_flow) | ~device.is_in([cannula, hfnc])).fill_null(False)
-        away = away | same.fill_null(False)
-    level, upper = (pl.when(away).then(NONE).otherwise(x) for x in (level, upper))
-    untreated = (device == room_air) & (col("spo2_value") < LOW_SATURATION) & ~col("spo2_excluded")
-    if options["untreated_hypoxia"] == 2:
-        level, upper = (pl.when(untreated.fill_null(False)).then(LOW_FLOW).otherwise(x) for x in (level, upper))
-    return frame.with_columns(
-        o2=level.cast(pl.Int8),
-        o2_upper=upper.cast(pl.Int8),
-        o2_flow_event_id=pl.when(current | unknown).then("o2_flow_event_id"),
-        untreated_hypoxia=untreated.fill_null(False),
-    )
+        # By cannula the flow decides; other devices are the same whatever runs through them.
+        no_more = pl.when(by_flow & (device < cpap)).then(flow <= base_flow).otherwise(True)
+        same = ((device == base) & no_more).fill_null(False)
+        away, perhaps = away | same, perhaps | ((device == base) & no_more.fill_null(True)).fill_null(False)
+    return pl.when(perhaps & device.is_not_null()).then(NONE).otherwise(level), pl.when(away & device.is_not_null()).then(
+        NONE
+    ).otherwise(upper)
 
 
 def at_least(support: int) -> pl.Expr:

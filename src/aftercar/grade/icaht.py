@@ -13,7 +13,7 @@ from polars import col, lit
 from aftercar.grade.options import Options
 from aftercar.grade.scale import MEASURES, STATUS, Criterion, Scale
 from aftercar.timeline.concepts import of_group
-from aftercar.timeline.state import SPAN, ZERO, Record
+from aftercar.timeline.state import Record, calendar_day, since_midnight
 
 EARLY_LAST_DAY = 30
 SEVERE, PROFOUND = 500.0, 100.0  # per uL, inclusive
@@ -44,10 +44,17 @@ def late_criteria(options: Options) -> tuple[Criterion, ...]:
 
 def _daily(record: Record, options: Options) -> pl.DataFrame:
     """The lowest count of each calendar day: `course, day, anc, event_id`."""
-    zero = record.courses.select("course", midnight=(col("day0") - col("day0").dt.truncate("1d")).dt.total_seconds())
-    counts = record.of("anc").join(zero, on="course", maintain_order="left").with_columns(day=_day("at"))
+    zero = record.courses.select("course", midnight=since_midnight("day0"))
+    counts = (
+        record.of("anc").join(zero, on="course", maintain_order="left").with_columns(day=calendar_day(col("at"), col("midnight")))
+    )
     if options["gcsf"] == "censor_3d_after":
-        given = record.of(*of_group("g_csf")).join(zero, on="course").select("course", day=_day("at")).unique()
+        given = (
+            record.of(*of_group("g_csf"))
+            .join(zero, on="course")
+            .select("course", day=calendar_day(col("at"), col("midnight")))
+            .unique()
+        )
         washed = given.join(pl.DataFrame({"after": range(G_CSF_WASHOUT_D + 1)}), how="cross")
         under = washed.select("course", day=col("day") + col("after")).unique()
         counts = counts.join(under, on=["course", "day"], how="anti", maintain_order="left")
@@ -55,10 +62,6 @@ def _daily(record: Record, options: Options) -> pl.DataFrame:
     return counts.group_by("course", "day", maintain_order=True).agg(
         anc=col("numeric_value").first(), event_id=col("event_id").first()
     )
-
-
-def _day(at: str) -> pl.Expr:
-    return (col(at) % SPAN - ZERO + col("midnight")).floordiv(86_400).cast(pl.Int32)
 
 
 def _last_days(record: Record, options: Options) -> pl.DataFrame:
@@ -70,7 +73,8 @@ def _last_days(record: Record, options: Options) -> pl.DataFrame:
 
     return record.courses.select(
         "course",
-        last_fu=day("last_follow_up").fill_null(day("death")),
+        # Another infusion ends what can be said of this one.
+        last_fu=pl.min_horizontal(day("last_follow_up").fill_null(day("death")), day("until")),
         died=day("death"),
         ended=pl.min_horizontal(day("progression"), day("next_therapy")),
     )
@@ -181,34 +185,32 @@ def late(record: Record, options: Options) -> pl.DataFrame:
         last=pl.min_horizontal(lit(int(options["late_end_day"]), pl.Int32), "last_fu", "ended")
     )
     counts = daily.join(window.select("course", "last"), on="course").filter(col("day").is_between(first, "last"))
+    rule = str(options["late_confirm"])
+    if rule.startswith("within_days:"):
+        counts = _in_company(counts, int(rule.partition(":")[2]))
+    else:
+        counts = counts.with_columns(alone=lit(False))
     counts = counts.sort("course", "anc", "day")
     lows = counts.group_by("course", maintain_order=True).agg(
-        nadir=col("anc").first(),
+        lowest=col("anc").first(),
         second=col("anc").get(1, null_on_oob=True),
-        near=_near(options),
+        alone=col("alone").first(),
         nadir_day=col("day").first(),
         counted=pl.len(),
         evidence=col("event_id").head(2),
     )
     frame = window.join(lows, on="course", how="left", maintain_order="left").sort("course")
-    single = col("counted") == 1
-    rule = str(options["late_confirm"])
-    if rule == "any_1500":
-        confirmed = single | (col("second") <= 1500)
-    elif rule == "same_grade":  # the grade that two days share is that of the higher of the two
-        confirmed = single | (col("second") <= 1500)
-        frame = frame.with_columns(lowest="nadir", nadir=pl.when(single).then("nadir").otherwise(pl.coalesce("second", "nadir")))
-    else:
-        confirmed = single | col("near").fill_null(False)
-    frame = frame.with_columns(confirmed=confirmed.fill_null(False))
+    confirmed = (col("counted") == 1) | ((col("second") <= 1500) & ~col("alone"))
+    # The grade that two days share is that of the higher count of the two.
+    nadir = pl.coalesce("second", "lowest") if rule == "same_grade" else col("lowest")
+    frame = frame.with_columns(nadir=nadir, confirmed=confirmed.fill_null(False))
     frame = _bounded(frame, late_criteria(options), ())
-    lowest = col("lowest") if rule == "same_grade" else col("nadir")
     no_data = col("counted").is_null()
     absent = lit("graded" if options["late_no_data"] == 0 else "not_applicable")
     frame = frame.with_columns(status=pl.when(no_data).then(absent).otherwise("status"))
     g_csf = _g_csf_days(record, record.courses, first, int(options["late_end_day"]))
     frame = frame.join(g_csf, on="course", how="left", maintain_order="left")
-    flags = {"transient_dip": (lowest <= 1500) & (col("grade") == 0), "g_csf": col("g_csf_days") > 0, "no_anc": no_data}
+    flags = {"transient_dip": (col("lowest") <= 1500) & (col("grade") == 0), "g_csf": col("g_csf_days") > 0, "no_anc": no_data}
     names = ("nadir", "second", "nadir_day", "counted", "g_csf_days")
     return _rows(
         frame,
@@ -222,19 +224,24 @@ def late(record: Record, options: Options) -> pl.DataFrame:
     )
 
 
-def _near(options: Options) -> pl.Expr:
-    """Whether another day within n of the nadir is at or under 1500."""
-    rule = str(options["late_confirm"])
-    if not rule.startswith("within_days:"):
-        return lit(None, pl.Boolean)
-    days = int(rule.partition(":")[2])
-    others = col("day").filter(col("anc") <= 1500)
-    return ((others - col("day").first()).abs().is_between(1, days)).any()
+def _in_company(counts: pl.DataFrame, days: int) -> pl.DataFrame:
+    """Of the counts at or under 1500, those with another within so many days; where there are none, all counts, `alone`."""
+    low = counts.filter(col("anc") <= 1500).sort("course", "day")
+    gap = (col("day") - col("day").shift(1)).over("course")
+    near = (gap <= days).fill_null(False) | (gap.shift(-1).over("course") <= days).fill_null(False)
+    kept = low.filter(near).with_columns(alone=lit(False))
+    rest = counts.join(kept.select("course").unique(), on="course", how="anti").with_columns(alone=lit(True))
+    return pl.concat([kept, rest])
 
 
 def _g_csf_days(record: Record, courses: pl.DataFrame, first: int, last: int) -> pl.DataFrame:
-    zero = courses.select("course", midnight=(col("day0") - col("day0").dt.truncate("1d")).dt.total_seconds())
-    given = record.of(*of_group("g_csf")).join(zero, on="course").select("course", day=_day("at")).unique()
+    zero = courses.select("course", midnight=since_midnight("day0"))
+    given = (
+        record.of(*of_group("g_csf"))
+        .join(zero, on="course")
+        .select("course", day=calendar_day(col("at"), col("midnight")))
+        .unique()
+    )
     return given.filter(col("day").is_between(first, last)).group_by("course").agg(g_csf_days=pl.len())
 
 

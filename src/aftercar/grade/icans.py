@@ -13,7 +13,7 @@ from aftercar.grade.findings import covered
 from aftercar.grade.options import Options
 from aftercar.grade.scale import Criterion, Scale
 from aftercar.timeline.concepts import concept
-from aftercar.timeline.state import DAY, HOUR, SPAN, Record, grid, hours, look, origin, readings
+from aftercar.timeline.state import DAY, HOUR, SPAN, Record, calendar_day, grid, look, origin, readings, since_midnight
 
 ICE_ITEMS = {"ice_orientation": 4, "ice_naming": 3, "ice_command": 1, "ice_writing": 1, "ice_attention": 1}
 CHILD_BELOW_Y = 12  # exactly 12 is ICE
@@ -90,14 +90,15 @@ def state(record: Record, options: Options) -> pl.DataFrame:
         "motor": readings(record, "motor"),
         "icp": _icp(record),
         "seizure": seizures,
-        "seizure_severe": seizures.filter(col("severe").fill_null(True)),
-        "no_seizure": readings(record, "seizure").filter(col("value") == 0),
-        "haemorrhage": readings(record, "haemorrhage").filter(col("value") == 1),
+        "seizure_severe": seizures.filter(col("severe")),
+        "seizure_open": seizures.filter(col("severe").is_null()),
+        "seizure_said": readings(record, "seizure").filter(~col("excluded")),
+        "haemorrhage": readings(record, "haemorrhage"),
         "death": deaths,
         **{f"all_{stream}": covered(record, stream) for stream in ("seizure", "motor", "icp")},
     }
     # Findings before the infusion are the baseline, not ICANS.
-    for name in ("ice", "capd", "consciousness", "motor", "icp", "seizure", "seizure_severe"):
+    for name in ("ice", "capd", "consciousness", "motor", "icp", "seizure", "seizure_severe", "seizure_open", "seizure_said"):
         tables[name] = tables[name].filter(col("at") >= origin(col("at")))
     frame = grid(record, *tables.values())
     for name, table in tables.items():
@@ -113,7 +114,12 @@ def _subjects(record: Record) -> pl.DataFrame:
     focal = record.of("icp_sign").filter((col("text_value") == "focal_oedema") & (col("at") < origin(col("at"))))
     return (
         record.courses.select(
-            "course", "age_y", "target", "death_cause", death_at=pl.when(col("death").is_not_null()).then("last_at")
+            "course",
+            "age_y",
+            "target",
+            "death_cause",
+            midnight=since_midnight("day0"),
+            death_at=pl.when(col("death").is_not_null()).then("last_at"),
         )
         .join(delayed, on="course", how="left")
         .join(focal.select("course", focal_before=lit(True)).unique(), on="course", how="left")
@@ -138,17 +144,23 @@ def _ice(record: Record) -> pl.DataFrame:
     if items.is_empty():
         found = total
     else:
-        worst = items.group_by("at", "code").agg(
-            col("numeric_value").min(), col("event_id").max(), col("attributable_to").first()
-        )
         most = col("code").replace_strict(ICE_ITEMS, return_dtype=pl.Float64)
         causes = ["other", "unknown"] if record.exclude_unknown else ["other"]
+        elsewhere = col("attributable_to").is_in(causes).fill_null(False)
+        # An item that is lost for another reason takes nothing off the score.
+        scored = items.with_columns(most=most, points=pl.when(elsewhere).then(most).otherwise("numeric_value"))
+        worst = scored.group_by("at", "code").agg(
+            col("points").min(),
+            col("most").first(),
+            col("event_id").max(),
+            unsure=col("attributable_to").eq_missing(lit("unknown")).any(),
+        )
         summed = worst.group_by("at").agg(
             event_id=col("event_id").max(),
-            excluded=col("attributable_to").is_in(causes).fill_null(False).any(),
-            unsure=col("attributable_to").eq_missing(lit("unknown")).any(),
-            low=col("numeric_value").sum(),
-            high=col("numeric_value").sum() + 10.0 - most.filter(col("numeric_value").is_not_null()).sum(),
+            excluded=lit(False),
+            unsure=col("unsure").any(),
+            low=col("points").sum(),
+            high=col("points").sum() + 10.0 - col("most").sum(),
         )
         found = pl.concat([total, summed.join(total, on="at", how="anti").select(total.columns)]).sort("at")
     return found.select(
@@ -163,11 +175,11 @@ def _ice(record: Record) -> pl.DataFrame:
 
 
 def _until_next(scores: pl.DataFrame, assessed: pl.DataFrame, locf_h: float) -> pl.DataFrame:
-    """End each score at the next assessment of any domain, or after `locf_h` where that is later."""
+    """End each score at the next assessment of any domain or after a day, or after `locf_h` where that is later."""
     after = assessed.select(next_at="at").with_columns(col("next_at").set_sorted())
     joined = scores.with_columns(_from=col("at") + 1).join_asof(after, left_on="_from", right_on="next_at", strategy="forward")
-    stop = pl.when(col("next_at").is_not_null()).then(pl.max_horizontal("next_at", col("at") + int(locf_h * HOUR)))
-    return joined.with_columns(until=pl.min_horizontal("until", stop)).drop("_from", "next_at")
+    own = pl.min_horizontal("until", "next_at")
+    return joined.with_columns(until=pl.max_horizontal(own, col("at") + int(locf_h * HOUR))).drop("_from", "next_at")
 
 
 def _seizures(record: Record, hold_h: float) -> pl.DataFrame:
@@ -239,21 +251,17 @@ def _judge(frame: pl.DataFrame, options: Options) -> pl.DataFrame:
     blind = sedated & (col("ice_max") == 0)
     ice_min = pl.when(blind | low.is_null()).then(0.0).when("ice_excluded").then(10.0).otherwise(low)
     ice_max = pl.when(blind | high.is_null()).then(10.0).when("ice_excluded").then(10.0).otherwise(high)
-    capd = (
-        pl.when("capd_excluded")
-        .then(0.0)
-        .when(sedated | (col("rass_value") <= UNTESTABLE_RASS))
-        .then(None)
-        .otherwise("capd_value")
-    )
-    bled = col("haemorrhage_at").is_not_null()
+    untestable = sedated | (col("rass_value") <= UNTESTABLE_RASS).fill_null(False)
+    capd = pl.when(untestable).then(None).when("capd_excluded").then(0.0).otherwise("capd_value")
+    bled = (col("haemorrhage_value") == 1).fill_null(False)
     covered_icp, examined = col("all_icp_at").is_not_null(), col("icp_at").is_not_null()
     focal_before = col("focal_before").fill_null(False)
-    late_cn6 = col("icp_cn6") & (hours(col("at")) > CN6_LATE_D * 24) & ~col("icp_other") & ~col("icp_diffuse")
+    late = calendar_day(col("icp_at"), col("midnight")) > CN6_LATE_D
+    late_cn6 = col("icp_cn6") & late & ~col("icp_other") & ~col("icp_diffuse") & ~col("icp_focal")
     ask_cn6 = (late_cn6 & (col("target") == "BCMA")).fill_null(False)
     focal = col("icp_focal") & ~bled & ~focal_before
     severe = (col("icp_diffuse") & ~bled) | col("icp_other") | pl.when(ask_cn6).then(None).otherwise("icp_cn6")
-    no_seizure = (col("no_seizure_at").is_not_null()) | (col("all_seizure_at").is_not_null())
+    no_seizure = (col("seizure_said_value") == 0).fill_null(False) | (col("all_seizure_at").is_not_null())
     seized = col("seizure_at").is_not_null()
     child = (col("age_y") < CHILD_BELOW_Y) | (col("delayed").fill_null(False) & (col("age_y") < DELAY_BELOW_Y))
     charted = ("ice", "capd", "consciousness", "motor", "icp", "seizure")
@@ -264,8 +272,8 @@ def _judge(frame: pl.DataFrame, options: Options) -> pl.DataFrame:
         ice_max=ice_max,
         capd_value=capd,
         seizure=pl.when(seized).then(True).when(no_seizure).then(False),
-        seizure_severe=pl.when(col("seizure_severe_severe")).then(True)
-        .when(col("seizure_severe_at").is_not_null()).then(None)
+        seizure_severe=pl.when(col("seizure_severe_at").is_not_null()).then(True)
+        .when(col("seizure_open_at").is_not_null()).then(None)
         .when(seized | no_seizure).then(False),
         motor_deep=pl.when("motor_excluded").then(False)
         .when(col("motor_value").is_not_null()).then(col("motor_value") > 0)

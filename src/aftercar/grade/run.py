@@ -71,7 +71,7 @@ def scales_named(names: Iterable[str] | None) -> list[Scale]:
     return list(chosen.values())
 
 
-def grade(
+def grade_timeline(
     timeline: pl.DataFrame | pl.LazyFrame,
     scales: Iterable[str] | None = None,
     options: Mapping[str, object] | None = None,
@@ -252,7 +252,7 @@ def grade_folder(
     Args:
         timeline: what `aftercar import` wrote, or any MEDS dataset whose codes are our concepts.
         out: the results folder; a former one is replaced whole when the new one is complete.
-        scales, options: as in `grade`.
+        scales, options: as in `grade_timeline`.
         progress: called with the shards done and all.
     Returns:
         what `run.json` holds.

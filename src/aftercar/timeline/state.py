@@ -19,6 +19,9 @@ ZERO = SPAN >> 1
 HOUR = 3600
 DAY = 24 * HOUR
 
+# What holds for every course of a subject, whenever it was charted.
+OF_THE_SUBJECT = ("record_complete", "developmental_delay", "o2_device_baseline", "o2_flow_baseline", "ice_baseline")
+
 # A push dose stands for the time it works; infusions without an end stand for `valid_for_h` of their drug.
 PUSH_DOSE_S = HOUR
 
@@ -73,8 +76,7 @@ def record(timeline: pl.DataFrame, courses: pl.DataFrame, codes: list[str], *, e
     placed = placed.join(places, on="subject_id", how="left", maintain_order="left")
     if several:
         opened = (col("time") >= col("from")).fill_null(True) & (col("time") < col("until")).fill_null(True)
-        # That a stream is complete holds for every course of a subject, whenever it was said.
-        placed = placed.filter(opened | (col("code") == "record_complete"))
+        placed = placed.filter(opened | col("code").is_in(OF_THE_SUBJECT))
     events = (
         placed.select(
             "code",
@@ -103,9 +105,14 @@ def _seconds(time: str) -> pl.Expr:
     return col(time).dt.epoch("s")
 
 
-def hours(at: pl.Expr) -> pl.Expr:
-    """Hours since day 0."""
-    return (at % SPAN - ZERO) / HOUR
+def since_midnight(time: str) -> pl.Expr:
+    """Seconds from midnight to a time."""
+    return (col(time) - col(time).dt.truncate("1d")).dt.total_seconds()
+
+
+def calendar_day(at: pl.Expr, midnight: pl.Expr) -> pl.Expr:
+    """Calendar-date difference to day 0; `midnight` is `since_midnight` of day 0."""
+    return (at % SPAN - ZERO + midnight).floordiv(DAY).cast(pl.Int32)
 
 
 def origin(at: pl.Expr) -> pl.Expr:
@@ -161,11 +168,12 @@ def _excluded(record: Record) -> pl.Expr:
 def running(record: Record, codes: list[str], *, push_doses: bool = True) -> pl.DataFrame:
     """When each drug ran: `course, code, at, until, event_id, assumed_end, unsure`, touching infusions of one drug merged.
 
-    A row without an end stands until the next row of that drug, at most `valid_for_h`; a rate of 0 stops it; a push dose
-    (`text_value` "bolus") stands for an hour. Rows attributed to another cause are left out.
+    A row without an end stands until the next row of that drug, at most `valid_for_h`; a later rate of 0 stops it, whatever its end; a
+    push dose (`text_value` "bolus") stands for an hour. Rows attributed to another cause are left out, but end what ran before.
     """
     valid = {c: (concept(c).valid_for_h or 24) * HOUR for c in codes}
-    rows = record.of(*codes).filter(~_excluded(record)).sort("code", "at", "event_id")
+    # At one time a rate of 0 comes first, so that a rate beside it wins.
+    rows = record.of(*codes).sort("code", "at", "numeric_value", "event_id", nulls_last=True)
     if rows.is_empty():
         schema = {
             "course": pl.Int64,
@@ -177,18 +185,24 @@ def running(record: Record, codes: list[str], *, push_doses: bool = True) -> pl.
             "unsure": pl.Boolean,
         }
         return pl.DataFrame(schema=schema)
-    bolus = col("text_value").eq_missing(lit("bolus"))
-    following = col("at").shift(-1).over("code", "course")
-    assumed = pl.min_horizontal(following, col("at") + col("code").replace_strict(valid, return_dtype=pl.Int64))
+    drug = ("code", "course")
+    bolus, stops = col("text_value").eq_missing(lit("bolus")), (col("numeric_value") == 0).fill_null(False)
+    later = pl.when(col("at").shift(-1).over(drug) > col("at")).then(col("at").shift(-1).over(drug))
     rows = rows.with_columns(
-        until=pl.when(bolus & col("end_at").is_null()).then(col("at") + PUSH_DOSE_S).otherwise(pl.coalesce("end_at", assumed)),
+        following=later.backward_fill().over(drug),  # the next time at which this drug was charted
+        stop=pl.when(stops).then("at").backward_fill().over(drug),
         assumed_end=col("end_at").is_null() & ~bolus,
         unsure=col("attributable_to").eq_missing(lit("unknown")),
-    ).filter((col("numeric_value") != 0).fill_null(True) & (col("until") > col("at")))
+    )
+    assumed = pl.min_horizontal("following", col("at") + col("code").replace_strict(valid, return_dtype=pl.Int64))
+    infused = pl.min_horizontal(pl.coalesce("end_at", assumed), "stop")
+    pushed = pl.coalesce("end_at", col("at") + PUSH_DOSE_S)
+    rows = rows.with_columns(until=pl.when(bolus).then(pushed).otherwise(infused))
+    rows = rows.filter(~stops & (col("until") > col("at")) & ~_excluded(record))
     if not push_doses:
         rows = rows.filter(~bolus)
-    reach = col("until").cum_max().shift(1).over("code", "course")
-    rows = rows.with_columns(stretch=(col("at") > reach).fill_null(True).cum_sum().over("code", "course"))
+    reach = col("until").cum_max().shift(1).over(drug)
+    rows = rows.with_columns(stretch=(col("at") > reach).fill_null(True).cum_sum().over(drug))
     return (
         rows.group_by("course", "code", "stretch")
         .agg(col("at").min(), col("until").max(), col("event_id").first(), col("assumed_end").last(), col("unsure").any())

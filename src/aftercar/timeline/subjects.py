@@ -59,13 +59,12 @@ def subjects(
     courses = courses.with_columns(
         pl.when(~first).then("opens").alias("from"), later.alias("until"),
     )  # fmt: skip
-    for frame in (_fixed(timeline), _dates(timeline), ends):
+    for frame in (_fixed(timeline), ends):
         courses = courses.join(frame, on="subject_id", how="left", maintain_order="left")
-    within = {d: col(d).is_between(col("from").fill_null(col(d)), col("until").fill_null(col(d))) for d in _DATED[:3]}
+    courses = courses.join(_dates(timeline, courses), on=["subject_id", "infusion"], how="left", maintain_order="left")
     end = pl.min_horizontal("last_row", "death", col("until") - pl.duration(seconds=1))
     age = (col("day0") - col("birth")).dt.total_days() / 365.2425
     return courses.with_columns(
-        *(pl.when(inside).then(d).alias(d) for d, inside in within.items()),
         age_y=pl.coalesce(age, "age_y"),
         record_end=end,
         target=pl.coalesce("target", _target(col("product"))),
@@ -106,9 +105,13 @@ def _fixed(timeline: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _dates(timeline: pl.DataFrame) -> pl.DataFrame:
-    wanted = timeline.filter(col("code").is_in(_DATED))
-    return wanted.group_by("subject_id", maintain_order=True).agg(
+def _dates(timeline: pl.DataFrame, courses: pl.DataFrame) -> pl.DataFrame:
+    """Follow-up, progression, next therapy and death of each course: from the day of its infusion to the next one."""
+    wanted = timeline.filter(col("code").is_in(_DATED)).select("subject_id", "time", "code", "text_value")
+    places = courses.select("subject_id", "infusion", opened=col("day0").dt.truncate("1d"), closed="until")
+    within = (col("time") >= col("opened")) & ((col("time") < col("closed")) | col("closed").is_null())
+    own = wanted.join(places, on="subject_id", how="inner", maintain_order="left").filter(within)
+    return own.group_by("subject_id", "infusion", maintain_order=True).agg(
         last_follow_up=col("time").filter(col("code") == "last_follow_up").max(),
         progression=col("time").filter(col("code") == "progression").min(),
         next_therapy=col("time").filter(col("code") == "next_therapy").min(),

@@ -109,9 +109,9 @@ def completeness(rows: pl.DataFrame, complete: tuple[str, ...] | None) -> pl.Dat
     drugs = [c.name for c in concepts().values() if c.kind == "drug"]
     if complete is None:
         complete = ("drugs",) if rows.select(col("code").is_in(drugs).any()).item() else ()
-    spans = rows.group_by("subject_id").agg(
-        time=col("time").min(), end_time=pl.max_horizontal(col("time").max(), col("end_time").max())
-    )
+    # To the second after the last row, so that the last row lies within.
+    last = pl.max_horizontal(col("time").max(), col("end_time").max()) + pl.duration(seconds=1)
+    spans = rows.group_by("subject_id").agg(time=col("time").min(), end_time=last)
     said = "declared complete" if complete else ""
     return pl.concat(
         [spans.with_columns(code=lit("record_complete"), text_value=lit(stream), source=lit(said)) for stream in complete]

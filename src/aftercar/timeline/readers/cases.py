@@ -321,8 +321,7 @@ def _vasopressors(entries: list[tuple[float, dict[str, Any]]], stop: float) -> l
 def _drug_record(entries: list[tuple[float, dict[str, Any]]], stop: float) -> list[dict[str, Any]]:
     """The drug record is complete, but while it is said (null) that the infusions are not known."""
     told = [(-720.0, True)] + [(h, e["vasopressors"] is not None) for h, e in entries if "vasopressors" in e]
-    # A completeness row holds to its very end; the second before leaves the turn itself open.
-    turns = [h - 1 / 3600 for h, _ in told[1:]] + [stop]
+    turns = [h for h, _ in told[1:]] + [stop]
     return [
         _row(hour, "record_complete", text="drugs", end=end)
         for (hour, known), end in zip(told, turns, strict=True)

@@ -27,6 +27,7 @@ CHARTED: dict[str, type[pl.DataType] | pl.DataType] = {
     "subject_id": pl.String,
     "time": pl.Datetime("us"),
     "time_given": pl.Boolean,  # something stood in the time cell
+    "date_only": pl.Boolean,  # a date without a time of day
     "end_time": pl.Datetime("us"),
     "end_given": pl.Boolean,
     "code": pl.String,
@@ -74,7 +75,7 @@ def normalise(charted: pl.DataFrame, mapping: Mapping, targets: dict[str, Target
     """
     causes = mapping.text.get("attributable_to", {})
     rows = _resolve(charted, targets if targets is not None else _targets(charted, mapping), causes)
-    rows = rows.with_columns(reason=_first_reason())
+    rows = _end_of_day(rows.with_columns(reason=_first_reason()))
     rows = _numbers(rows)
     rows = _words(rows, mapping)
     rows = rows.with_columns(
@@ -163,6 +164,15 @@ def _first_reason() -> pl.Expr:
     )  # fmt: skip
 
 
+def _end_of_day(rows: pl.DataFrame) -> pl.DataFrame:
+    """A death or last follow-up of which only the date is known stands at the end of that day: what was charted on it counts."""
+    last = col("concept").is_in(["death", "last_follow_up"]) & col("date_only").fill_null(False)
+    return rows.with_columns(
+        time=pl.when(last).then(col("time") + pl.duration(days=1, seconds=-1)).otherwise("time"),
+        note=pl.when(last).then(lit("date only: taken as the end of the day")).otherwise("note"),
+    )
+
+
 def _numbers(rows: pl.DataFrame) -> pl.DataFrame:
     """Numbers in the concept's own unit; look-alikes of another unit are read as that, with a note."""
     numeric = col("kind").is_in(["number", "flag"])
@@ -187,7 +197,7 @@ def _numbers(rows: pl.DataFrame) -> pl.DataFrame:
             .then(col("text_value").str.strip_chars().str.strip_prefix("<").str.strip_prefix(">").str.strip_prefix("=")
                   .str.strip_chars().cast(pl.Float64, strict=False)),
         ),
-        note=pl.when(numeric & comparator.is_not_null()).then(pl.format("charted as {}", comparator)),
+        note=pl.when(numeric & comparator.is_not_null()).then(pl.format("charted as {}", comparator)).otherwise("note"),
     )  # fmt: skip
     number, given = col("numeric_value"), col("text_value").is_not_null()
     usable = number.is_not_null() & number.is_finite()

@@ -178,6 +178,9 @@ def _base(frame: pl.DataFrame, columns: dict[str, str], mapping: Mapping, name: 
         text("subject_id").str.strip_chars().alias("subject_id"),
         time("time").alias("time"),
         given("time").alias("time_given"),
+        (_date_only(col(columns["time"]), frame.schema[columns["time"]], mapping) if "time" in columns else lit(False)).alias(
+            "date_only"
+        ),
         time("end_time").alias("end_time"),
         given("end_time").alias("end_given"),
         text("unit").alias("unit"),
@@ -248,6 +251,7 @@ def _cells(frame: pl.DataFrame, base: list[pl.Expr], column: str, target: Target
         number.alias("numeric_value"),
         (lit(None, pl.String) if dtype.is_numeric() else text).alias("text_value"),
         *([parse_time(col(column), dtype, mapping).alias("cell_time")] if target.dated else []),
+        *([_date_only(col(column), dtype, mapping).alias("cell_date_only")] if target.dated else []),
         *([col(target.text_from).cast(pl.String).alias("cell_text")] if target.text_from else []),
         *([col(target.unit_from).cast(pl.String).alias("cell_unit")] if target.unit_from else []),
         *([col(target.attributable_from).cast(pl.String).alias("cell_cause")] if target.attributable_from else []),
@@ -255,7 +259,7 @@ def _cells(frame: pl.DataFrame, base: list[pl.Expr], column: str, target: Target
     if target.dated:  # the cell says when it happened; the row's own time does not count
         word = col("cell_text") if target.text_from else lit(None, pl.String)
         cells = cells.with_columns(
-            time="cell_time", time_given=lit(True), text_value=word, numeric_value=lit(None, pl.Float64),
+            time="cell_time", time_given=lit(True), date_only="cell_date_only", text_value=word, numeric_value=lit(None, pl.Float64),
             end_time=lit(None, pl.Datetime("us")), end_given=lit(False),
         )  # fmt: skip
     elif target.text_from:
@@ -290,6 +294,15 @@ def parse_time(column: pl.Expr, dtype: pl.DataType, mapping: Mapping) -> pl.Expr
     with_time = [bare.str.to_datetime(f, time_unit="us", strict=False) for f in _FORMATS]
     date_only = [text.str.to_date(f, strict=False).cast(pl.Datetime("us")) for f in _DATES]
     return pl.coalesce(*with_time, *date_only)
+
+
+def _date_only(column: pl.Expr, dtype: pl.DataType, mapping: Mapping) -> pl.Expr:
+    """Whether a time column holds a date without a time of day."""
+    if dtype == pl.Date:
+        return column.is_not_null()
+    if dtype != pl.String or mapping.relative:
+        return lit(False)
+    return ~column.str.contains(r"\d:\d|T\d")
 
 
 def walk(source: Path) -> Iterator[tuple[Path, str]]:
