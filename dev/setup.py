@@ -12,8 +12,9 @@ import sys
 
 if sys.version_info < (3, 11):
     sys.exit(
-        "aftercar needs Python 3.11 or newer; {} is {}.{}.\n"
-        "Install a newer one and name it: make PY=python3.12 demo".format(sys.executable, *sys.version_info[:2])
+        "aftercar needs Python 3.11 or newer; {} is {}.{}.\nInstall a newer one and name it: make PY=python3.12 demo".format(
+            sys.executable, *sys.version_info[:2]
+        )
     )
 
 import argparse
