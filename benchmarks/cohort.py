@@ -18,7 +18,7 @@ import polars as pl
 DAYS = 30
 ROUND_MIN = 4 * 60
 DAY_MIN = 24 * 60
-SHARD_SUBJECTS = 1_000  # about a million rows, the size of shard that `aftercar import` writes
+SHARD_SUBJECTS = 500  # about half a million rows
 
 VITALS = {"temperature": "Cel", "sbp": "mm[Hg]", "map": "mm[Hg]", "spo2": "%", "heart_rate": "/min"}
 LABS = {

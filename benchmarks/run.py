@@ -22,6 +22,8 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+from aftercar.serve.cli import ALLOCATOR
+
 # Heavy imports stay inside functions: on Linux a child's peak memory starts from that of the process that started it.
 
 HERE = Path(__file__).parent
@@ -119,7 +121,9 @@ def _child(name: str, folder: Path, answers: Path, report: Path) -> None:
 
 def _start(*words: str) -> float:
     """Run ourselves in a new process; its peak memory in MiB."""
-    pid = os.posix_spawn(sys.executable, [sys.executable, "-m", "benchmarks.run", *words], os.environ)
+    name, value = ALLOCATOR  # as the command line sets it
+    env = {**os.environ, name: os.environ.get(name, value)}
+    pid = os.posix_spawn(sys.executable, [sys.executable, "-m", "benchmarks.run", *words], env)
     _, status, usage = os.wait4(pid, 0)
     if status:
         raise SystemExit(f"The process for {' '.join(words[:2])} failed.")

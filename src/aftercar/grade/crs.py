@@ -68,8 +68,7 @@ def state(record: Record, options: Options) -> pl.DataFrame:
 
 def _waiver_drugs(record: Record, options: Options) -> pl.DataFrame:
     names = sorted({d for g in str(options["fever_waiver_drugs"]).split(",") for d in of_group(g)})
-    rows = record.of(*names).filter(~col("attributable_to").eq_missing(lit("not_given")))
-    return rows.select("at", "event_id").unique("at", keep="last").sort("at").with_columns(col("at").set_sorted())
+    return record.of(*names).select("at", "event_id").unique("at", keep="last").sort("at").with_columns(col("at").set_sorted())
 
 
 def _fever(options: Options) -> pl.Expr:

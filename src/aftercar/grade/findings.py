@@ -67,8 +67,9 @@ def states(record: Record, options: Options, extra: list[pl.DataFrame] | None = 
     runs = running(record, counted, push_doses=push)
     others = running(record, [*of_group("inodilator"), *of_group("pressure_adjunct")], push_doses=push)
     others = others.filter(~col("code").is_in(counted))
+    devices = _devices(record)
     tables |= {
-        **_devices(record),
+        **devices,
         "pressors": steps(runs),
         "pair": overlaps(runs, int(options["pressor_overlap_min"]) * 60),
         "vasopressin": steps(running(record, list(of_group("vasopressin_like")), push_doses=push)),
@@ -86,11 +87,11 @@ def states(record: Record, options: Options, extra: list[pl.DataFrame] | None = 
     frame = frame.join(subject, on="course", how="left", maintain_order="left")
     frame = frame.join(_baseline_o2(record), on="course", how="left", maintain_order="left")
     frame = frame.with_columns(hypotension=_hypotension(options), **_pressors())
-    return _oxygen(frame, options).select(
+    return _oxygen(frame, options, list(devices)).select(
         "course",
         "at",
         "last_at",
-        pl.when(_observed()).then("at").alias("observed_at"),
+        pl.when(_observed(list(devices))).then("at").alias("observed_at"),
         col("temperature_value").alias("temperature"),
         "temperature_at",
         "temperature_event_id",
@@ -130,11 +131,11 @@ def _longest(pairs: pl.DataFrame) -> pl.DataFrame:
     return pairs.filter((col("until") > col("until").cum_max().shift(1)).fill_null(True))
 
 
-def _observed() -> pl.Expr:
+def _observed(devices: list[str]) -> pl.Expr:
     """Whether a finding was charted at this very time."""
-    charted = ("temperature", "hypotension", "sbp", "map", "device", "o2_flow", "fio2", "pressors", "vasopressin")
-    begun = [col(f"{source}_begin") == col("at") for source in ("running", "cannula")]
-    return pl.any_horizontal(*begun, *(col(f"{c}_at") == col("at") for c in charted)).fill_null(False)
+    charted = ("temperature", "hypotension", "sbp", "map", "o2_flow", "fio2", "pressors", "vasopressin")
+    times = [*(f"{c}_at" for c in charted), *(f"{d}_begin" for d in devices)]
+    return pl.any_horizontal(col(t) == col("at") for t in times).fill_null(False)
 
 
 def _hypotension(options: Options) -> pl.Expr:
@@ -184,25 +185,18 @@ def _pressors() -> dict[str, pl.Expr]:
 
 
 def _devices(record: Record) -> dict[str, pl.DataFrame]:
-    """Devices as charted points (`device`) and devices with an end: the strongest that runs (`running`), cannulas apart (`cannula`).
-
-    A cannula is apart because its flow may make it stronger than a device that stands above it in the list.
-    """
+    """Devices as charted points (`device`) and, apart for each device, those with an end (`span_...`)."""
     charted = record.of("o2_device")
     spans = charted.filter(col("end_at") > col("at"))
-    is_cannula = col("text_value") == "nasal_cannula"
+    words = spans["text_value"].drop_nulls().unique().sort()
     return {
-        "device": readings(record, "o2_device", events=charted.filter(col("end_at").is_null())),
-        "running": _strongest(record, spans.filter(~is_cannula)),
-        "cannula": _strongest(record, spans.filter(is_cannula)),
+        "device": readings(record, "o2_device", events=charted.filter(col("end_at").is_null())).with_columns(begin="at"),
+        **{f"span_{word}": _spells(record, spans.filter(col("text_value") == word)) for word in words},
     }
 
 
-def _strongest(record: Record, spans: pl.DataFrame) -> pl.DataFrame:
-    """At each turn, the strongest of those that run; of equals, one that is not attributed to another cause."""
-    own = readings(record, "o2_device", events=spans.head(0))
-    if spans.is_empty():
-        return own.with_columns(begin="at")
+def _spells(record: Record, spans: pl.DataFrame) -> pl.DataFrame:
+    """When a device ran, with the first begun of those that overlap; one that is not attributed to another cause goes before it."""
     ranks = {word: rank for rank, word in enumerate(concept("o2_device").values)}
     causes = ["other", "unknown"] if record.exclude_unknown else ["other"]
     spans = spans.select(
@@ -217,8 +211,8 @@ def _strongest(record: Record, spans: pl.DataFrame) -> pl.DataFrame:
     turns = pl.concat([spans["begin"], spans["stop"]]).unique().sort().to_frame("at")
     turns = turns.with_columns(until=col("at").shift(-1), course=col("at") // SPAN)
     held = turns.join_where(spans, col("course") == col("own"), col("begin") <= col("at"), col("stop") > col("at"))
-    held = held.sort("at", col("excluded").not_(), "value", "event_id").unique("at", keep="last", maintain_order=True)
-    return held.select(*own.columns, "begin")
+    held = held.sort("at", col("excluded").not_(), -col("begin"), "event_id").unique("at", keep="last", maintain_order=True)
+    return held.select("at", "until", "value", "event_id", "excluded", "unsure", "begin")
 
 
 def _baseline_o2(record: Record) -> pl.DataFrame:
@@ -231,13 +225,12 @@ def _baseline_o2(record: Record) -> pl.DataFrame:
     )  # fmt: skip
 
 
-def _oxygen(frame: pl.DataFrame, options: Options) -> pl.DataFrame:
+def _oxygen(frame: pl.DataFrame, options: Options, sources: list[str]) -> pl.DataFrame:
     """Add `o2` and `o2_upper`: the support that is certain, and the most that is possible.
 
-    Devices as charted and devices with an end count side by side, the stronger one. A flow or FiO2 without a device is oxygen by some
+    `sources` are the tables of devices: as charted, and those with an end; the strongest counts. A flow or FiO2 without a device is oxygen by some
     device: low flow at least, positive pressure at most.
     """
-    sources = ("device", "running", "cannula")
     support = {source: _support(source, options) for source in sources}
     flow, fio2 = col("o2_flow_value"), col("fio2_value")
     bare = pl.when(flow > LOW_FLOW_MAX).then(HIGH_FLOW).when((flow > 0) | (fio2 > 21)).then(LOW_FLOW).otherwise(NONE)
@@ -268,8 +261,7 @@ def _support(source: str, options: Options) -> tuple[pl.Expr, pl.Expr]:
     fixed = {float(words.index(d)): level for d, level in DEVICES.items() if level is not None}
     cannula, hfnc, cpap = (float(words.index(d)) for d in ("nasal_cannula", "hfnc", "cpap"))
     device = col(f"{source}_value")
-    begin = col("device_at" if source == "device" else f"{source}_begin")
-    current = col("o2_flow_at") >= begin - SAME_CHARTING_S
+    current = col("o2_flow_at") >= col(f"{source}_begin") - SAME_CHARTING_S
     flow = pl.when(current).then("o2_flow_value")
     by_flow = device.is_in([cannula, hfnc])
     level = (

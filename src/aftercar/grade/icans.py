@@ -185,8 +185,8 @@ def _until_next(scores: pl.DataFrame, assessed: pl.DataFrame, locf_h: float) -> 
 def _seizures(record: Record, hold_h: float) -> pl.DataFrame:
     """Seizures held for `hold_h`: `severe` is true (grade 4), false (grade 3), or null where duration and outcome leave it open."""
     kinds = readings(record, "seizure", hold_h).filter((col("value") > 0) & ~col("excluded"))
-    minutes = readings(record, "seizure_duration", hold_h).select("at", minutes="value")
-    outcomes = readings(record, "seizure_outcome", hold_h).select("at", outcome="value")
+    minutes = readings(record, "seizure_duration", hold_h).filter(~col("excluded")).select("at", minutes="value")
+    outcomes = readings(record, "seizure_outcome", hold_h).filter(~col("excluded")).select("at", outcome="value")
     both = kinds.join(minutes, on="at", how="left").join(outcomes, on="at", how="left").sort("at")
     outcome = _WORDS["seizure_outcome"]
     electrical = col("value") == _WORDS["seizure"]["eeg_nonconvulsive"]
@@ -257,10 +257,10 @@ def _judge(frame: pl.DataFrame, options: Options) -> pl.DataFrame:
     covered_icp, examined = col("all_icp_at").is_not_null(), col("icp_at").is_not_null()
     focal_before = col("focal_before").fill_null(False)
     late = calendar_day(col("icp_at"), col("midnight")) > CN6_LATE_D
-    late_cn6 = col("icp_cn6") & late & ~col("icp_other") & ~col("icp_diffuse") & ~col("icp_focal")
-    ask_cn6 = (late_cn6 & (col("target") == "BCMA")).fill_null(False)
     focal = col("icp_focal") & ~bled & ~focal_before
-    severe = (col("icp_diffuse") & ~bled) | col("icp_other") | pl.when(ask_cn6).then(None).otherwise("icp_cn6")
+    others = (col("icp_diffuse") & ~bled) | col("icp_other")
+    ask_cn6 = (col("icp_cn6") & late & ~others & ~focal & (col("target") == "BCMA")).fill_null(False)
+    severe = others | pl.when(ask_cn6).then(None).otherwise("icp_cn6")
     no_seizure = (col("seizure_said_value") == 0).fill_null(False) | (col("all_seizure_at").is_not_null())
     seized = col("seizure_at").is_not_null()
     child = (col("age_y") < CHILD_BELOW_Y) | (col("delayed").fill_null(False) & (col("age_y") < DELAY_BELOW_Y))

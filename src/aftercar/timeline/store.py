@@ -18,7 +18,7 @@ from aftercar.timeline.concepts import concepts
 from aftercar.timeline.readers import Imported
 from aftercar.timeline.schema import MEDS_VERSION, conform
 
-SHARD_ROWS = 1_000_000  # rows of a shard; memory is bounded by it, whatever the size of the cohort
+SHARD_ROWS = 500_000  # rows of a shard; memory is bounded by it, whatever the size of the cohort
 
 
 @dataclass(frozen=True)
