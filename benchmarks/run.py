@@ -80,11 +80,11 @@ def _pandas_loop(folder: Path, answers: Path) -> Callable[[], None]:
 def _read_and_sort(folder: Path, answers: Path) -> Callable[[], None]:
     import polars as pl
 
-    from aftercar.grade.run import NEEDED
+    from aftercar.timeline.schema import TIMELINE
 
     def work() -> None:
         for path in sorted((folder / "data").glob("*.parquet")):
-            pl.read_parquet(path, columns=NEEDED).sort("subject_id", "time", maintain_order=True)
+            pl.read_parquet(path, columns=list(TIMELINE)).sort("subject_id", "time", maintain_order=True)
 
     return work
 

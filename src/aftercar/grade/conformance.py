@@ -11,7 +11,7 @@ from typing import Any, Literal
 import polars as pl
 from polars import col
 
-from aftercar.errors import OptionError
+from aftercar.errors import OptionError, nearest
 from aftercar.grade.options import OPTIONS
 from aftercar.grade.run import SCALES, Result, grade_timeline
 from aftercar.timeline.readers.cases import Case, cases_timeline, read_cases
@@ -20,6 +20,18 @@ from aftercar.timeline.readers.normalise import RELATIVE_EPOCH
 Outcome = Literal["passed", "failed", "not supported"]
 
 _EPISODES = {"crs_episodes": "crs"}
+# Scales of the schema that are not built yet; any other name is a mistake.
+NOT_BUILT = {
+    "crs_lee2014", "crs_penn2018", "crs_mskcc", "crs_ctcae5", "crs_cartox", "cres_cartox", "iechs_dx", "iechs_grade", "hscore", "hlh2004",
+    "ticaht_early", "ticaht_late", "anc_phenotype", "car_hematotox", "easix", "s_easix", "m_easix", "hay2017", "tocilizumab_rules",
+    "mgmt", "colitis", "mnt",
+}  # fmt: skip
+# Their options; a case may set one beside ours.
+_OTHER_OPTIONS = {
+    "ctcae", "lee_vasopressin_counts", "fio2_estimate", "lee_niv", "penn_single_bolus", "penn_fever_inpatient", "mskcc_pressor_gap_h",
+    "mskcc_fluid", "ferritin_rapid", "iechs_window_h", "iechs_min_common", "hscore_immunosuppressed", "hlh_inclusive", "bca_cut", "ht_ties",
+}  # fmt: skip
+_ASSERTS = {"grade", "status", "value", "min", "max", "group", "flags", "actions", "blocked"}
 _EXPECTED_KEYS = {
     "scale",
     "at_h",
@@ -71,16 +83,16 @@ def run_cases(paths: Iterable[Path | str]) -> list[Check]:
             checks.append(_failed(case, {}, case.problem or "it expects nothing"))
             continue
         for want in expected:
-            scale = str(want.get("scale")) if isinstance(want, dict) else ""
-            if unknown := set(want) - _EXPECTED_KEYS if isinstance(want, dict) else {"?"}:
-                checks.append(_failed(case, {"scale": scale}, f"expected: {sorted(unknown)} is not known"))
-            elif scale not in SCALES and scale not in _EPISODES:
+            problem = _problem(case, want)
+            if problem:
+                checks.append(_failed(case, want if isinstance(want, dict) else {}, problem))
+            elif want["scale"] in NOT_BUILT:
                 checks.append(
-                    Check(case.id, _title(case), scale, _when(want), "not supported", want, {}, "this scale is not built")
+                    Check(case.id, _title(case), want["scale"], _when(want), "not supported", want, {}, "this scale is not built")
                 )
             else:
                 options = {**(case.body.get("options") or {}), **(want.get("options") or {})}
-                key = tuple(sorted((k, str(v)) for k, v in options.items() if k in OPTIONS or _all_supported(expected)))
+                key = tuple(sorted((k, str(v)) for k, v in options.items() if k in OPTIONS))
                 by_options.setdefault(key, []).append((case, want))
     for options, group in by_options.items():
         checks += _run_group(dict(options), group)
@@ -88,9 +100,29 @@ def run_cases(paths: Iterable[Path | str]) -> list[Check]:
     return sorted(checks, key=lambda check: order.get(check.case, 0))
 
 
-def _all_supported(expected: list[Any]) -> bool:
-    """Options of scales that are not built are left aside; else an unknown option is an error."""
-    return all(e.get("scale") in (*SCALES, *_EPISODES) for e in expected if isinstance(e, dict))
+def _problem(case: Case, want: Any) -> str:
+    """What is wrong with an expectation itself; empty where it can be checked."""
+    if not isinstance(want, dict):
+        return "an expectation is not a table"
+    if unknown := set(want) - _EXPECTED_KEYS:
+        return f"expected: {sorted(map(str, unknown))} is not known"
+    scale = want.get("scale")
+    if not isinstance(scale, str) or scale not in {*SCALES, *_EPISODES, *NOT_BUILT}:
+        return f"there is no scale {scale!r}. {nearest(str(scale), {*SCALES, *_EPISODES, *NOT_BUILT})}"
+    episodes_none = scale in _EPISODES and want.get("value") == []
+    if not episodes_none and all(want.get(key) in (None, {}, []) for key in _ASSERTS):
+        return "it expects nothing"
+    if "at_h" in want and "at_day" in want:
+        return "at_h and at_day are both given"
+    for key in ("at_h", "at_day"):
+        if key in want and (scale in _EPISODES or isinstance(want[key], bool) or not isinstance(want[key], (int, float))):
+            return f"{key} must be a number, and is not for episodes"
+    for options in (case.body.get("options"), want.get("options")):
+        if options is not None and not isinstance(options, dict):
+            return "options is not a table"
+        if wrong := set(options or {}) - set(OPTIONS) - _OTHER_OPTIONS:
+            return f"there is no option {sorted(map(str, wrong))[0]!r}. {nearest(str(sorted(map(str, wrong))[0]), OPTIONS)}"
+    return ""
 
 
 def _title(case: Case) -> str:

@@ -172,7 +172,7 @@ def _outcome(frame: pl.DataFrame) -> pl.DataFrame:
         death_assessed=_death_due(died, cause, col("open_low")),
     ).with_columns(
         possible_masked_crs=col("sign_low") & ~col("open_low") & (col("drug_at") >= origin(col("at")) - PREMEDICATION_S).fill_null(False),
-        late_onset=col("open_low") & (col("crs_start_low") - origin(col("at")) > LATE_ONSET_D * DAY),
+        late_onset=col("open_low") & (col("crs_start_low") - col("day0_at") > LATE_ONSET_D * DAY),
     )  # fmt: skip
 
 

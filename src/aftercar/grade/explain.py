@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,7 @@ def match_id(subject: str, dtype: pl.DataType) -> str | int | None:
     """An id that a user typed, in the type of the tables; null where it cannot be one."""
     if dtype == pl.String:
         return subject
-    return int(subject) if subject.lstrip("-").isdigit() else None
+    return int(subject) if re.fullmatch(r"-?[0-9]{1,18}", subject) else None
 
 
 def explain(

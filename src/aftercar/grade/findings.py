@@ -7,7 +7,7 @@ from polars import col, lit
 
 from aftercar.grade.options import Options
 from aftercar.timeline.concepts import concept, of_group
-from aftercar.timeline.state import HOUR, SPAN, Record, grid, look, origin, overlaps, readings, running, steps
+from aftercar.timeline.state import HOUR, SPAN, Record, age_at, grid, look, origin, overlaps, readings, running, steps
 
 LOW_SATURATION = 90  # percent; below it, without oxygen given, a warning. A convention of this project.
 SAME_CHARTING_S = HOUR  # a flow charted this long before its device still belongs to it
@@ -82,7 +82,13 @@ def states(record: Record, options: Options, extra: list[pl.DataFrame] | None = 
     for name, table in tables.items():
         frame = look(frame, table, name)
     subject = record.courses.select(
-        "course", "age_y", "death_cause", death_at=pl.when(col("death").is_not_null()).then("last_at")
+        "course",
+        "age_y",
+        "birth",
+        "opens",
+        "day0_at",
+        "death_cause",
+        death_at=pl.when(col("death").is_not_null()).then("last_at"),
     )
     frame = frame.join(subject, on="course", how="left", maintain_order="left")
     frame = frame.join(_baseline_o2(record), on="course", how="left", maintain_order="left")
@@ -116,6 +122,7 @@ def states(record: Record, options: Options, extra: list[pl.DataFrame] | None = 
         pl.any_horizontal(col(f"{c}_unsure").fill_null(False) for c in ("temperature", "hypotension", "sbp", "map", "o2")).alias(
             "unsure"
         ),
+        "day0_at",
         "death_at",
         "death_cause",
     )
@@ -144,8 +151,8 @@ def _hypotension(options: Options) -> pl.Expr:
     Adults: SBP < 90 mm[Hg] or MAP < `map_cut`. Children: SBP < 70 + 2 x age at 1-10 years, < 90 above 10, < 70 below 1.
     Without an age, only what is low or normal at every age is known.
     """
-    age = col("age_y")
-    sbp_cut = pl.when(age < 1).then(70.0).when(age <= 10).then(70.0 + 2 * age.floor()).when(age.is_not_null()).then(90.0)
+    age = age_at(col("at")).floor()
+    sbp_cut = pl.when(age < 1).then(70.0).when(age <= 10).then(70.0 + 2 * age).when(age.is_not_null()).then(90.0)
     sbp = col("sbp_value")
     sbp_low = pl.when(sbp_cut.is_not_null()).then(sbp < sbp_cut).when(sbp < 70).then(True).when(sbp >= 90).then(False)
     mean_low = lit(None, pl.Boolean)
@@ -190,13 +197,18 @@ def _devices(record: Record) -> dict[str, pl.DataFrame]:
     spans = charted.filter(col("end_at") > col("at"))
     words = spans["text_value"].drop_nulls().unique().sort()
     return {
-        "device": readings(record, "o2_device", events=charted.filter(col("end_at").is_null())).with_columns(begin="at"),
+        "device": readings(record, "o2_device", events=charted.filter(col("end_at").is_null())).with_columns(
+            begin="at", begin_last="at"
+        ),
         **{f"span_{word}": _spells(record, spans.filter(col("text_value") == word)) for word in words},
     }
 
 
 def _spells(record: Record, spans: pl.DataFrame) -> pl.DataFrame:
-    """When a device ran, with the first begun of those that overlap; one that is not attributed to another cause goes before it."""
+    """When a device ran: at each turn the first begun of the rows that overlap, and when the last of them began (`begin_last`).
+
+    Rows that are not attributed to another cause go before those that are.
+    """
     ranks = {word: rank for rank, word in enumerate(concept("o2_device").values)}
     causes = ["other", "unknown"] if record.exclude_unknown else ["other"]
     spans = spans.select(
@@ -211,8 +223,13 @@ def _spells(record: Record, spans: pl.DataFrame) -> pl.DataFrame:
     turns = pl.concat([spans["begin"], spans["stop"]]).unique().sort().to_frame("at")
     turns = turns.with_columns(until=col("at").shift(-1), course=col("at") // SPAN)
     held = turns.join_where(spans, col("course") == col("own"), col("begin") <= col("at"), col("stop") > col("at"))
-    held = held.sort("at", col("excluded").not_(), -col("begin"), "event_id").unique("at", keep="last", maintain_order=True)
-    return held.select("at", "until", "value", "event_id", "excluded", "unsure", "begin")
+    standing = held.filter(col("excluded") == col("excluded").min().over("at"))
+    first = standing.sort("at", "begin", "event_id").group_by("at", maintain_order=True)
+    return first.agg(
+        *(col(c).first() for c in ("until", "value", "event_id", "excluded", "begin")),
+        col("unsure").any(),
+        begin_last=col("begin").max(),
+    )
 
 
 def _baseline_o2(record: Record) -> pl.DataFrame:
@@ -270,7 +287,9 @@ def _support(source: str, options: Options) -> tuple[pl.Expr, pl.Expr]:
         .when(device == cannula).then(LOW_FLOW)
         .otherwise(device.replace_strict(fixed, default=None, return_dtype=pl.Int64))
     )  # fmt: skip
-    upper = pl.when(by_flow & flow.is_null()).then(HIGH_FLOW).otherwise(level)
+    # A flow from before the last of overlapping rows says what one of them gave, not the other.
+    for_all = (col("o2_flow_at") >= col(f"{source}_begin_last") - SAME_CHARTING_S).fill_null(False)
+    upper = pl.when(by_flow & (flow.is_null() | ~for_all)).then(HIGH_FLOW).otherwise(level)
     away = col(f"{source}_excluded").fill_null(False)
     perhaps = away
     if options["baseline_o2"] == "subtract":

@@ -13,7 +13,7 @@ from polars import col, lit
 from aftercar.grade.options import Options
 from aftercar.grade.scale import MEASURES, STATUS, Criterion, Scale
 from aftercar.timeline.concepts import of_group
-from aftercar.timeline.state import Record, calendar_day, since_midnight
+from aftercar.timeline.state import Record, calendar_day, midnight
 
 EARLY_LAST_DAY = 30
 SEVERE, PROFOUND = 500.0, 100.0  # per uL, inclusive
@@ -44,7 +44,7 @@ def late_criteria(options: Options) -> tuple[Criterion, ...]:
 
 def _daily(record: Record, options: Options) -> pl.DataFrame:
     """The lowest count of each calendar day: `course, day, anc, event_id`."""
-    zero = record.courses.select("course", midnight=since_midnight("day0"))
+    zero = record.courses.select("course", midnight=midnight())
     counts = (
         record.of("anc").join(zero, on="course", maintain_order="left").with_columns(day=calendar_day(col("at"), col("midnight")))
     )
@@ -235,7 +235,7 @@ def _in_company(counts: pl.DataFrame, days: int) -> pl.DataFrame:
 
 
 def _g_csf_days(record: Record, courses: pl.DataFrame, first: int, last: int) -> pl.DataFrame:
-    zero = courses.select("course", midnight=since_midnight("day0"))
+    zero = courses.select("course", midnight=midnight())
     given = (
         record.of(*of_group("g_csf"))
         .join(zero, on="course")

@@ -13,7 +13,7 @@ from aftercar.grade.findings import covered
 from aftercar.grade.options import Options
 from aftercar.grade.scale import Criterion, Scale
 from aftercar.timeline.concepts import concept
-from aftercar.timeline.state import DAY, HOUR, SPAN, Record, calendar_day, grid, look, origin, readings, since_midnight
+from aftercar.timeline.state import DAY, HOUR, SPAN, Record, age_at, calendar_day, grid, look, midnight, origin, readings
 
 ICE_ITEMS = {"ice_orientation": 4, "ice_naming": 3, "ice_command": 1, "ice_writing": 1, "ice_attention": 1}
 CHILD_BELOW_Y = 12  # exactly 12 is ICE
@@ -116,9 +116,12 @@ def _subjects(record: Record) -> pl.DataFrame:
         record.courses.select(
             "course",
             "age_y",
+            "birth",
+            "opens",
+            "day0_at",
             "target",
             "death_cause",
-            midnight=since_midnight("day0"),
+            midnight=midnight(),
             death_at=pl.when(col("death").is_not_null()).then("last_at"),
         )
         .join(delayed, on="course", how="left")
@@ -263,7 +266,8 @@ def _judge(frame: pl.DataFrame, options: Options) -> pl.DataFrame:
     severe = others | pl.when(ask_cn6).then(None).otherwise("icp_cn6")
     no_seizure = (col("seizure_said_value") == 0).fill_null(False) | (col("all_seizure_at").is_not_null())
     seized = col("seizure_at").is_not_null()
-    child = (col("age_y") < CHILD_BELOW_Y) | (col("delayed").fill_null(False) & (col("age_y") < DELAY_BELOW_Y))
+    age = age_at(col("at"))
+    child = (age < CHILD_BELOW_Y) | (col("delayed").fill_null(False) & (age < DELAY_BELOW_Y))
     charted = ("ice", "capd", "consciousness", "motor", "icp", "seizure")
     return frame.with_columns(
         observed=pl.any_horizontal(col(f"{c}_at") == col("at") for c in charted).fill_null(False),
@@ -296,7 +300,7 @@ _FLAGS = {
     "possible_cranial_nerve_palsy": col("ask_cn6"),
     "haemorrhage_oedema_excluded": col("bled"),
     "consider_tian": col("tian"),
-    "age_unknown": col("age_y").is_null(),
+    "age_unknown": col("age_y").is_null() & col("birth").is_null(),
     "attribution_unknown": col("unsure"),
     "death_cause_unknown": col("death_assessed").is_null(),
 }

@@ -29,6 +29,7 @@ class Option:
     question: str
     choices: tuple[Value, ...] = ()
     number: tuple[float, float] | None = None
+    whole: bool = False
     drugs: bool = False
     mark: str = "P"
 
@@ -54,11 +55,11 @@ class Option:
                 value = float(text)
             except ValueError:
                 value = float("nan")
-            if self.number[0] <= value <= self.number[1]:
+            if self.number[0] <= value <= self.number[1] and (value.is_integer() or not self.whole):
                 return int(value) if value == int(value) else value
         allowed = [str(c) for c in self.choices]
         if self.number:
-            allowed.append(f"a number from {self.number[0]:g} to {self.number[1]:g}")
+            allowed.append(f"a {'whole ' if self.whole else ''}number from {self.number[0]:g} to {self.number[1]:g}")
         raise OptionError(f"{self.name} cannot be {text!r}; it takes {', '.join(allowed)}.")
 
 
@@ -97,14 +98,14 @@ OPTIONS = {
         Option("seizure_hold_h", 24, "How long does a seizure hold the grade?", (), (1, 720)),
         Option("ice_baseline", "none", "Is the ICE score read against the patient's own baseline?", ("none", "shift")),
         # ICAHT
-        Option("max_gap_days", 7, "Up to how many days without a count are filled by interpolation?", (), (0, 30)),
+        Option("max_gap_days", 7, "Up to how many days without a count are filled by interpolation?", (), (0, 30), whole=True),
         Option("fill_ends", "nearest", "Are days before the first and after the last count filled?", ("nearest", "none")),
         Option("round10", False, "Are counts rounded to the nearest 10, as the peer does?", (False, True)),
-        Option("recovery_days", 3, "How many consecutive days above the threshold are a recovery?", (), (1, 30)),
+        Option("recovery_days", 3, "How many consecutive days above the threshold are a recovery?", (), (1, 30), whole=True),
         Option("icaht_duration", "longest_run", "Is the duration the longest run or all days together?", ("longest_run", "cumulative")),
-        Option("never_recovered_start_max_day", 3, "By which day must a run begin to count as never above 500?", (), (0, 30)),
+        Option("never_recovered_start_max_day", 3, "By which day must a run begin to count as never above 500?", (), (0, 30), whole=True),
         Option("early_censor", "last_fu", "What ends the early window?", ("last_fu", "progression_or_next_therapy")),
-        Option("late_end_day", 100, "On which day does the late window end?", (), (31, 3650)),
+        Option("late_end_day", 100, "On which day does the late window end?", (), (31, 3650), whole=True),
         Option(
             "late_confirm", "any_1500", "What makes late neutropenia non-transient?", ("any_1500", "same_grade", "within_days:n")
         ),

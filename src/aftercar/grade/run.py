@@ -15,7 +15,7 @@ import polars as pl
 from polars import col, lit
 
 from aftercar import __version__
-from aftercar.errors import OptionError, nearest
+from aftercar.errors import InputError, OptionError, nearest
 from aftercar.files import replace_folder
 from aftercar.grade import icaht
 from aftercar.grade.crs import CRS_ASTCT_2019
@@ -24,7 +24,7 @@ from aftercar.grade.icans import ICANS_ASTCT, ICANS_ASTCT_PEDS
 from aftercar.grade.options import OPTIONS, Options
 from aftercar.grade.scale import GRADES, Scale, assess, episodes, to_grades
 from aftercar.timeline import subjects as subject_rows
-from aftercar.timeline.schema import REJECTED, TIMELINE, conform
+from aftercar.timeline.schema import REJECTED, conform
 from aftercar.timeline.state import Record, clock, record
 from aftercar.timeline.store import Store, open_timeline
 from aftercar.timeline.subjects import subjects
@@ -33,7 +33,6 @@ SCALES: dict[str, Scale] = {s.name: s for s in (CRS_ASTCT_2019, ICANS_ASTCT, ICA
 _WHOLE_WINDOW = {"icaht_early": icaht.early, "icaht_late": icaht.late}  # one row a course, not a course of rows
 
 SHARDS_AT_ONCE = 2  # memory is that of so many shards
-NEEDED = ["subject_id", "time", "code", "numeric_value", "text_value", "end_time", "attributable_to", "event_id"]
 
 
 @dataclass(frozen=True)
@@ -60,6 +59,7 @@ def scales_named(names: Iterable[str] | None) -> list[Scale]:
     """
     if not names:
         return list(SCALES.values())
+    names = [names] if isinstance(names, str) else names
     chosen: dict[str, Scale] = {}
     for name in names:
         found = [s for s in SCALES.values() if name in (s.name, s.toxicity)] or [
@@ -126,7 +126,7 @@ def _grade(charted: pl.LazyFrame, scales: list[Scale], options: Options) -> Resu
         grades=all_grades,
         episodes=pl.concat(found).sort("subject_id", "infusion", "toxicity", "episode", maintain_order=True),
         worst=worst(all_grades, courses),
-        subjects=courses.drop("from", "until"),
+        subjects=courses.drop("opens", "from", "until", "birth"),
     )
 
 
@@ -262,15 +262,15 @@ def grade_folder(
     opts = options if isinstance(options, Options) else Options(options)
     with replace_folder(Path(out), marker="run.json") as fresh:
 
-        def one(shard: tuple[int, Path]) -> None:
-            result = _grade(_scan(shard[1]), chosen, opts)
+        def one(shard: tuple[int, pl.LazyFrame]) -> None:
+            result = _grade(shard[1], chosen, opts)
             for f in fields(Result):
                 getattr(result, f.name).write_ipc(fresh / f"{f.name}-{shard[0]:05d}.part")
 
         # Two shards at a time: what one does on one core leaves the other core to the other.
         with ThreadPoolExecutor(max_workers=SHARDS_AT_ONCE) as pool:
             try:
-                for done, _ in enumerate(pool.map(one, enumerate(store.files)), 1):
+                for done, _ in enumerate(pool.map(one, enumerate(store.shards())), 1):
                     if progress:
                         progress(done, len(store.files))
             except BaseException:
@@ -279,20 +279,18 @@ def grade_folder(
         parts = {f.name: sorted(fresh.glob(f"{f.name}-*.part")) for f in fields(Result)}
         for name, files in parts.items():
             _join(files, fresh / f"{name}.parquet")
+        if (
+            pl.scan_parquet(fresh / "subjects.parquet")
+            .select(pl.struct("subject_id", "infusion").is_duplicated().any())
+            .collect()
+            .item()
+        ):
+            raise InputError("The rows of a subject stand in several files. `aftercar import` gathers them.")
         rejected = Path(timeline) / "rejected.parquet"
         (pl.read_parquet(rejected) if rejected.is_file() else _no_rejects()).write_parquet(fresh / "rejected.parquet")
         run = _run_json(store, Path(out), fresh, chosen, opts)
         (fresh / "run.json").write_text(json.dumps(run, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return run
-
-
-def _scan(path: Path) -> pl.LazyFrame:
-    """A shard as a lazy timeline; a MEDS dataset of others may lack our columns and rows' names."""
-    frame = pl.scan_parquet(path)
-    have = frame.collect_schema().names()
-    if not {"subject_id", "time", "code"} <= set(have) or "event_id" not in have:
-        return conform(frame.collect()).lazy()
-    return frame.with_columns(pl.lit(None, TIMELINE[c]).alias(c) for c in NEEDED if c not in have).select(NEEDED)
 
 
 def _no_rejects() -> pl.DataFrame:

@@ -104,7 +104,7 @@ def assess(states: pl.DataFrame, scale: Scale, options: Options) -> pl.DataFrame
     Args:
         states: what `scale.state` gives; sorted by `at`.
     Returns:
-        `course, at, end_at`, the columns of `GRADES` from `grade` to `measures`, and `present`, a row a stretch. `end_at`
+        `course, at, last_at` (end of the record), `end_at`, the columns of `GRADES` from `grade` to `measures`, and `present`, a row a stretch. `end_at`
         is null where the record ends.
     """
     criteria = scale.criteria(options)
@@ -139,6 +139,7 @@ def assess(states: pl.DataFrame, scale: Scale, options: Options) -> pl.DataFrame
     return rows.select(
         "course",
         "at",
+        "last_at",
         end_at=pl.when(col("course").shift(-1) == col("course")).then(col("at").shift(-1)),
         grade=col("grade"),
         grade_upper=col("grade_upper"),
@@ -231,9 +232,9 @@ def episodes(rows: pl.DataFrame, gap_h: float, resolution_h: float) -> pl.DataFr
         follow it and no other episode does.
     """
     seen = ~col("flags").list.contains("stale")
-    rows = rows.with_columns(record_end=col("at").max().over("course"), seen=seen)
+    rows = rows.with_columns(seen=seen).rename({"last_at": "record_end"})
     present = rows.filter("present")
-    stop = pl.coalesce("end_at", "at")
+    stop = pl.coalesce("end_at", pl.max_horizontal("at", "record_end"))
     gap = (col("at") - stop.shift(1)).over("course")
     again = (gap >= int(gap_h * HOUR)).fill_null(True)
     present = present.with_columns(stop=stop, episode=again.cast(pl.Int32).cum_sum().over("course"))

@@ -5,6 +5,8 @@ Medical Event Data Standard: `subject_id`, `time`, `code`, `numeric_value`, `tex
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 import polars as pl
 
 from aftercar.errors import InputError
@@ -40,31 +42,70 @@ ATTRIBUTIONS = ("iec", "other", "unknown")
 def conform(timeline: pl.DataFrame) -> pl.DataFrame:
     """Give a frame the timeline's columns, types and order; columns that it lacks are null.
 
-    Rows without an `event_id` are numbered in the sorted order.
+    Times with a zone keep their wall clock. Numbers that are not finite are null. Rows without an `event_id` are numbered in the
+    sorted order.
 
     Raises:
-        InputError: `subject_id`, `time` or `code` is missing, or a column cannot take its type.
+        InputError: `subject_id`, `time` or `code` is missing, a subject is null, or a column has the wrong type.
     """
-    lacking = [c for c in ("subject_id", "time", "code") if c not in timeline.columns]
-    if lacking:
-        raise InputError(f"This is no timeline: it lacks {', '.join(lacking)}. `aftercar import` makes one.")
     numbered = "event_id" in timeline.columns
-    try:
-        timeline = timeline.select(
-            pl.col("subject_id").cast(pl.String if timeline.schema["subject_id"] == pl.String else pl.Int64),
-            *(
-                (pl.col(name) if name in timeline.columns else pl.lit(None)).cast(dtype).alias(name)
-                for name, dtype in TIMELINE.items()
-                if name != "subject_id"
-            ),
-        )
-    except pl.exceptions.PolarsError as error:
-        raise InputError(f"A column of this timeline has the wrong type: {type(error).__name__}.") from error
+    timeline = aligned(timeline.lazy(), timeline.schema).collect()
+    if timeline["subject_id"].null_count():
+        raise InputError("This is no timeline: some rows name no subject.")
     if not timeline["subject_id"].is_sorted() or not _sorted_within(timeline):
         timeline = timeline.sort("subject_id", "time", maintain_order=True)
     if not numbered:
         timeline = timeline.with_columns(event_id=pl.int_range(pl.len(), dtype=pl.Int64))
     return timeline
+
+
+def aligned(timeline: pl.LazyFrame, schema: Mapping[str, pl.DataType]) -> pl.LazyFrame:
+    """The timeline's columns in their types, of a frame with this schema; nothing is sorted or read.
+
+    Raises:
+        InputError: a column is missing or has the wrong type.
+    """
+    lacking = [c for c in ("subject_id", "time", "code") if c not in schema]
+    if lacking:
+        raise InputError(f"This is no timeline: it lacks {', '.join(lacking)}. `aftercar import` makes one.")
+    for name, fits in _FITS.items():
+        if name in schema and schema[name] != pl.Null and not fits(schema[name]):
+            raise InputError(f"This is no timeline: {name} is {schema[name]}. docs/tables.md says what it should be.")
+    columns: list[pl.Expr] = []
+    for name, dtype in TIMELINE.items():
+        have = schema.get(name, pl.Null())
+        column = pl.col(name) if name in schema else pl.lit(None)
+        if name == "subject_id" and not have.is_integer():
+            dtype = pl.String
+        if have.is_temporal() and getattr(have, "time_zone", None):
+            column = column.dt.replace_time_zone(None)
+        if have.is_float():
+            column = pl.when(column.is_finite()).then(column)
+        columns.append(column.cast(dtype).alias(name))
+    return timeline.select(columns)
+
+
+def _is_text(dtype: pl.DataType) -> bool:
+    return isinstance(dtype, (pl.String, pl.Categorical, pl.Enum))
+
+
+def _is_time(dtype: pl.DataType) -> bool:
+    return isinstance(dtype, (pl.Datetime, pl.Date))
+
+
+_FITS: dict[str, Callable[[pl.DataType], bool]] = {
+    "subject_id": lambda t: t.is_integer() or _is_text(t),
+    "time": _is_time,
+    "code": _is_text,
+    "numeric_value": lambda t: t.is_numeric(),
+    "text_value": _is_text,
+    "end_time": _is_time,
+    "unit": _is_text,
+    "source": _is_text,
+    "attributable_to": _is_text,
+    "note": _is_text,
+    "event_id": lambda t: t.is_integer(),
+}
 
 
 def _sorted_within(timeline: pl.DataFrame) -> bool:

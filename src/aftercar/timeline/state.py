@@ -14,8 +14,9 @@ from polars import col, lit
 
 from aftercar.timeline.concepts import concept
 
-SPAN = 1 << 34  # seconds of one course's stretch: 272 years on either side of its day 0
+SPAN = 1 << 34  # seconds of one course's stretch: 272 years on either side of its beginning
 ZERO = SPAN >> 1
+LIFETIME_S = 150 * 366 * 86_400  # rows further than this from the infusion belong to nobody's record
 HOUR = 3600
 DAY = 24 * HOUR
 
@@ -33,7 +34,7 @@ class Record:
     Attributes:
         by_code: events of each code: `course, at, end_at, code, numeric_value, text_value, attributable_to, event_id`, sorted by
             `at`.
-        courses: `subjects()` with `course` (its row number), `last_at` (end of the record) and day 0.
+        courses: `subjects()` with `course` (its row number), `last_at` (end of the record) and `day0_at`.
         exclude_unknown: whether signs of unknown attribution are left out (`unknown_attribution = exclude`).
     """
 
@@ -65,9 +66,9 @@ def record(timeline: pl.DataFrame, courses: pl.DataFrame, codes: list[str], *, e
     """Place the timeline's rows of `codes` on the axis `at`; rows after death or outside a course are left out."""
     courses = courses.filter(col("day0").is_not_null()).with_columns(course=pl.int_range(pl.len(), dtype=pl.Int64))
     # Two numbers place a row: `base` brings its second onto the axis, `last_at` says where its course's record ends.
-    courses = courses.with_columns(base=col("course") * SPAN + ZERO - _seconds("day0")).with_columns(
-        last_at=col("base") + _seconds("record_end")
-    )
+    courses = courses.with_columns(base=col("course") * SPAN + ZERO - _seconds("opens"))
+    end = pl.min_horizontal(_seconds("record_end"), _seconds("opens") + LIFETIME_S)
+    courses = courses.with_columns(last_at=col("base") + end, day0_at=col("base") + _seconds("day0"))
     placed = timeline.filter(col("code").is_in(codes) & col("time").is_not_null()).lazy()
     several = courses.select((col("from").is_not_null() | col("until").is_not_null()).any()).item()
     bounds = ["from", "until"] if several else []
@@ -88,8 +89,9 @@ def record(timeline: pl.DataFrame, courses: pl.DataFrame, codes: list[str], *, e
             at=col("base") + _seconds("time"),
             end_at=col("base") + _seconds("end_time"),
         )
-        .filter(col("at") <= col("last_at"))
-        .with_columns(course=col("at") // SPAN)
+        .filter((col("at") <= col("last_at")) & ((col("at") % SPAN - ZERO) >= -LIFETIME_S))
+        # An end beyond a lifetime (9999-12-31) is how some systems write that there is none.
+        .with_columns(course=col("at") // SPAN, end_at=pl.when(col("end_at") - col("at") <= LIFETIME_S).then("end_at"))
         .select(_EVENTS.keys())
         .collect(engine="in-memory")
     )
@@ -105,27 +107,39 @@ def _seconds(time: str) -> pl.Expr:
     return col(time).dt.epoch("s")
 
 
-def since_midnight(time: str) -> pl.Expr:
-    """Seconds from midnight to a time."""
-    return (col(time) - col(time).dt.truncate("1d")).dt.total_seconds()
+def midnight() -> pl.Expr:
+    """Of a course, the seconds from the midnight of day 0 to the course's beginning."""
+    return (col("opens") - col("day0").dt.truncate("1d")).dt.total_seconds()
 
 
 def calendar_day(at: pl.Expr, midnight: pl.Expr) -> pl.Expr:
-    """Calendar-date difference to day 0; `midnight` is `since_midnight` of day 0."""
+    """Calendar-date difference to day 0; `midnight` is `midnight()` of the course."""
     return (at % SPAN - ZERO + midnight).floordiv(DAY).cast(pl.Int32)
 
 
+def age_at(at: pl.Expr) -> pl.Expr:
+    """Age in years on the day of `at`, of rows that hold the course's `age_y`, `birth`, `opens` and `day0_at`.
+
+    Birthdays count to the day where the date of birth is known.
+    """
+    day = col("opens") + pl.duration(seconds=at % SPAN - ZERO)
+    born = col("birth")
+    had = (day.dt.month() * 100 + day.dt.day()) >= (born.dt.month() * 100 + born.dt.day())
+    exact = (day.dt.year() - born.dt.year() - (~had).cast(pl.Int32)).cast(pl.Float64)
+    return exact.fill_null(col("age_y") + (at - col("day0_at")) / (365.2425 * DAY))
+
+
 def origin(at: pl.Expr) -> pl.Expr:
-    """Day 0 of the course that a time belongs to."""
+    """The beginning of the course that a time belongs to: its first dose."""
     return at // SPAN * SPAN + ZERO
 
 
 def clock(frame: pl.DataFrame, courses: pl.DataFrame, *columns: str) -> pl.DataFrame:
     """Turn columns on the axis back into times, and `course` into subject and infusion."""
-    keyed = frame.join(courses.select("course", "subject_id", "infusion", "day0"), on="course", maintain_order="left")
+    keyed = frame.join(courses.select("course", "subject_id", "infusion", "opens"), on="course", maintain_order="left")
     return keyed.with_columns(
-        (col("day0") + pl.duration(seconds=col(c) - origin(col(c)))).cast(pl.Datetime("us")).alias(c) for c in columns
-    ).drop("course", "day0")
+        (col("opens") + pl.duration(seconds=col(c) - origin(col(c)))).cast(pl.Datetime("us")).alias(c) for c in columns
+    ).drop("course", "opens")
 
 
 def readings(record: Record, code: str, valid_for_h: float | None = None, events: pl.DataFrame | None = None) -> pl.DataFrame:
@@ -231,9 +245,12 @@ def steps(intervals: pl.DataFrame) -> pl.DataFrame:
 
 def overlaps(intervals: pl.DataFrame, at_least_s: int) -> pl.DataFrame:
     """When two different drugs ran together for at least so long: `at, until, event_id, other_id`."""
-    both = intervals.group_by("course").agg(col("code").n_unique()).filter(col("code") > 1)["course"]
-    some = intervals.filter(col("course").is_in(both.implode()))
-    pairs = some.join(some, on="course", suffix="_b").filter(col("code") < col("code_b"))
+    # Courses have stretches of their own on the axis, so two inequalities find the pairs within each.
+    pairs = intervals.join_where(
+        intervals.select("code", "at", "until", "event_id").rename(lambda c: f"{c}_b"),
+        col("at") < col("until_b"),
+        col("at_b") < col("until"),
+    ).filter(col("code") < col("code_b"))
     return (
         pairs.select(
             at=pl.max_horizontal("at", "at_b"), until=pl.min_horizontal("until", "until_b"),
@@ -245,7 +262,7 @@ def overlaps(intervals: pl.DataFrame, at_least_s: int) -> pl.DataFrame:
 
 
 def grid(record: Record, *tables: pl.DataFrame) -> pl.DataFrame:
-    """Every time at which something may change: `course, at, last_at`, from day 0 to the end of each record, sorted."""
+    """Every time at which something may change: `course, at, last_at`, from the first dose to the end of each record, sorted."""
     points = [record.courses.select(at=col("course") * SPAN + ZERO)]
     for table in tables:
         points.append(table.select("at"))
@@ -257,8 +274,8 @@ def grid(record: Record, *tables: pl.DataFrame) -> pl.DataFrame:
     times = times.filter((times != times.shift(1)).fill_null(True))
     course = times // SPAN
     every = pl.DataFrame({"course": course, "at": times, "last_at": record.courses["last_at"].gather(course)})
-    day0 = col("course") * SPAN + ZERO
-    kept = every.filter(col("at").is_between(day0, pl.max_horizontal(day0, "last_at")))
+    begin = col("course") * SPAN + ZERO
+    kept = every.filter(col("at").is_between(begin, pl.max_horizontal(begin, "last_at")))
     return kept.with_columns(col("at").set_sorted())
 
 

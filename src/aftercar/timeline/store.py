@@ -16,7 +16,7 @@ from aftercar.errors import InputError
 from aftercar.files import replace_folder
 from aftercar.timeline.concepts import concepts
 from aftercar.timeline.readers import Imported
-from aftercar.timeline.schema import MEDS_VERSION, conform
+from aftercar.timeline.schema import MEDS_VERSION, aligned
 
 SHARD_ROWS = 500_000  # rows of a shard; memory is bounded by it, whatever the size of the cohort
 
@@ -29,17 +29,23 @@ class Store:
     files: tuple[Path, ...]
     info: dict[str, Any]
 
-    def shards(self, columns: list[str] | None = None) -> Iterator[pl.DataFrame]:
-        """Each shard as a timeline frame, whole subjects in each."""
-        for path in self.files:
-            if columns is None:
-                yield conform(pl.read_parquet(path))
-            else:
-                yield pl.read_parquet(path, columns=columns)
+    def shards(self) -> Iterator[pl.LazyFrame]:
+        """Each file as a lazy timeline.
+
+        Raises:
+            InputError: a file is no timeline.
+        """
+        for n, path in enumerate(self.files):
+            frame = pl.scan_parquet(path)
+            schema = frame.collect_schema()
+            if "event_id" not in schema:  # a dataset of others: its rows are named by file and place
+                frame = frame.with_row_index("event_id").with_columns(col("event_id").cast(pl.Int64) + (n << 32))
+                schema = frame.collect_schema()
+            yield aligned(frame, schema)
 
     def scan(self) -> pl.LazyFrame:
-        """All shards as one lazy frame."""
-        return pl.scan_parquet(list(self.files))
+        """All files as one lazy timeline."""
+        return pl.concat(list(self.shards()))
 
 
 def write_timeline(imported: Imported, folder: Path | str, *, shard_rows: int = SHARD_ROWS) -> Path:

@@ -41,7 +41,7 @@ def subjects(
 ) -> pl.DataFrame:
     """Courses: a row a subject and infusion, sorted; a subject without an infusion has one row with a null `day0`.
 
-    Columns: `subject_id, infusion, day0, from, until` (the rows of the timeline that belong to the course are those with
+    Columns: `subject_id, infusion, day0, opens` (first dose; the record of the course begins there), `from, until` (the rows of the timeline that belong to the course are those with
     `from <= time < until`), `age_y` at day 0, `sex`, `weight_kg`, `product`, `target`, `disease`, `last_follow_up`,
     `progression`, `next_therapy`, `death`, `death_cause`, `record_end` (time of the last row, or of death).
 
@@ -63,13 +63,13 @@ def subjects(
         courses = courses.join(frame, on="subject_id", how="left", maintain_order="left")
     courses = courses.join(_dates(timeline, courses), on=["subject_id", "infusion"], how="left", maintain_order="left")
     end = pl.min_horizontal("last_row", "death", col("until") - pl.duration(seconds=1))
-    age = (col("day0") - col("birth")).dt.total_days() / 365.2425
+    age = _age(col("birth"), col("day0"))
     return courses.with_columns(
         age_y=pl.coalesce(age, "age_y"),
         record_end=end,
         target=pl.coalesce("target", _target(col("product"))),
     ).select(
-        "subject_id", "infusion", "day0", "from", "until", "age_y", "sex", "weight_kg", "product", "target", "disease",
+        "subject_id", "infusion", "day0", "opens", "from", "until", "birth", "age_y", "sex", "weight_kg", "product", "target", "disease",
         *_DATED, "death_cause", "record_end",
     )  # fmt: skip
 
@@ -108,7 +108,7 @@ def _fixed(timeline: pl.DataFrame) -> pl.DataFrame:
 def _dates(timeline: pl.DataFrame, courses: pl.DataFrame) -> pl.DataFrame:
     """Follow-up, progression, next therapy and death of each course: from the day of its infusion to the next one."""
     wanted = timeline.filter(col("code").is_in(_DATED)).select("subject_id", "time", "code", "text_value")
-    places = courses.select("subject_id", "infusion", opened=col("day0").dt.truncate("1d"), closed="until")
+    places = courses.select("subject_id", "infusion", opened=col("opens").dt.truncate("1d"), closed="until")
     within = (col("time") >= col("opened")) & ((col("time") < col("closed")) | col("closed").is_null())
     own = wanted.join(places, on="subject_id", how="inner", maintain_order="left").filter(within)
     return own.group_by("subject_id", "infusion", maintain_order=True).agg(
@@ -118,6 +118,14 @@ def _dates(timeline: pl.DataFrame, courses: pl.DataFrame) -> pl.DataFrame:
         death=col("time").filter(col("code") == "death").min(),
         death_cause=col("text_value").filter(col("code") == "death").drop_nulls().first(),
     )
+
+
+def _age(born: pl.Expr, day: pl.Expr) -> pl.Expr:
+    """Years from birth to a day: whole ones by the calendar, and the rest of a year."""
+    had = (day.dt.month() * 100 + day.dt.day()) >= (born.dt.month() * 100 + born.dt.day())
+    whole = day.dt.year() - born.dt.year() - (~had).cast(pl.Int32)
+    rest = (day - born).dt.total_days() / 365.2425 - whole
+    return whole + rest.clip(0.0, 0.999)
 
 
 def _target(product: pl.Expr) -> pl.Expr:

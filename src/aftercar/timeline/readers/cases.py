@@ -6,6 +6,7 @@ not mentioned yet are room air and normal. What is not known is written as null.
 
 from __future__ import annotations
 
+import difflib
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,7 +34,10 @@ _VITALS = {"temp_c": ("temperature", "Cel"), "temp_f": ("temperature", "[degF]")
 _NEURO = {"ice": "ice", "capd": "capd", "cartox": "cartox", "rass": "rass", "op_mmhg": "opening_pressure",
           "papilloedema_stage": "papilloedema_stage"}  # fmt: skip
 _NEURO_KEYS = {*_NEURO, "ice_items", "consciousness", "seizure", "motor", "icp", "haemorrhage", "sedated", "cause"}
-_CAUSES = {"iec": "iec", "crs": "iec", "icans": "iec", "unknown": "unknown"}
+_CAUSES = {"iec": "iec", "crs": "iec", "icans": "iec", "unknown": "unknown", "infection": "other", "other": "other"}
+_PATIENT_KEYS = {
+    "age_y", "weight_kg", "product", "target", "disease", "setting", "sex", "baseline", "developmental_delay", "note",
+}  # fmt: skip
 
 
 @dataclass
@@ -56,7 +60,7 @@ def read_cases(path: Path | str) -> list[Case]:
 
     path = Path(path)
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_strict(yaml))
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read ({type(error).__name__}).") from error
     except yaml.YAMLError as error:
@@ -64,6 +68,8 @@ def read_cases(path: Path | str) -> list[Case]:
         raise InputError(f"{path}: not YAML{f', line {mark.line + 1}' if mark else ''}.") from error
     if not isinstance(content, dict) or not isinstance(content.get("cases"), list):
         raise InputError(f"{path}: no list of cases there.")
+    if not content["cases"]:
+        raise InputError(f"{path}: its list of cases is empty.")
     if content.get("schema_version") != SCHEMA_VERSION:
         raise InputError(f"{path}: schema_version {content.get('schema_version')!r}; this reads version {SCHEMA_VERSION}.")
     cases: list[Case] = []
@@ -101,6 +107,22 @@ def cases_timeline(cases: list[Case]) -> tuple[pl.DataFrame, dict[str, str]]:
         for case, code, reason, detail in found.rejected.select("file", "code", "reason", "detail").iter_rows()
     }
     return conform(found.timeline), problems
+
+
+def _strict(yaml: Any) -> Any:
+    """A safe loader that refuses a key given twice, where the last would silently win."""
+
+    class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+        pass
+
+    def table(loader: Any, node: Any) -> dict[Any, Any]:
+        pairs = [(loader.construct_object(k, deep=True), loader.construct_object(v, deep=True)) for k, v in node.value]
+        if len(dict(pairs)) < len(pairs):
+            raise yaml.constructor.ConstructorError(None, None, "a key is given twice", node.start_mark)
+        return dict(pairs)
+
+    Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, table)
+    return Loader
 
 
 class _Broken(Exception):
@@ -160,8 +182,18 @@ def _row(
         "numeric_value": None if number is None else float(number),  # type: ignore[arg-type]
         "text_value": None if text is None else str(text),
         "unit": unit,
-        "attributable_to": None if cause is None else _CAUSES.get(str(cause), "other"),
+        "attributable_to": _cause(cause),
     }  # fmt: skip
+
+
+def _cause(cause: object) -> str | None:
+    """iec, other or unknown; any word of another cause is `other`, but not one that looks like a slip of a known word."""
+    if cause is None:
+        return None
+    word = str(cause)
+    if word not in _CAUSES and difflib.get_close_matches(word, _CAUSES, cutoff=0.75):
+        raise _Broken(f"cause {word!r} is not known. {nearest(word, _CAUSES)}")
+    return _CAUSES.get(word, "other")
 
 
 def _code(name: str) -> str:
@@ -178,6 +210,7 @@ def _amount(value: Any, unit: str | None) -> tuple[float, str | None]:
 
 
 def _patient(patient: dict[str, Any], stop: float) -> list[dict[str, Any]]:
+    _check(patient, _PATIENT_KEYS, "patient")
     rows = [
         _row(0.0, "cart_infusion", text=patient.get("product")),
         _row(-720.0, "record_complete", text="seizure", end=stop),
@@ -295,6 +328,7 @@ def _oxygen(entries: list[tuple[float, dict[str, Any]]], stop: float) -> list[di
         told.insert(0, (start, {"device": "room_air"}))
     rows = []
     for (hour, o2), end in zip(told, [h for h, _ in told[1:]] + [stop], strict=True):
+        _check(o2 or {}, {"device", "lpm", "fio2", "cause"}, "o2")
         if not o2 or o2.get("device") is None or end <= hour:
             continue
         rows.append(_row(hour, "o2_device", text=o2["device"], cause=o2.get("cause"), end=end))
@@ -310,6 +344,8 @@ def _vasopressors(entries: list[tuple[float, dict[str, Any]]], stop: float) -> l
     told = [(h, e["vasopressors"] or []) for h, e in entries if "vasopressors" in e]
     rows = []
     for (hour, drugs), end in zip(told, [h for h, _ in told[1:]] + [stop], strict=True) if told else []:
+        for drug in drugs:
+            _check(drug, {"drug", "rate", "unit", "cause"}, "vasopressors")
         rows += [
             _row(hour, _code(d["drug"]), number=d.get("rate"), unit=d.get("unit"), cause=d.get("cause"), end=end)
             for d in drugs

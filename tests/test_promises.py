@@ -1,0 +1,140 @@
+"""Cases that broke an earlier version: each keeps a promise of the design."""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+from polars import col
+
+from aftercar.errors import InputError
+from aftercar.grade.explain import explain
+from aftercar.grade.run import Result, grade_folder, grade_timeline
+
+DAY0 = datetime(2024, 1, 1)
+
+
+def hours(*rows: tuple[object, ...], subject: int = 1, day0: datetime = DAY0) -> pl.DataFrame:
+    """Rows `(hour, code, value[, end hour])`, with an infusion at hour 0, complete drugs and an age of 50."""
+    told = [(0, "cart_infusion", None), (0, "age", 50.0), (-1, "record_complete", "drugs", 24 * 400), *rows]
+    made = []
+    for hour, code, value, *end in told:
+        made.append(
+            {
+                "subject_id": subject,
+                "time": hour if isinstance(hour, datetime) else day0 + timedelta(hours=float(hour)),  # type: ignore[arg-type]
+                "code": code,
+                "numeric_value": value if isinstance(value, float) else None,
+                "text_value": value if isinstance(value, str) else None,
+                "end_time": None if not end else end[0] if isinstance(end[0], datetime) else day0 + timedelta(hours=float(end[0])),
+            }
+        )  # fmt: skip
+    schema = {"numeric_value": pl.Float64, "text_value": pl.String, "end_time": pl.Datetime("us"), "time": pl.Datetime("us")}
+    return pl.DataFrame(made, schema_overrides=schema)
+
+
+def crs(result: Result, subject: int = 1) -> tuple[int, int]:
+    row = result.worst.filter((col("toxicity") == "crs") & (col("subject_id") == subject)).row(0, named=True)
+    return row["grade"], row["grade_upper"]
+
+
+FEVER = ((30, "temperature", 39.0), (30, "sbp", 120.0), (30, "o2_device", "room_air"))
+
+
+def test_an_end_in_the_year_9999_stays_with_its_patient() -> None:
+    cohort = [hours(*FEVER, subject=n) for n in range(2, 31)]
+    first = hours(*FEVER, (30, "norepinephrine", 5.0, datetime(9999, 12, 31)), (40, "temperature", 39.0))
+    together = grade_timeline(pl.concat([first, *cohort]), ["crs"])
+    assert {crs(together, n) for n in range(2, 31)} == {(1, 1)}
+    assert crs(together)[0] == 3
+
+
+def test_a_row_in_another_century_stays_with_its_patient() -> None:
+    odd = hours(*FEVER, (datetime(2568, 6, 1), "temperature", 39.9))
+    result = grade_timeline(pl.concat([odd, *(hours(subject=n) for n in range(2, 9))]), ["crs"])
+    assert crs(result) == (1, 1)
+    assert {crs(result, n)[0] for n in range(2, 9)} == {0}
+
+
+def test_an_unchanged_last_stretch_has_its_length() -> None:
+    readings = [(24 + 6 * n, "temperature", 38.5) for n in range(17)]
+    spell = grade_timeline(hours(*readings), ["crs"]).episodes.row(0, named=True)
+    assert (spell["duration_d"], spell["censored"], spell["resolution"]) == (4.0, True, None)
+    ice = [(12 * n, "ice", 5.0 if 6 <= n <= 8 else 10.0) for n in range(40)]
+    spell = grade_timeline(hours(*ice), ["icans"]).episodes.row(0, named=True)
+    assert (spell["duration_d"], spell["censored"]) == (1.5, False)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_number_that_is_none_is_unknown(value: float) -> None:
+    assert crs(grade_timeline(hours((30, "temperature", value), *FEVER[1:]), ["crs"])) == (0, 1)
+    counts = [(24 * n, "anc", value) for n in range(31)]
+    row = grade_timeline(hours(*counts), ["icaht_early"]).worst.row(0, named=True)
+    assert (row["grade"], row["grade_upper"], row["status"]) == (0, 4, "incomplete")
+
+
+def test_many_short_infusions_cost_no_square() -> None:
+    rows = [(n / 2, "norepinephrine" if n % 2 else "epinephrine", 5.0, n / 2 + 0.4) for n in range(20_000)]
+    assert crs(grade_timeline(hours(*FEVER, *rows), ["crs"]))[0] == 3
+
+
+def test_times_with_a_zone_keep_their_wall_clock(tmp_path: Path) -> None:
+    plain = hours(*FEVER, (23.5, "temperature", 38.5))
+    zoned = plain.with_columns(col("time", "end_time").dt.replace_time_zone("America/New_York"))
+    assert grade_timeline(zoned).grades.equals(grade_timeline(plain).grades)
+    (tmp_path / "t" / "data").mkdir(parents=True)
+    zoned.with_columns(event_id=pl.int_range(pl.len())).write_parquet(tmp_path / "t" / "data" / "0.parquet")
+    grade_folder(tmp_path / "t", tmp_path / "out")
+    assert pl.read_parquet(tmp_path / "out" / "grades.parquet")["start"].dtype == pl.Datetime("us")
+
+
+def test_a_dataset_of_others_can_be_explained_and_a_divided_subject_is_refused(tmp_path: Path) -> None:
+    data = tmp_path / "t" / "data"
+    data.mkdir(parents=True)
+    hours(*FEVER).write_parquet(data / "0.parquet")
+    hours(*FEVER, subject=2).write_parquet(data / "1.parquet")
+    grade_folder(tmp_path / "t", tmp_path / "out")
+    for subject in (1, 2):
+        why = explain(tmp_path / "out", subject, "crs")
+        assert set(why.evidence["subject_id"]) == {subject} and "temperature" in why.evidence["code"].to_list()
+    hours(*FEVER).write_parquet(data / "1.parquet")
+    with pytest.raises(InputError, match="several files"):
+        grade_folder(tmp_path / "t", tmp_path / "out2")
+    assert not (tmp_path / "out2").exists()
+
+
+def test_toxicity_between_split_doses_is_kept() -> None:
+    rows = hours(*FEVER, (30, "o2_device", "ventilator"), (48, "cart_infusion", None), (60, "temperature", 37.0))
+    for day0 in ("first_infusion", "last_infusion"):
+        result = grade_timeline(rows, ["crs"], {"day0": day0})
+        assert crs(result)[0] == 4
+        assert result.episodes["onset_day"].to_list() == [1 if day0 == "first_infusion" else -1]
+
+
+def test_age_is_that_of_the_day_of_assessment() -> None:
+    rows = hours((120, "ice", 5.0), (120, "capd", 0.0), (120, "consciousness", "alert")).filter(col("code") != "age")
+    born = DAY0.replace(year=2012) + timedelta(days=2)  # 12 on day 2
+    birth = rows.head(1).with_columns(time=pl.lit(born, pl.Datetime("us")), code=pl.lit("birth"))
+    worst = grade_timeline(pl.concat([rows, birth]), ["icans"]).worst.row(0, named=True)
+    assert (worst["scale"], worst["grade"]) == ("icans_astct", 2)
+    # A child on its second birthday: the cut is 74, not 72.
+    rows = hours(FEVER[0], (30, "sbp", 73.0), FEVER[2]).filter(col("code") != "age")
+    birth = rows.head(1).with_columns(time=pl.lit(DAY0.replace(year=2022), pl.Datetime("us")), code=pl.lit("birth"))
+    assert crs(grade_timeline(pl.concat([rows, birth]), ["crs"])) == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda f: f.with_columns(subject_id=pl.lit(1.2)), "subject_id is Float64"),
+        (lambda f: f.with_columns(subject_id=pl.lit(None, pl.Int64)), "name no subject"),
+        (lambda f: f.with_columns(time=pl.lit(5)), "time is Int"),
+        (lambda f: f.drop("time"), "lacks time"),
+    ],
+)
+def test_a_frame_that_is_no_timeline_is_refused(change, says: str) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(InputError, match=says):
+        grade_timeline(change(hours(*FEVER)))
