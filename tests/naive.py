@@ -76,6 +76,7 @@ class Course:
     everything: list[Row]
     infusion: int
     day0: int
+    first_dose: int
     opens: int
     until: int
 
@@ -139,7 +140,7 @@ def courses(rows: Iterable[Row], options: Mapping[str, Any]) -> list[Course]:
         opens = -FOREVER if n == 0 else group[0]
         until = groups[n + 1][0] if n + 1 < len(groups) else FOREVER
         day0 = group[0] if options["day0"] == "first_infusion" else group[-1]
-        found.append(Course([r for r in rows if opens <= r.time < until], rows, n + 1, day0, opens, until))
+        found.append(Course([r for r in rows if opens <= r.time < until], rows, n + 1, day0, group[0], opens, until))
     return found
 
 
@@ -178,7 +179,7 @@ def complete(course: Course, stream: str, t: int) -> bool:
 
 
 def fever_now(course: Course, options: Mapping[str, Any], t: int) -> Tri:
-    readings = standing(course, "temperature", t, since=course.day0)
+    readings = standing(course, "temperature", t, since=course.first_dose)
     if not readings:
         return None
     return any(is_fever(r, options) for r in readings)
@@ -378,13 +379,13 @@ def findings(course: Course, options: Mapping[str, Any], t: int, unknown: bool, 
 
 def changes(course: Course, codes: Iterable[str], more: Iterable[int] = ()) -> list[int]:
     """Every second from day 0 to the end of the record at which a finding may change, the first included."""
-    times = {course.day0, *more}
+    times = {course.first_dose, *more}
     for r in course.of(*codes):
         times |= {r.time, r.time + VALID.get(r.code, 0), r.end or r.time}
     for r in course.everything:
         if r.code == "record_complete":
             times |= {r.time, r.end or r.time}
-    return sorted(t for t in times if course.day0 <= t <= course.record_end)
+    return sorted(t for t in times if course.first_dose <= t <= course.record_end)
 
 
 @dataclass(frozen=True)
@@ -427,7 +428,7 @@ def walk(course: Course, options: Mapping[str, Any], unknown: bool) -> list[Mome
         return found[bisect_right(base, t) - 1]
 
     # 1. Carry: from the reading, or the start of the stretch in which a fever is possible, until its last instant.
-    readings = [r.time for r in course.of("temperature") if r.time >= course.day0 and is_fever(r, options)]
+    readings = [r.time for r in course.of("temperature") if r.time >= course.first_dose and is_fever(r, options)]
     carries = [(t, t + carry) for t in readings]
     if unknown:
         stretches = zip(base, [*base[1:], end], found, strict=True)
@@ -437,13 +438,13 @@ def walk(course: Course, options: Mapping[str, Any], unknown: bool) -> list[Mome
     # 4. Waiver drugs
     given = waiver_drugs(course, options)
     number = None if options["waiver_duration_h"] == "episode" else options["waiver_duration_h"] * HOUR
-    prophylaxis = [d for d in given if options["prophylaxis_waives_fever"] and d >= course.day0 - DAY]
+    prophylaxis = [d for d in given if options["prophylaxis_waives_fever"] and d >= course.first_dose - DAY]
     waiving = {*prophylaxis, *(d for d in given if fevers and fevers[0] <= d)}
 
     ends = [b for b, f in zip([*base[1:], end], found, strict=True) if f.active]
     points = {*base, *given, *(b + 1 for _, b in carries), *(b + clear for b in ends)}
     points |= {d + number for d in given} if number is not None else set()
-    times = sorted(t for t in points if course.day0 <= t < end)
+    times = sorted(t for t in points if course.first_dose <= t < end)
 
     moments = []
     is_open, begun, last_active_end = False, None, -FOREVER
@@ -534,12 +535,12 @@ def ice_grade(score: int) -> int:
 
 def neuro_before(course: Course, t: int) -> list[int]:
     """Times of neurologic assessments from day 0 until `t`."""
-    return sorted({r.time for r in course.of(*ASSESSMENTS) if course.day0 <= r.time <= t})
+    return sorted({r.time for r in course.of(*ASSESSMENTS) if course.first_dose <= r.time <= t})
 
 
 def ice_range(course: Course, options: Mapping[str, Any], t: int) -> tuple[int, int] | None:
     """The lowest and highest score that stands at `t`; 10 where another cause explains it."""
-    scored = sorted({r.time for r in course.of("ice", *ICE_ITEMS) if course.day0 <= r.time <= t})
+    scored = sorted({r.time for r in course.of("ice", *ICE_ITEMS) if course.first_dose <= r.time <= t})
     if not scored:
         return None
     at = scored[-1]
@@ -570,7 +571,7 @@ def ice_baseline(course: Course, options: Mapping[str, Any]) -> int | None:
     stated = [r.value for r in course.everything if r.code == "ice_baseline"]
     if stated:
         return int(stated[-1] or 0)
-    times = sorted({r.time for r in course.of("ice", *ICE_ITEMS) if r.time < course.day0})
+    times = sorted({r.time for r in course.of("ice", *ICE_ITEMS) if r.time < course.first_dose})
     scores = [ice_score(course, options, at) for at in times]
     return next((low for low, high in reversed(scores) if low == high), None)
 
@@ -590,7 +591,7 @@ def ice_domain(course: Course, options: Mapping[str, Any], t: int, sedated: bool
 
 
 def capd_domain(course: Course, options: Mapping[str, Any], t: int, sedated: bool) -> tuple[int, int]:
-    readings = standing(course, "capd", t, since=course.day0)
+    readings = standing(course, "capd", t, since=course.first_dose)
     rass = [r for r in standing(course, "rass", t) if (r.value or 0) <= -4]
     if not readings or sedated or rass:
         return 0, 3  # "unable to perform", grade 4, has no row of its own: it is an unarousable patient
@@ -601,7 +602,7 @@ def capd_domain(course: Course, options: Mapping[str, Any], t: int, sedated: boo
 
 def consciousness_domain(course: Course, options: Mapping[str, Any], t: int, sedated: bool) -> tuple[int, int]:
     order = CONCEPTS["consciousness"]["values"]
-    readings = standing(course, "consciousness", t, since=course.day0)
+    readings = standing(course, "consciousness", t, since=course.first_dose)
     if not readings or sedated:
         return 0, 4
     grade = max(order.index(r.text) if counts(r, options) else 0 for r in readings)
@@ -628,7 +629,7 @@ def seizure_bounds(course: Course, options: Mapping[str, Any], at: int) -> tuple
 
 def seizure_domain(course: Course, options: Mapping[str, Any], t: int) -> tuple[int, int]:
     hold = options["seizure_hold_h"] * HOUR
-    rows = [r for r in course.of("seizure") if course.day0 <= r.time <= t]
+    rows = [r for r in course.of("seizure") if course.first_dose <= r.time <= t]
     # A seizure of another cause does not count, and says nothing of others.
     charted = sorted({r.time for r in rows if r.text == "none" or counts(r, options)})
     held = [b for at in charted if t < at + hold and (b := seizure_bounds(course, options, at))[0]]
@@ -640,7 +641,7 @@ def seizure_domain(course: Course, options: Mapping[str, Any], t: int) -> tuple[
 
 
 def motor_domain(course: Course, options: Mapping[str, Any], t: int) -> tuple[int, int]:
-    readings = standing(course, "motor", t, since=course.day0)
+    readings = standing(course, "motor", t, since=course.first_dose)
     if not readings:
         return 0, 0 if complete(course, "motor", t) else 4
     grade = max(4 if r.text == "focal_deep" and counts(r, options) else 0 for r in readings)
@@ -648,11 +649,11 @@ def motor_domain(course: Course, options: Mapping[str, Any], t: int) -> tuple[in
 
 
 def icp_domain(course: Course, options: Mapping[str, Any], t: int) -> tuple[int, int]:
-    readings = standing(course, "icp_sign", t, since=course.day0)
+    readings = standing(course, "icp_sign", t, since=course.first_dose)
     if not readings:
         return 0, 0 if complete(course, "icp", t) else 4
     bleeding = any(r.value == 1 for r in standing(course, "haemorrhage", t))
-    old = any(r.text == "focal_oedema" and r.time < course.day0 for r in course.rows)
+    old = any(r.text == "focal_oedema" and r.time < course.first_dose for r in course.rows)
     signs = {r.text for r in readings if counts(r, options)} - {"none"}
     if bleeding:
         signs -= {"focal_oedema", "diffuse_oedema"}

@@ -53,7 +53,10 @@ def value_of(csv: Csv, code: str, value: str, unit: str) -> tuple[float | None, 
         ("anc", "0.5", "x10^9/L", 500.0),
         ("anc", "500", "/uL", 500.0),
         ("anc", "500", "cells/uL", 500.0),
-        ("anc", "<0.1", "G/L", 100.0),
+        ("anc", "<0.1", "G/L", 99.9999),
+        ("anc", ">0.5", "G/L", 500.0005),
+        ("temperature", "<38.0", "Cel", 37.999962),
+        ("temperature", ">=38.0", "Cel", 38.0),
         ("platelets", "45000", "/uL", 45.0),
         ("crp", "4.2", "mg/dL", 42.0),
         ("crp", "42", "mg/L", 42.0),
@@ -193,7 +196,7 @@ def test_wide_table_with_mapping(csv: Csv, tmp_path: Path) -> None:
     assert found.ignored_columns == {"w.csv": ("unused",)}
     rows = found.timeline.select("code", "numeric_value", "text_value", "time").sort("code")
     assert rows.rows() == [
-        ("death", None, "crs", datetime(2024, 5, 9)),
+        ("death", None, "crs", datetime(2024, 5, 9, 23, 59, 59)),
         ("o2_device", None, "nasal_cannula", datetime(2024, 5, 1, 8)),
         ("o2_device", None, "room_air", datetime(2024, 5, 2, 8)),
         ("temperature", 38.5, None, datetime(2024, 5, 2, 8)),

@@ -68,7 +68,8 @@ def state(record: Record, options: Options) -> pl.DataFrame:
 
 def _waiver_drugs(record: Record, options: Options) -> pl.DataFrame:
     names = sorted({d for g in str(options["fever_waiver_drugs"]).split(",") for d in of_group(g)})
-    return record.of(*names).select("at", "event_id").unique("at", keep="last").sort("at").with_columns(col("at").set_sorted())
+    given = record.of(*names).filter((col("numeric_value") != 0).fill_null(True))
+    return given.select("at", "event_id").unique("at", keep="last").sort("at").with_columns(col("at").set_sorted())
 
 
 def _fever(options: Options) -> pl.Expr:

@@ -37,22 +37,48 @@ CHARTED: dict[str, type[pl.DataType] | pl.DataType] = {
     "attributable_to": pl.String,
 }
 
+_HAIR = 1e-6
+_YEARS = (1850, 2300)  # de-identified records may be shifted by centuries, but not further
+# Words that may stand beside a dose; the second line says that it was not given.
+_DRUG_WORDS = {
+    "treatment": "treatment", "therapeutic": "treatment", "prophylaxis": "prophylaxis", "prophylactic": "prophylaxis",
+    "premedication": "prophylaxis", "bolus": "bolus", "push": "bolus", "push_dose": "bolus", "given": "", "administered": "", "done": "",
+    "completed": "", "infusion": "", "continuous": "", "running": "",
+}  # fmt: skip
+_NOT_GIVEN = {
+    "not_given",
+    "held",
+    "hold",
+    "refused",
+    "omitted",
+    "missed",
+    "cancelled",
+    "canceled",
+    "stopped",
+    "not_done",
+    "none",
+    "no",
+}
+
 _DETAIL = {
     "missing_subject": "no subject id",
     "bad_time": "the time cannot be read; give [time] format in the mapping, or mend the row",
     "missing_time": "no time",
-    "bad_end_time": "the end time cannot be read",
-    "end_before_start": "it ends before it starts",
+    "bad_end_time": "the end time cannot be read; mend the row",
+    "implausible_time": f"outside the years {_YEARS[0]} to {_YEARS[1]}; mend the row",
+    "not_given": "it says that the drug was not given",
+    "negative_dose": "a dose or rate below 0; mend the row",
+    "end_before_start": "it ends before it starts; mend the row, or the mapping of start and end",
     "unknown_code": "no concept for this code; add it under [codes] (or [wide]) of the mapping if it matters",
     "missing_value": "no value",
-    "not_a_number": "the value is not a number",
+    "not_a_number": 'the value is not a number; for 38,5 say decimal = "," in the mapping',
     "not_whole": "this score takes whole numbers only",
     "missing_unit": "no unit; give it in the row, or in the mapping",
     "implausible_value": "outside what a living patient can have; is the unit right?",
     "unknown_value": "not a word of this concept; add it under [text] of the mapping",
     "unknown_attribution": f"attributable_to takes {', '.join(ATTRIBUTIONS)}",
     "not_first": "only the first of a subject counts here (take = first)",
-    "no_start": "an end without a start",
+    "no_start": "an end without a start before it; its start may lie before this export",
 }
 
 
@@ -75,7 +101,7 @@ def normalise(charted: pl.DataFrame, mapping: Mapping, targets: dict[str, Target
     """
     causes = mapping.text.get("attributable_to", {})
     rows = _resolve(charted, targets if targets is not None else _targets(charted, mapping), causes)
-    rows = _end_of_day(rows.with_columns(reason=_first_reason()))
+    rows = _end_of_day(_open_ends(rows.with_columns(reason=_first_reason())))
     rows = _numbers(rows)
     rows = _words(rows, mapping)
     rows = rows.with_columns(
@@ -160,7 +186,20 @@ def _first_reason() -> pl.Expr:
         .when(col("time").is_null() & col("time_given")).then(lit("bad_time"))
         .when(col("time").is_null() & ~timeless).then(lit("missing_time"))
         .when(col("end_time").is_null() & col("end_given")).then(lit("bad_end_time"))
+        .when(~col("time").dt.year().is_between(*_YEARS)).then(lit("implausible_time"))
         .when(col("end_time") < col("time")).then(lit("end_before_start"))
+    )  # fmt: skip
+
+
+def _open_ends(rows: pl.DataFrame) -> pl.DataFrame:
+    """Ends that say that there is none: a year such as 9999, or the very time of the start."""
+    never = col("end_time").dt.year() > _YEARS[1]
+    at_once = col("end_time") == col("time")
+    return rows.with_columns(
+        end_time=pl.when(never | at_once).then(None).otherwise("end_time"),
+        note=pl.when(never).then(lit("end beyond all years: taken as not recorded"))
+        .when(at_once).then(lit("end equals start: taken as not recorded"))
+        .otherwise("note"),
     )  # fmt: skip
 
 
@@ -197,6 +236,7 @@ def _numbers(rows: pl.DataFrame) -> pl.DataFrame:
             .then(col("text_value").str.strip_chars().str.strip_prefix("<").str.strip_prefix(">").str.strip_prefix("=")
                   .str.strip_chars().cast(pl.Float64, strict=False)),
         ),
+        strict=pl.when(numeric).then(comparator.replace_strict({"<": -1.0, ">": 1.0}, default=0.0)),
         note=pl.when(numeric & comparator.is_not_null()).then(pl.format("charted as {}", comparator)).otherwise("note"),
     )  # fmt: skip
     number, given = col("numeric_value"), col("text_value").is_not_null()
@@ -209,10 +249,16 @@ def _numbers(rows: pl.DataFrame) -> pl.DataFrame:
         )
     )
     rows = rows.join(_unit_table(rows), on=["concept", "unit"], how="left", nulls_equal=True, maintain_order="left")
-    rows = rows.with_columns(reason=pl.coalesce("reason", "unit_reason"), detail=pl.coalesce("detail", "unit_detail"))
+    rows = rows.with_columns(
+        reason=pl.coalesce("reason", "unit_reason"),
+        detail=pl.when(col("reason").is_null()).then("unit_detail").otherwise("detail"),
+    )
     fine = col("reason").is_null() & (col("kind") == "number")
     rows = rows.with_columns(
-        numeric_value=pl.when(fine).then((number * col("a") + col("b")).round_sig_figs(10)).otherwise(number),
+        # "<38.0" is below 38.0 and ">0.5" is above 0.5, by a hair: neither meets a threshold that includes it.
+        numeric_value=pl.when(fine)
+        .then((number * col("a") + col("b")).round_sig_figs(10) * (1.0 + col("strict").fill_null(0.0) * _HAIR))
+        .otherwise(number),
         charted_value=number,
     )
     rows = _look_alikes(rows)
@@ -226,6 +272,7 @@ def _numbers(rows: pl.DataFrame) -> pl.DataFrame:
         ).then("text_value"),
         reason=pl.coalesce(
             "reason",
+            pl.when((col("kind") == "drug") & (number < 0)).then(lit("negative_dose")),
             pl.when((col("kind") == "flag") & ~number.is_in([0.0, 1.0])).then(lit("unknown_value")),
             pl.when((col("kind") == "number") & ~within).then(lit("implausible_value")),
             pl.when((col("kind") == "number") & col("whole") & (number != number.round())).then(lit("not_whole")),
@@ -259,7 +306,10 @@ def _unit(concept: Concept, unit: str | None) -> dict[str, object]:
     if concept.kind == "drug":  # a dose keeps the unit it was charted in; it must only be one
         if unit is None or is_ucum(re.sub(r"^(mcg|units?)", lambda m: "ug" if m[0] == "mcg" else "U", ucum(unit))):
             return {}
-        return {"unit_reason": "unknown_unit", "unit_detail": f'{concept.name} in "{unit}": not a UCUM unit'}
+        return {
+            "unit_reason": "unknown_unit",
+            "unit_detail": f"{concept.name}: the unit of its dose is not UCUM; mend it, or leave it blank",
+        }
     if unit is None:
         if concept.unit_optional:
             return {"a": 1.0, "b": 0.0}
@@ -296,7 +346,7 @@ def _look_alikes(rows: pl.DataFrame) -> pl.DataFrame:
 
 def _words(rows: pl.DataFrame, mapping: Mapping) -> pl.DataFrame:
     """Words as ours: the mapping's first, then ours whatever their case and spacing."""
-    wordy = col("kind").is_in(["text", "event", "record"]) & col("text_value").is_not_null()
+    wordy = col("kind").is_in(["text", "event", "record", "drug"]) & col("text_value").is_not_null()
     pairs = rows.filter(wordy).select("concept", "text_value").unique()
     table = [{"concept": n, "text_value": w, "ours": _word(concepts()[n], w, mapping)} for n, w in pairs.iter_rows()]
     rows = rows.join(
@@ -308,17 +358,26 @@ def _words(rows: pl.DataFrame, mapping: Mapping) -> pl.DataFrame:
         reason=pl.coalesce(
             "reason",
             pl.when(blank).then(lit("missing_value")),
-            pl.when(wordy & col("ours").is_null()).then(lit("unknown_value")),
+            pl.when(wordy & (col("ours") == "not_given")).then(lit("not_given")),
+            pl.when(wordy & col("ours").is_null() & (col("concept") != "death")).then(lit("unknown_value")),
         ),
-        text_value=pl.when(wordy).then("ours").otherwise("text_value"),
+        # That somebody died counts even where the word for why is not known.
+        note=pl.when(wordy & col("ours").is_null()).then(lit("cause not mapped: taken as unknown")).otherwise("note"),
+        text_value=pl.when(wordy & (col("concept") == "death"))
+        .then(col("ours").fill_null("unknown"))
+        .when(wordy)
+        .then(col("ours").replace({"": None}))
+        .otherwise("text_value"),
     )
 
 
 def _word(concept: Concept, word: str, mapping: Mapping) -> str | None:
     mapped = mapping.text.get(concept.name, {}).get(word.casefold(), word)
+    tidy = re.sub(r"[\s\-/]+", "_", mapped.strip().casefold())
+    if concept.kind == "drug":
+        return "not_given" if tidy in _NOT_GIVEN else _DRUG_WORDS.get(tidy)
     if not concept.values:
         return mapped
-    tidy = re.sub(r"[\s\-/]+", "_", mapped.strip().casefold())
     tidy = concept.alias.get(tidy, tidy)
     return tidy if tidy in (*concept.values, "unknown") else None
 
@@ -343,19 +402,20 @@ def _edges(rows: pl.DataFrame) -> pl.DataFrame:
         return rows
     keys = ["subject_id", "concept", "state"]  # two devices are one concept: each pairs with its own end
     edged = edged.with_columns(state=col("map_text").fill_null(""))
-    edged = edged.select(*keys, "time", "edge", "file", "row").with_columns(is_end=col("edge") == "end")
+    place = ["file", "row", "column"]
+    edged = edged.select(*keys, "time", "edge", *place).with_columns(is_end=col("edge") == "end")
     # At one time an end comes first: it closes what ran, and a start opens the next rate.
-    edged = edged.sort(*keys, "time", col("is_end").not_(), "row")
+    edged = edged.sort(*keys, "time", col("is_end").not_(), *place)
     running = (pl.when("is_end").then(-1).otherwise(1)).cum_sum().over(keys)
     # An end while nothing runs has no start; drop it, and pair the rest by rank.
     lowest = pl.min_horizontal(running.cum_min().over(keys), 0)
     spare = col("is_end") & (lowest < pl.coalesce(lowest.shift(1).over(keys), 0))
     edged = edged.with_columns(spare=spare).with_columns(rank=pl.when(~col("spare")).then(1).cum_sum().over([*keys, "is_end"]))
     ends = edged.filter(col("is_end") & ~col("spare")).select(*keys, "rank", col("time").alias("edge_end"))
-    starts = edged.filter(~col("is_end")).join(ends, on=[*keys, "rank"], how="left").select("file", "row", "edge_end")
-    spares = edged.filter("spare").select("file", "row", spare=lit(True))
-    rows = rows.join(starts, on=["file", "row"], how="left", maintain_order="left")
-    rows = rows.join(spares, on=["file", "row"], how="left", maintain_order="left")
+    starts = edged.filter(~col("is_end")).join(ends, on=[*keys, "rank"], how="left").select(*place, "edge_end")
+    spares = edged.filter("spare").select(*place, spare=lit(True))
+    rows = rows.join(starts, on=place, how="left", nulls_equal=True, maintain_order="left")
+    rows = rows.join(spares, on=place, how="left", nulls_equal=True, maintain_order="left")
     return rows.with_columns(
         end_time=pl.coalesce("edge_end", "end_time"),
         reason=pl.when(col("spare") & (col("edge") == "end")).then(lit("no_start")).otherwise("reason"),
