@@ -262,6 +262,12 @@ def test_meds_as_it_is(tmp_path: Path) -> None:
         ("[text.o2_device]\nNC = 'nose'", "nasal_cannula"),
         ('[record]\ncomplete = ["all"]', "drugs"),
         ("[codes", "TOML"),
+        ('[record]\ncomplet = ["drugs"]', "complete"),
+        ("[time]\nfromat = 'x'", "format"),
+        ("[codes]\n'A*B' = 'sbp'", "at the end"),
+        ("wide = 'x'", "wrong type"),
+        ("[codes]\nA = 5", "wrong type"),
+        ("[codes]\nA = { concept = 'sbp', unit = 5 }", "texts"),
     ],
 )
 def test_a_wrong_mapping_says_what_is_wrong(tmp_path: Path, text: str, says: str) -> None:
@@ -283,6 +289,96 @@ def test_sources_that_are_none(tmp_path: Path, csv: Csv) -> None:
         read(csv("a,b", "1,2", name="n.csv"))
     with pytest.raises(InputError, match=r"No row could be used \(1 rows: unknown_code"):
         require_rows(read(csv(HEAD, "1,2024-05-02,nonsense,1,")))
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("1,2024-05-02T08:00,tocilizumab,not given,", "not_given"),
+        ("1,2024-05-02T08:00,norepinephrine,held,", "not_given"),
+        ("1,2024-05-02T08:00,norepinephrine,-5,ug/min", "negative_dose"),
+        ("1,2024-05-02T08:00,tocilizumab,abc,", "unknown_value"),
+        ("1,9999-12-31T08:00,sbp,80,mmHg", "implausible_time"),
+    ],
+)
+def test_rows_that_must_not_count(csv: Csv, line: str, reason: str) -> None:
+    found = read(csv(HEAD, line, "1,2024-05-02T08:00,sbp,80,mmHg"))
+    assert found.rejected["reason"].to_list() == [reason]
+
+
+def test_ends_that_say_that_there_is_none(csv: Csv) -> None:
+    rows = [f"1,2024-05-02T08:00,norepinephrine,5,ug/min,{end}" for end in ("9999-12-31", "2024-05-02T08:00")]
+    found = read(csv(f"{HEAD},end_time", *rows)).timeline.filter(col("code") == "norepinephrine")
+    assert found["end_time"].null_count() == 2 and found["note"].null_count() == 0
+
+
+def test_a_death_counts_whatever_the_word(csv: Csv) -> None:
+    row = read(csv(HEAD, "1,2024-05-02,death,respiratory failure,")).timeline.filter(col("code") == "death").row(0, named=True)
+    assert (row["text_value"], row["time"]) == ("unknown", datetime(2024, 5, 2, 23, 59, 59))
+
+
+def test_start_columns_of_a_wide_row_keep_to_themselves(csv: Csv, tmp_path: Path) -> None:
+    mapping = tmp_path / "m.toml"
+    edge = '{{ concept = "{}", unit = "ug/min", edge = "{}" }}'
+    pairs = [("na_on", "norepinephrine", "start"), ("na_off", "norepinephrine", "end"), ("ad_on", "epinephrine", "start")]
+    lines = [f"{column} = {edge.format(drug, side)}" for column, drug, side in pairs]
+    mapping.write_text("[wide]\ntemp = { concept = 'temperature', unit = 'Cel' }\n" + "\n".join(lines))
+    found = read(
+        csv("subject_id,time,temp,na_on,na_off,ad_on", "1,2024-05-02T08:00,39,5,,2", "1,2024-05-02T12:00,37,,1,"), mapping
+    )
+    assert (found.read, found.accepted) == (5, 5)
+    ends = dict(found.timeline.filter(col("time") == datetime(2024, 5, 2, 8)).select("code", "end_time").iter_rows())
+    assert ends["temperature"] is None and ends["norepinephrine"] == datetime(2024, 5, 2, 12)
+
+
+def test_files_as_spreadsheets_write_them(csv: Csv, tmp_path: Path) -> None:
+    comma = tmp_path / "m.toml"
+    comma.write_text('decimal = ","\n')
+    path = csv("subject_id;time;code;value;unit", "1;2024-05-02T08:00;temperature;38,5;°C")
+    path.write_bytes(path.read_text().encode("cp1252"))
+    assert read(path, comma).timeline.filter(col("code") == "temperature")["numeric_value"].to_list() == [38.5]
+    assert read(path).rejected["detail"].str.contains("decimal").all()
+    with pytest.raises(InputError, match="two columns are called 'value'"):
+        read(csv("subject_id,time,code,value,value", "1,2024-05-02T08:00,sbp,1,2"))
+
+
+def test_a_quote_that_never_closes_costs_its_own_line_only(csv: Csv) -> None:
+    rows = [f"1,2024-05-0{n}T08:00,sbp,80,mmHg" for n in range(1, 6)]
+    rows[1] = '1,2024-05-02T08:00,"sbp,80,mmHg'
+    found = read(csv(HEAD, *rows))
+    assert (found.read, found.accepted) == (5, 4)
+    assert found.rejected.select("row", "reason").rows() == [(2, "malformed_line")]
+
+
+def test_ids_of_a_float_column_are_whole_numbers(tmp_path: Path) -> None:
+    frame = pl.DataFrame(
+        {"subject_id": [7.0], "time": [datetime(2024, 5, 2)], "code": ["sbp"], "value": [80.0], "unit": ["mmHg"]}
+    )
+    frame.write_parquet(tmp_path / "x.parquet")
+    assert read(tmp_path / "x.parquet").timeline["subject_id"].unique().to_list() == [7]
+
+
+def test_a_stray_file_of_a_folder_is_named_and_passed_over(csv: Csv) -> None:
+    csv("read me first", name="readme.txt")
+    found = read(csv(HEAD, "1,2024-05-02T08:00,sbp,80,mmHg").parent)
+    assert found.accepted == 1 and list(found.skipped_files) == ["readme.txt"]
+
+
+def test_a_unit_cell_with_a_name_in_it_is_not_repeated(csv: Csv) -> None:
+    found = read(csv(HEAD, "1,2024-05-02T08:00,sbp,80,Miller John MRN 4711", "1,2024-05-02T08:00,sbp,80,mmHg"))
+    assert "Miller" not in found.rejected["detail"][0]
+
+
+def test_a_mapped_column_that_is_not_there_is_an_error(csv: Csv, tmp_path: Path) -> None:
+    mapping = tmp_path / "m.toml"
+    mapping.write_text(
+        "[wide]\nnoradr = { concept = 'norepinephrine', unit = 'ug/min' }\nsbp = { concept = 'sbp', unit = 'mmHg' }"
+    )
+    path = csv("subject_id,time,sbp,na_rate", "1,2024-05-02T08:00,80,5")
+    with pytest.raises(MappingError, match="no column 'noradr'"):
+        read(path, mapping)
+    mapping.write_text(mapping.read_text().replace("unit = 'ug/min' }", "unit = 'ug/min', optional = true }"))
+    assert read(path, mapping).accepted == 1
 
 
 @given(st.text(max_size=12))

@@ -38,7 +38,7 @@ def replace_folder(target: Path, *, marker: str) -> Generator[Path]:
     Raises:
         InputError: `target` is a file, or a folder that is not ours.
     """
-    target = target.absolute()
+    target = target.resolve()  # through a link, so that the link stays one
     if target.exists() and not target.is_dir():
         raise InputError(f"{target} is a file. Name a folder.")
     if target.is_dir() and any(target.iterdir()) and not (target / marker).is_file():

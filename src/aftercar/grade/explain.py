@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ import polars as pl
 from polars import col
 
 from aftercar.errors import InputError, OptionError, nearest
-from aftercar.timeline.store import open_timeline
+from aftercar.timeline.store import open_timeline, read_json
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ def read_run(folder: Path) -> dict[str, Any]:
     path = folder / "run.json"
     if not path.is_file():
         raise InputError(f"{folder}: no results there (no run.json). `aftercar grade TIMELINE --out {folder}` makes them.")
-    return json.loads(path.read_text(encoding="utf-8"))
+    return read_json(path)
 
 
 def timeline_of(folder: Path, run: dict[str, Any], timeline: Path | None = None) -> Path:

@@ -55,7 +55,7 @@ def _domains() -> tuple[Criterion, ...]:
 
 def criteria(options: Options) -> tuple[Criterion, ...]:
     """Age 12 and over. ICE 0 is grade 3 awake; unarousable is the consciousness domain's grade 4."""
-    evidence = ("ice_event_id",)
+    evidence = ("ice_event_ids",)
     return (
         Criterion(1, "ICE", "ICE 7-9", _below("ice", 9), evidence),
         Criterion(2, "ICE", "ICE 3-6", _below("ice", 6), evidence),
@@ -142,7 +142,9 @@ def _baseline(record: Record) -> pl.DataFrame:
 
 def _ice(record: Record) -> pl.DataFrame:
     """ICE as a range: the total, or the sum of items with each missing item between 0 and its most."""
-    total = readings(record, "ice").select("at", "event_id", "excluded", "unsure", low="value", high="value")
+    total = readings(record, "ice").select(
+        "at", "event_id", "excluded", "unsure", low="value", high="value", event_ids=pl.concat_list("event_id")
+    )
     items = record.of(*ICE_ITEMS)
     if items.is_empty():
         found = total
@@ -164,12 +166,14 @@ def _ice(record: Record) -> pl.DataFrame:
             unsure=col("unsure").any(),
             low=col("points").sum(),
             high=col("points").sum() + 10.0 - col("most").sum(),
+            event_ids=col("event_id").sort(),
         )
         found = pl.concat([total, summed.join(total, on="at", how="anti").select(total.columns)]).sort("at")
     return found.select(
         "at",
         until=col("at") + DAY,
         event_id=col("event_id"),
+        event_ids=col("event_ids"),
         excluded=col("excluded"),
         unsure=col("unsure"),
         min="low",
@@ -321,11 +325,13 @@ _CODES = (
 ICANS_ASTCT = Scale(
     name="icans_astct", toxicity="icans", source="lee2019astct", version="1",
     criteria=criteria, state=state, codes=_CODES, options=_OPTIONS, applies=~col("child"), flags=_FLAGS,
+    gate_evidence=("ice_event_ids", "consciousness_event_id"),
     marks={"I1": "M", "I2": "P", "I3": "P", "I4": "P", "I6": "P", "I9": "P", "I10": "P"},
 )  # fmt: skip
 
 ICANS_ASTCT_PEDS = Scale(
     name="icans_astct_peds", toxicity="icans", source="lee2019astct", version="1",
     criteria=criteria_child, state=state, codes=_CODES, options=_OPTIONS, applies=col("child"), flags=_FLAGS,
+    gate_evidence=("capd_event_id", "consciousness_event_id"),
     marks={"CAPD 1-8": "M"},
 )  # fmt: skip

@@ -197,10 +197,17 @@ def _names(rows: pl.DataFrame, column: str, names: list[str]) -> pl.Series:
 
 def _evidence(rows: pl.DataFrame, criteria: tuple[Criterion, ...], scale: Scale) -> pl.Series:
     """The rows behind the gate and behind each cell that gave the grade, each once, sorted."""
-    parts = [rows.select("_row", id=col(c).cast(pl.Int64)) for c in scale.gate_evidence]
+
+    def ids(rows: pl.DataFrame, column: str) -> pl.DataFrame:
+        found = rows.select("_row", id=column)
+        if rows.schema[column] == pl.List:  # a score of several items
+            found = found.explode("id")
+        return found.cast({"id": pl.Int64})
+
+    parts = [ids(rows, c) for c in scale.gate_evidence]
     for n, criterion in enumerate(criteria):
         met = rows.filter((col("_criteria") // (1 << n)) % 2 == 1)
-        parts += [met.select("_row", id=col(c).cast(pl.Int64)) for c in criterion.evidence]
+        parts += [ids(met, c) for c in criterion.evidence]
     each = pl.concat(parts).drop_nulls().unique().sort("_row", "id")
     lists = each.group_by("_row", maintain_order=True).agg("id")
     found = rows.select("_row").join(lists, on="_row", how="left", maintain_order="left")["id"]

@@ -36,11 +36,12 @@ def main() -> None:
     """Run, and turn every error into a sentence: 2 for a problem that the user can mend, 70 for one of ours."""
     os.environ.setdefault(*ALLOCATOR)
     try:
-        app(standalone_mode=True)
+        code = app(standalone_mode=False)
+        raise SystemExit(code if isinstance(code, int) else 0)
     except AftercarError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         raise SystemExit(2) from None
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):
         print("Interrupted. What stood there before still stands.", file=sys.stderr)
         raise SystemExit(130) from None
     except BrokenPipeError:
@@ -53,6 +54,13 @@ def main() -> None:
         )
         raise SystemExit(2) from None
     except Exception as error:
+        show, code = getattr(error, "show", None), getattr(error, "exit_code", None)
+        if show is not None and code is not None:  # a usage error: the parser's own words and code
+            show()
+            raise SystemExit(code) from None
+        if "No space left" in str(error):  # as Polars reports it
+            print("The disk is full. Nothing half-written was left.", file=sys.stderr)
+            raise SystemExit(2) from None
         if os.environ.get("AFTERCAR_DEBUG"):
             raise
         # The message of a foreign error may quote a value of a patient: only its kind and place are shown.

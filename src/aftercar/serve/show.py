@@ -83,6 +83,15 @@ def imported(result: Imported, folder: Path) -> None:
         console.print(f"noted: {what}, {n:,} rows")
     for file, columns in result.ignored_columns.items():
         console.print(f"not mapped in {file}: {', '.join(columns)}")
+    for file, why in result.skipped_files.items():
+        console.print(f"skipped: {file}: {why}", soft_wrap=True)
+    for match in result.unused_parts:
+        console.print(f"no file fits [[file]] match = {match!r}: is it spelled as the files are?", soft_wrap=True)
+    without = subjects - result.timeline.filter(col("code") == "cart_infusion")["subject_id"].n_unique()
+    if without:
+        console.print(
+            f"{without:,} subjects have no infusion (cart_infusion) and cannot be graded: are ids spelled alike in all files?"
+        )
     if result.banner:
         console.print(f"Note: {result.banner}")
     console.print(f"Timeline: {folder}")

@@ -35,9 +35,18 @@ class Store:
         Raises:
             InputError: a file is no timeline.
         """
+        kinds: set[bool] = set()
         for n, path in enumerate(self.files):
-            frame = pl.scan_parquet(path)
-            schema = frame.collect_schema()
+            try:
+                frame = pl.scan_parquet(path)
+                schema = frame.collect_schema()
+            except pl.exceptions.PolarsError as error:
+                raise InputError(f"{path.name} of the timeline cannot be read. Is it whole?") from error
+            kinds.add(schema.get("subject_id", pl.Null()).is_integer())
+            if len(kinds) > 1:
+                raise InputError(
+                    "Subject ids are numbers in one file of the timeline and words in another. `aftercar import` makes them one."
+                )
             if "event_id" not in schema:  # a dataset of others: its rows are named by file and place
                 frame = frame.with_row_index("event_id").with_columns(col("event_id").cast(pl.Int64) + (n << 32))
                 schema = frame.collect_schema()
@@ -83,6 +92,8 @@ def write_timeline(imported: Imported, folder: Path | str, *, shard_rows: int = 
                 "timeline_rows": timeline.height,
                 "subjects": timeline["subject_id"].n_unique(),
                 "repairs": imported.repairs,
+                "skipped_files": imported.skipped_files,
+                "unused_parts": list(imported.unused_parts),
                 "ignored_columns": {k: list(v) for k, v in imported.ignored_columns.items()},
                 "banner": imported.banner,
             },
@@ -101,7 +112,22 @@ def open_timeline(folder: Path | str) -> Store:
     if not files:
         raise InputError(f"{folder}: no timeline there (no data/*.parquet). `aftercar import SRC --to {folder}` makes one.")
     info = folder / "import.json"
-    return Store(folder, files, json.loads(info.read_text(encoding="utf-8")) if info.is_file() else {})
+    return Store(folder, files, read_json(info) if info.is_file() else {})
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON file of ours.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise InputError(f"{path} is damaged. Run the command that wrote it again.") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path} is damaged. Run the command that wrote it again.")
+    return content
 
 
 def _cut(timeline: pl.DataFrame, shard_rows: int) -> Iterator[pl.DataFrame]:

@@ -21,7 +21,11 @@ __all__ = ["Imported", "read"]
 
 @dataclass(frozen=True)
 class Imported:
-    """What came in. `accepted + rejected.height == read`; `repairs` counts notes such as a hidden Fahrenheit."""
+    """What came in. `accepted + rejected.height == read`; `repairs` counts notes such as a hidden Fahrenheit.
+
+    `skipped_files` are those of a folder that are no tables of records, with the reason; `unused_parts` are the `match` of mapping
+    parts that no file fits.
+    """
 
     timeline: pl.DataFrame
     rejected: pl.DataFrame
@@ -29,6 +33,8 @@ class Imported:
     accepted: int
     repairs: dict[str, int] = field(default_factory=dict)
     ignored_columns: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    skipped_files: dict[str, str] = field(default_factory=dict)
+    unused_parts: tuple[str, ...] = ()
     banner: str | None = None
 
 
@@ -47,9 +53,19 @@ def read(source: Path | str, mapping: Path | str | None = None, *, progress: Cal
     timelines: list[pl.DataFrame] = []
     rejected: list[pl.DataFrame] = []
     accepted, ignored, relative = 0, {}, False
+    skipped: dict[str, str] = {}
+    matched: set[str] = set()
     for path, name in walk(Path(source)):
-        table = read_table(path, name, mappings.of(name))
-        rows = normalise(table.charted, mappings.of(name), table.targets)
+        part = mappings.of(name)
+        matched.add(part.match)
+        try:
+            table = read_table(path, name, part)
+        except InputError as error:
+            if part.match != "*" or Path(source).is_file():
+                raise
+            skipped[name] = str(error)  # one stray file of a folder does not stop the rest
+            continue
+        rows = normalise(table.charted, part, table.targets)
         timelines.append(rows.timeline)
         rejected += [table.malformed, rows.rejected]
         accepted += rows.accepted
@@ -58,6 +74,8 @@ def read(source: Path | str, mapping: Path | str | None = None, *, progress: Cal
             ignored[name] = table.ignored
         if progress:
             progress(name)
+    if not timelines:
+        raise InputError(f"No file of it could be read. {next(iter(skipped.values()), '')}")
     bad = pl.concat(rejected) if rejected else pl.DataFrame(schema=REJECTED)
     return Imported(
         timeline=_finish(pl.concat(timelines), mappings, relative=relative),
@@ -66,6 +84,8 @@ def read(source: Path | str, mapping: Path | str | None = None, *, progress: Cal
         accepted=accepted,
         repairs=_repairs(timelines),
         ignored_columns=ignored,
+        skipped_files=skipped,
+        unused_parts=tuple(p.match for p in mappings.parts if p.match not in matched and p.match != "*"),
         banner=mappings.banner,
     )
 
@@ -127,6 +147,8 @@ def require_rows(imported: Imported) -> None:
     """
     if imported.accepted:
         return
-    top = imported.rejected.group_by("reason").len().sort("len", "reason", descending=[True, False]).head(3)
-    why = "; ".join(f"{n} rows: {reason}" for reason, n in top.iter_rows())
+    place = pl.format("{}:{}", "file", "row").first().alias("at")
+    top = imported.rejected.group_by("reason").agg(pl.len(), place, col("detail").first())
+    top = top.sort("len", "reason", descending=[True, False]).head(3)
+    why = "; ".join(f"{n} rows: {reason}, first at {at} ({detail})" for reason, n, at, detail in top.iter_rows())
     raise InputError(f"No row could be used ({why or 'the source has no rows'}).")

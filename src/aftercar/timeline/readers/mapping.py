@@ -16,7 +16,7 @@ from aftercar.timeline.schema import ATTRIBUTIONS, TIMELINE
 Layout = Literal["long", "wide", "meds"]
 
 _COLUMNS = {"subject_id", "time", "code", "value", "numeric_value", "text_value", "unit", "end_time", "attributable_to"}
-_SECTIONS = {"layout", "columns", "time", "codes", "wide", "text", "record", "note", "file", "match"}
+_SECTIONS = {"layout", "decimal", "columns", "time", "codes", "wide", "text", "record", "note", "file", "match"}
 _STREAMS = {"drugs", "seizure", "motor", "icp"}
 # Events whose cell in a wide table is a date rather than a word.
 _DATED = {"cart_infusion", "birth", "death", "last_follow_up", "progression", "next_therapy"}
@@ -49,6 +49,8 @@ class Mapping:
     codes: dict[str, Target] = field(default_factory=dict)
     wide: dict[str, Target] = field(default_factory=dict)
     text: dict[str, dict[str, str]] = field(default_factory=dict)
+    decimal: str = "."
+    own_wide: frozenset[str] = frozenset()  # columns that this part itself names, and so must be there
 
 
 @dataclass(frozen=True)
@@ -82,12 +84,16 @@ def read_mapping(path: Path | None) -> Mappings:
         return _mappings(content)
     except MappingError as error:
         raise MappingError(f"{path}: {error}") from error
+    except (TypeError, AttributeError, ValueError, KeyError) as error:
+        raise MappingError(f"{path}: an entry has the wrong type; docs/mapping.md shows each.") from error
 
 
 def _mappings(content: dict[str, Any]) -> Mappings:
     base = _part(content)
     parts = [_part(entry, base) for entry in content.get("file", [])]
     record = content.get("record", {})
+    for section, known in (("record", {"complete"}), ("note", {"banner"})):
+        _check_keys(section, content.get(section, {}), known)
     complete = record.get("complete")
     if complete is not None and not set(complete) <= _STREAMS:
         raise MappingError(f"[record] complete may name {', '.join(sorted(_STREAMS))}.")
@@ -111,6 +117,14 @@ def _part(entry: dict[str, Any], base: Mapping | None = None) -> Mapping:
         if ours not in _COLUMNS:
             raise MappingError(f"[columns] {ours}: not a column of ours. {nearest(ours, _COLUMNS)}")
     time = entry.get("time", {})
+    _check_keys("time", time, {"format", "relative"})
+    if entry.get("decimal", ".") not in (".", ","):
+        raise MappingError('decimal is "." or ",".')
+    if not isinstance(entry.get("match", "*"), str) or not isinstance(time.get("format", ""), str):
+        raise MappingError("match and [time] format are texts.")
+    for local in entry.get("codes", {}):
+        if "*" in local[:-1]:
+            raise MappingError(f'[codes] "{local}": a * may only stand at the end.')
     if time.get("relative") not in (None, "hours", "days"):
         raise MappingError('[time] relative is "hours" or "days".')
     texts = {name: {k.casefold(): v for k, v in words.items()} for name, words in entry.get("text", {}).items()}
@@ -132,6 +146,10 @@ def _part(entry: dict[str, Any], base: Mapping | None = None) -> Mapping:
         relative=time.get("relative", base.relative),
         codes=base.codes | _targets("codes", entry.get("codes", {})),
         wide=base.wide | _targets("wide", entry.get("wide", {})),
+        own_wide=frozenset(
+            local for local, e in entry.get("wide", {}).items() if not (isinstance(e, dict) and e.get("optional") is True)
+        ),
+        decimal=entry.get("decimal", base.decimal),
         text=base.text | texts,
     )
 
@@ -147,7 +165,7 @@ def _target(section: str, local: str, entry: str | dict[str, Any]) -> Target:
     given = str(fields["concept"])
     name = fields["concept"] = codes().get(given, given)
     _check_concept(section, name)
-    known = set(Target.__dataclass_fields__) - {"dated"} | {"as"}
+    known = set(Target.__dataclass_fields__) - {"dated"} | {"as", "optional"}
     for key in fields:
         if key not in known:
             raise MappingError(f'[{section}] "{local}": {key!r} is not known here. {nearest(key, known)}')
@@ -155,10 +173,19 @@ def _target(section: str, local: str, entry: str | dict[str, Any]) -> Target:
         raise MappingError(f'[{section}] "{local}": edge is "start" or "end".')
     if fields.get("take") not in (None, "first"):
         raise MappingError(f'[{section}] "{local}": take is "first".')
+    fields.pop("optional", None)
+    if any(not isinstance(v, str) for v in fields.values()):
+        raise MappingError(f'[{section}] "{local}": its values are texts.')
     role = fields.pop("as", "time" if section == "wide" and name in _DATED else "value")
     if role not in ("time", "value"):
         raise MappingError(f'[{section}] "{local}": as is "time" or "value".')
     return Target(**fields, dated=role == "time")
+
+
+def _check_keys(section: str, entry: dict[str, Any], known: set[str]) -> None:
+    for key in entry:
+        if key not in known:
+            raise MappingError(f"[{section}] {key!r} is not known there. {nearest(key, known)}")
 
 
 def _check_concept(section: str, name: str) -> None:

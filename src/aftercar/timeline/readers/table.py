@@ -18,6 +18,7 @@ from aftercar.timeline.readers.mapping import Layout, Mapping, Target, by_unit_s
 from aftercar.timeline.readers.normalise import CHARTED, RELATIVE_EPOCH
 from aftercar.timeline.schema import REJECTED
 
+_ROW = "aftercar:row"  # no column of a user is called so
 _SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".txt", ".parquet", ".pq")
 _NAMES = {  # spellings of our columns that need no mapping
     "subject_id": ("subject_id", "subject", "patient_id", "person_id", "usubjid"),
@@ -61,11 +62,17 @@ def table_files(source: Path) -> list[Path]:
     root = source / "data" if (source / "data").is_dir() else source
     found = sorted(
         p for p in root.rglob("*")
-        if p.name.casefold().endswith(_SUFFIXES) and not p.name.startswith(".") and "metadata" not in p.parts
+        if p.name.casefold().endswith(_SUFFIXES) and not p.name.startswith(".") and not _in_timeline(p, root) and "metadata" not in p.parts
     )  # fmt: skip
     if not found:
         raise InputError(f"{source}: no table there. Files that can be read end in {', '.join(_SUFFIXES)}.")
     return found
+
+
+def _in_timeline(path: Path, root: Path) -> bool:
+    """Whether a file lies in a timeline or results folder that was written into the source's folder."""
+    folders = path.relative_to(root).parents
+    return any((root / f / m).is_file() for f in folders if f != Path() for m in ("import.json", "run.json"))
 
 
 def read_table(path: Path, name: str, mapping: Mapping) -> Table:
@@ -79,7 +86,7 @@ def read_table(path: Path, name: str, mapping: Mapping) -> Table:
         InputError: the file cannot be read as a table, or it has no column for the subject or the time.
     """
     frame, malformed = _frame(path, name)
-    frame = frame.with_row_index("row", 1).with_columns(col("row").cast(pl.Int64))
+    frame = frame.with_row_index(_ROW, 1).with_columns(col(_ROW).cast(pl.Int64))
     columns = _columns(frame, mapping, name)
     layout = mapping.layout or _guess(frame, columns, mapping)
     relative = mapping.relative is not None
@@ -95,36 +102,61 @@ def _frame(path: Path, name: str) -> tuple[pl.DataFrame, pl.DataFrame]:
     none = pl.DataFrame(schema=REJECTED)
     try:
         if path.name.casefold().endswith((".parquet", ".pq")):
-            return pl.read_parquet(path), none
+            frame = pl.read_parquet(path)
+            nested = [c for c, t in frame.schema.items() if t.is_nested() or isinstance(t, (pl.Binary, pl.Object))]
+            return frame.drop(nested), none
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             raw = file.read()
         if not raw.strip():
             raise InputError(f"{name}: the file is empty.")
-        head = raw.split(b"\n", 1)[0].decode("utf-8-sig", "replace")
-        separator = max(",;\t|", key=head.count)
+        text = _decoded(raw, name)
+        header = text.split("\n", 1)[0]
+        separator = max(",;\t|", key=header.count)
+        names = next(csv.reader([header], delimiter=separator))
+        if twice := {n for n in names if names.count(n) > 1}:
+            raise InputError(f"{name}: two columns are called {sorted(twice)[0]!r}. Rename one.")
+        if text.count('"') % 2:  # a quote that never closes would swallow every line after it
+            return _line_by_line(text, separator, name)
         try:
-            return pl.read_csv(raw, separator=separator, infer_schema=False, encoding="utf8-lossy"), none
+            return pl.read_csv(text.encode(), separator=separator, infer_schema=False), none
         except pl.exceptions.ComputeError:
-            return _line_by_line(raw.decode("utf-8-sig", "replace"), separator, name)
-        except pl.exceptions.DuplicateError as error:
-            raise InputError(f"{name}: two columns have the same name.") from error
-    except (OSError, EOFError, zlib.error, pl.exceptions.PolarsError) as error:
+            return _line_by_line(text, separator, name)
+    except (OSError, EOFError, zlib.error, csv.Error, pl.exceptions.PolarsError) as error:
         raise InputError(f"{name}: cannot be read ({type(error).__name__}). Is the file whole?") from error
+
+
+def _decoded(raw: bytes, name: str) -> str:
+    """The text of a file: UTF-8 or UTF-16 as it says, else the Western code page that spreadsheets still write."""
+    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return raw.decode("utf-16", "replace")
+    if b"\0" in raw:
+        raise InputError(f"{name}: not a text file.")
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return raw.decode("cp1252", "replace")
 
 
 def _line_by_line(text: str, separator: str, name: str) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Read a CSV that has broken lines: those with a wrong number of fields are listed, the rest go on."""
-    header, *lines = csv.reader(io.StringIO(text), delimiter=separator)
+    csv.field_size_limit(1 << 24)
+    if text.count('"') % 2:
+        rows = [
+            next(csv.reader([line], delimiter=separator), []) if line.count('"') % 2 == 0 else [""] for line in text.splitlines()
+        ]
+    else:
+        rows = list(csv.reader(io.StringIO(text), delimiter=separator))
+    header, *lines = rows
     good = {n: r for n, r in enumerate(lines, 1) if len(r) == len(header)}
     bad = [
         {
             "file": name,
             "row": n,
             "reason": "malformed_line",
-            "detail": f"{len(r)} fields where the header has {len(header)}",
+            "detail": _why(r, header),
         }
         for n, r in enumerate(lines, 1)
-        if r and len(r) != len(header)
+        if r and len(r) != len(header) and not (r == [""] and text.count('"') % 2 == 0)
     ]
     # Blank rows stand in for broken ones so that the rest keep their number; `_long` and `_wide` drop them.
     frame = pl.DataFrame(
@@ -132,6 +164,12 @@ def _line_by_line(text: str, separator: str, name: str) -> tuple[pl.DataFrame, p
         schema=dict.fromkeys(header, pl.String), orient="row",
     ).with_columns(pl.all().replace({"": None}))  # fmt: skip
     return frame, pl.DataFrame(bad, schema=REJECTED)
+
+
+def _why(fields: list[str], header: list[str]) -> str:
+    if fields == [""]:
+        return "a quote opens and does not close on this line; mend it"
+    return f"{len(fields)} fields where the header has {len(header)}; mend the line"
 
 
 def _columns(frame: pl.DataFrame, mapping: Mapping, name: str) -> dict[str, str]:
@@ -174,8 +212,8 @@ def _base(frame: pl.DataFrame, columns: dict[str, str], mapping: Mapping, name: 
 
     return [
         lit(name).alias("file"),
-        "row",  # type: ignore[list-item]
-        text("subject_id").str.strip_chars().alias("subject_id"),
+        col(_ROW).alias("row"),
+        text("subject_id").str.strip_chars().str.replace(r"^(\d+)\.0+$", "$1").alias("subject_id"),
         time("time").alias("time"),
         given("time").alias("time_given"),
         (_date_only(col(columns["time"]), frame.schema[columns["time"]], mapping) if "time" in columns else lit(False)).alias(
@@ -190,7 +228,7 @@ def _base(frame: pl.DataFrame, columns: dict[str, str], mapping: Mapping, name: 
 
 def _long(frame: pl.DataFrame, columns: dict[str, str], mapping: Mapping, name: str) -> pl.DataFrame:
     schema = frame.schema
-    frame = frame.filter(~pl.all_horizontal(pl.all().exclude("row").is_null()))
+    frame = frame.filter(~pl.all_horizontal(pl.all().exclude(_ROW).is_null()))
     number, text = lit(None, pl.Float64), lit(None, pl.String)
     for ours in ("numeric_value", "text_value", "value"):
         if ours not in columns:
@@ -200,7 +238,7 @@ def _long(frame: pl.DataFrame, columns: dict[str, str], mapping: Mapping, name: 
             number = pl.coalesce(number, _as_float(theirs, schema[theirs]))
             continue
         # Kept as text too: a number that cannot be read must be seen as such, not as absent.
-        written = col(theirs).cast(pl.String).str.strip_chars().replace({"": None})
+        written = _point(col(theirs).cast(pl.String).str.strip_chars().replace({"": None}), mapping)
         number = pl.coalesce(number, written.cast(pl.Float64, strict=False))
         text = pl.coalesce(text, written)
     charted = frame.select(
@@ -213,6 +251,11 @@ def _long(frame: pl.DataFrame, columns: dict[str, str], mapping: Mapping, name: 
     return charted.select(col(c).cast(dtype) for c, dtype in CHARTED.items())
 
 
+def _point(written: pl.Expr, mapping: Mapping) -> pl.Expr:
+    """Numbers with a decimal comma as with a point, where the mapping says so."""
+    return written.str.replace(r"^([<>]?=?\s*-?\d+),(\d+)$", "$1.$2") if mapping.decimal == "," else written
+
+
 def _as_float(column: str, dtype: pl.DataType) -> pl.Expr:
     wide = col(column).cast(pl.Float64)
     # MEDS stores 32-bit floats: 0.1 comes back as 0.10000000149, which would stand above a threshold of 0.1.
@@ -223,8 +266,10 @@ def _wide(
     frame: pl.DataFrame, columns: dict[str, str], mapping: Mapping, name: str
 ) -> tuple[pl.DataFrame, dict[str, Target], tuple[str, ...]]:
     absent = [c for c in mapping.wide if c not in frame.columns]
+    if lost := [c for c in absent if c in mapping.own_wide]:
+        raise MappingError(f"{name} has no column {lost[0]!r}, which [wide] names. {nearest(lost[0], frame.columns)}")
     targets = {c: t for c, t in mapping.wide.items() if c not in absent}
-    rest = [c for c in frame.columns if c not in targets and c != "row" and c not in columns.values()]
+    rest = [c for c in frame.columns if c not in targets and c != _ROW and c not in columns.values()]
     targets |= by_unit_suffix(rest)
     if not targets:
         raise InputError(f"{name}: no column of it is mapped. Add them under [wide] of the mapping.")
@@ -234,14 +279,14 @@ def _wide(
             raise MappingError(f"{name} has no column {helper!r}. {nearest(helper, frame.columns)}")
     base = _base(frame, columns, mapping, name)
     cells = pl.concat([_cells(frame, base, c, t, mapping) for c, t in targets.items()])
-    used = {*targets, *helpers, *columns.values(), "row"}
+    used = {*targets, *helpers, *columns.values(), _ROW}
     return cells, targets, tuple(c for c in frame.columns if c not in used)
 
 
 def _cells(frame: pl.DataFrame, base: list[pl.Expr], column: str, target: Target, mapping: Mapping) -> pl.DataFrame:
     """One column of a wide table as charted rows; blank cells are not rows."""
     dtype = frame.schema[column]
-    text = col(column).cast(pl.String).str.strip_chars()
+    text = _point(col(column).cast(pl.String).str.strip_chars(), mapping)
     frame = frame.filter((text != "") & text.is_not_null())
     number = _as_float(column, dtype) if dtype.is_numeric() else lit(None, pl.Float64)
     cells = frame.select(
