@@ -7,7 +7,7 @@ from polars import col, lit
 
 from aftercar.grade.options import Options
 from aftercar.timeline.concepts import concept, of_group
-from aftercar.timeline.state import HOUR, SPAN, Record, age_at, grid, look, origin, overlaps, readings, running, steps
+from aftercar.timeline.state import HOUR, SPAN, Record, age_at, grid, look, of_course, origin, overlaps, readings, running, steps
 
 LOW_SATURATION = 90  # percent; below it, without oxygen given, a warning. A convention of this project.
 SAME_CHARTING_S = HOUR  # a flow charted this long before its device still belongs to it
@@ -81,17 +81,10 @@ def states(record: Record, options: Options, extra: list[pl.DataFrame] | None = 
     frame = grid(record, *tables.values(), *(extra or []))
     for name, table in tables.items():
         frame = look(frame, table, name)
-    subject = record.courses.select(
-        "course",
-        "age_y",
-        "birth",
-        "opens",
-        "day0_at",
-        "death_cause",
-        death_at=pl.when(col("death").is_not_null()).then("last_at"),
-    )
-    frame = frame.join(subject, on="course", how="left", maintain_order="left")
+    courses = record.courses.with_columns(death_at=pl.when(col("death").is_not_null()).then("last_at"))
+    frame = frame.with_columns(of_course(courses, frame["course"], "day0_at", "death_cause", "death_at"))
     frame = frame.join(_baseline_o2(record), on="course", how="left", maintain_order="left")
+    frame = frame.with_columns(age=age_at(frame, record.courses).floor())
     frame = frame.with_columns(hypotension=_hypotension(options), **_pressors())
     return _oxygen(frame, options, list(devices)).select(
         "course",
@@ -151,7 +144,7 @@ def _hypotension(options: Options) -> pl.Expr:
     Adults: SBP < 90 mm[Hg] or MAP < `map_cut`. Children: SBP < 70 + 2 x age at 1-10 years, < 90 above 10, < 70 below 1.
     Without an age, only what is low or normal at every age is known.
     """
-    age = age_at(col("at")).floor()
+    age = col("age")
     sbp_cut = pl.when(age < 1).then(70.0).when(age <= 10).then(70.0 + 2 * age).when(age.is_not_null()).then(90.0)
     sbp = col("sbp_value")
     sbp_low = pl.when(sbp_cut.is_not_null()).then(sbp < sbp_cut).when(sbp < 70).then(True).when(sbp >= 90).then(False)

@@ -105,6 +105,7 @@ def state(record: Record, options: Options) -> pl.DataFrame:
         frame = look(frame, table, name)
     frame = frame.join(_subjects(record), on="course", how="left", maintain_order="left")
     frame = frame.join(_baseline(record), on="course", how="left", maintain_order="left")
+    frame = frame.with_columns(age=age_at(frame, record.courses))
     return _outcome(_judge(frame, options))
 
 
@@ -115,10 +116,6 @@ def _subjects(record: Record) -> pl.DataFrame:
     return (
         record.courses.select(
             "course",
-            "age_y",
-            "birth",
-            "opens",
-            "day0_at",
             "target",
             "death_cause",
             midnight=midnight(),
@@ -270,7 +267,7 @@ def _judge(frame: pl.DataFrame, options: Options) -> pl.DataFrame:
     severe = others | pl.when(ask_cn6).then(None).otherwise("icp_cn6")
     no_seizure = (col("seizure_said_value") == 0).fill_null(False) | (col("all_seizure_at").is_not_null())
     seized = col("seizure_at").is_not_null()
-    age = age_at(col("at"))
+    age = col("age")
     child = (age < CHILD_BELOW_Y) | (col("delayed").fill_null(False) & (age < DELAY_BELOW_Y))
     charted = ("ice", "capd", "consciousness", "motor", "icp", "seizure")
     return frame.with_columns(
@@ -304,7 +301,7 @@ _FLAGS = {
     "possible_cranial_nerve_palsy": col("ask_cn6"),
     "haemorrhage_oedema_excluded": col("bled"),
     "consider_tian": col("tian"),
-    "age_unknown": col("age_y").is_null() & col("birth").is_null(),
+    "age_unknown": col("age").is_null(),
     "attribution_unknown": col("unsure"),
     "death_cause_unknown": col("death_assessed").is_null(),
 }

@@ -50,6 +50,9 @@ def conform(timeline: pl.DataFrame) -> pl.DataFrame:
     """
     numbered = "event_id" in timeline.columns
     timeline = aligned(timeline.lazy(), timeline.schema).collect()
+    value = timeline["numeric_value"]
+    if not value.is_finite().all():
+        timeline = timeline.with_columns(numeric_value=pl.when(value.is_finite()).then(value))
     if timeline["subject_id"].null_count():
         raise InputError("This is no timeline: some rows name no subject.")
     if not timeline["subject_id"].is_sorted() or not _sorted_within(timeline):
@@ -79,8 +82,6 @@ def aligned(timeline: pl.LazyFrame, schema: Mapping[str, pl.DataType]) -> pl.Laz
             dtype = pl.String
         if have.is_temporal() and getattr(have, "time_zone", None):
             column = column.dt.replace_time_zone(None)
-        if have.is_float():
-            column = pl.when(column.is_finite()).then(column)
         columns.append(column.cast(dtype).alias(name))
     return timeline.select(columns)
 

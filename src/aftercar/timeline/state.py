@@ -117,16 +117,25 @@ def calendar_day(at: pl.Expr, midnight: pl.Expr) -> pl.Expr:
     return (at % SPAN - ZERO + midnight).floordiv(DAY).cast(pl.Int32)
 
 
-def age_at(at: pl.Expr) -> pl.Expr:
-    """Age in years on the day of `at`, of rows that hold the course's `age_y`, `birth`, `opens` and `day0_at`.
+def of_course(courses: pl.DataFrame, course: pl.Series, *columns: str) -> list[pl.Series]:
+    """Columns of `courses` for each row's course; a course is its row number there."""
+    return [courses[c].gather(course) for c in columns]
 
-    Birthdays count to the day where the date of birth is known.
-    """
-    day = col("opens") + pl.duration(seconds=at % SPAN - ZERO)
-    born = col("birth")
-    had = (day.dt.month() * 100 + day.dt.day()) >= (born.dt.month() * 100 + born.dt.day())
-    exact = (day.dt.year() - born.dt.year() - (~had).cast(pl.Int32)).cast(pl.Float64)
-    return exact.fill_null(col("age_y") + (at - col("day0_at")) / (365.2425 * DAY))
+
+def age_at(states: pl.DataFrame, courses: pl.DataFrame) -> pl.Series:
+    """Age in years at each row of `states` (`course, at`); birthdays count to the day where the date of birth is known."""
+    rows = states.select("at", *of_course(courses, states["course"], "age_y", "birth", "opens", "day0_at"))
+    at, born = col("at"), col("birth")
+    age = col("age_y") + (at - col("day0_at")) / (365.2425 * DAY)
+    if courses["birth"].null_count() < courses.height:
+        rows = rows.with_columns(day=col("opens") + pl.duration(seconds=at % SPAN - ZERO))
+        rows = rows.with_columns(had=_of_year("day") >= _of_year("birth"), years=col("day").dt.year() - born.dt.year())
+        age = (col("years") - (~col("had")).cast(pl.Int32)).cast(pl.Float64).fill_null(age)
+    return rows.select(age=age).to_series()
+
+
+def _of_year(time: str) -> pl.Expr:
+    return col(time).dt.month().cast(pl.Int32) * 100 + col(time).dt.day()
 
 
 def origin(at: pl.Expr) -> pl.Expr:
