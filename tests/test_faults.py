@@ -105,3 +105,23 @@ def test_shards_hold_whole_subjects_and_do_not_change_the_result(tmp_path: Path,
     grade_folder(cut, many)
     for name in ("grades", "worst", "episodes", "subjects"):
         assert pl.read_parquet(one / f"{name}.parquet").equals(pl.read_parquet(many / f"{name}.parquet"))
+
+
+def test_an_interrupt_says_so_and_leaves_the_former_result(tmp_path: Path, timeline: Path) -> None:
+    out = tmp_path / "out"
+    grade_folder(timeline, out)
+    before = content(out)
+    code = f"""
+import os, signal, sys
+from aftercar.grade import run
+from aftercar.serve import cli
+def interrupted(*_):
+    os.kill(os.getpid(), signal.SIGINT)
+run._join = interrupted
+sys.argv = ["aftercar", "grade", {str(timeline)!r}, "--out", {str(out)!r}]
+cli.main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (130, "Interrupted. What stood there before still stands.\n")
+    assert content(out) == before
+    assert not list(tmp_path.glob(".out.*.part"))

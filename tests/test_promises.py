@@ -138,3 +138,10 @@ def test_age_is_that_of_the_day_of_assessment() -> None:
 def test_a_frame_that_is_no_timeline_is_refused(change, says: str) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(InputError, match=says):
         grade_timeline(change(hours(*FEVER)))
+
+
+def test_sedation_does_not_part_an_episode() -> None:
+    rows = [(12 * n, "ice", 5.0) for n in (4, 5, 12, 13)] + [(12 * n, "ice", 10.0) for n in (1, 2, 3, 14, 15, 16, 17)]
+    sedated = [(12 * n, "sedated", 1.0) for n in range(6, 12)] + [(144, "sedated", 0.0)]
+    assert grade_timeline(hours(*rows), ["icans"]).episodes.height == 2
+    assert grade_timeline(hours(*rows, *sedated), ["icans"]).episodes["duration_d"].to_list() == [5.0]

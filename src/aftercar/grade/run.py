@@ -117,6 +117,7 @@ def _grade(charted: pl.LazyFrame, scales: list[Scale], options: Options) -> Resu
             rows.filter(col("status") != "not_applicable"),
             float(options["new_episode_gap_h"]),
             float(options["resolution_h"]),
+            scale.hidden_by,
         )
         found.append(_episodes(spells, rec, scale, used))
     ungraded = courses.filter(col("day0").is_null())

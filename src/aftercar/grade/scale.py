@@ -73,6 +73,7 @@ class Scale:
         applies: whether the scale is for this subject and time at all.
         met: where false, grade 0 reads `not_met` (the syndrome is absent) and not `graded` (assessed and normal).
         present: whether the toxicity is there, for episodes.
+        hidden_by: flags of time in which it may go on unseen, such as sedation; that time does not part two episodes.
     """
 
     name: str
@@ -90,6 +91,7 @@ class Scale:
     met: pl.Expr = lit(True)
     present: pl.Expr = col("grade") > 0
     flags: dict[str, pl.Expr] | None = None
+    hidden_by: tuple[str, ...] = ()
     marks: dict[str, str] | None = None
 
     @property
@@ -230,7 +232,7 @@ def to_grades(rows: pl.DataFrame, record: Record, scale: Scale, options_json: st
     )  # fmt: skip
 
 
-def episodes(rows: pl.DataFrame, gap_h: float, resolution_h: float) -> pl.DataFrame:
+def episodes(rows: pl.DataFrame, gap_h: float, resolution_h: float, hidden_by: tuple[str, ...] = ()) -> pl.DataFrame:
     """Episodes from graded rows: stretches in which the toxicity is present, joined across gaps shorter than `gap_h`.
 
     Returns:
@@ -240,11 +242,12 @@ def episodes(rows: pl.DataFrame, gap_h: float, resolution_h: float) -> pl.DataFr
     """
     seen = ~col("flags").list.contains("stale")
     rows = rows.with_columns(seen=seen).rename({"last_at": "record_end"})
-    present = rows.filter("present")
+    hidden = pl.any_horizontal(lit(False), *(col("flags").list.contains(flag) for flag in hidden_by))
+    there = rows.filter(col("present") | hidden)
     stop = pl.coalesce("end_at", pl.max_horizontal("at", "record_end"))
-    gap = (col("at") - stop.shift(1)).over("course")
-    again = (gap >= int(gap_h * HOUR)).fill_null(True)
-    present = present.with_columns(stop=stop, episode=again.cast(pl.Int32).cum_sum().over("course"))
+    again = ((col("at") - stop.shift(1)).over("course") >= int(gap_h * HOUR)).fill_null(True)
+    there = there.with_columns(stop=stop, spell=again.cum_sum().over("course"))
+    present = there.filter("present").with_columns(episode=col("spell").rank("dense").over("course").cast(pl.Int32))
     found = present.group_by("course", "episode").agg(
         at=col("at").min(),
         last_at=col("stop").max(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -42,8 +42,11 @@ def main() -> None:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         raise SystemExit(2) from None
     except (KeyboardInterrupt, typer.Abort):
-        print("Interrupted. What stood there before still stands.", file=sys.stderr)
-        raise SystemExit(130) from None
+        _interrupted()
+    except SystemExit as stop:
+        if stop.code == 130:  # the parser caught the interrupt first
+            _interrupted()
+        raise
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(0) from None
@@ -70,6 +73,11 @@ def main() -> None:
             file=sys.stderr,
         )
         raise SystemExit(70) from None
+
+
+def _interrupted() -> NoReturn:
+    print("Interrupted. What stood there before still stands.", file=sys.stderr)
+    raise SystemExit(130) from None
 
 
 def _place(error: BaseException) -> str:
