@@ -142,3 +142,16 @@ def test_as_a_program() -> None:
     assert done.stdout.startswith("aftercar ")
     done = subprocess.run([sys.executable, "-m", "aftercar", "options"], capture_output=True, text=True, check=True)
     assert "vasopressin_alone" in done.stdout
+
+
+def test_a_case_may_hold_what_concerns_other_scales(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "cases.yaml"
+    path.write_text("""
+schema_version: 1
+cases:
+- {id: A, patient: {age_y: 50, bmi: 30}, timeline: [{h: 40, vitals: {temp_c: 38.4, sbp: 120, rr: 20}, lab: {lactate: {v: 2, u: mmol/L}}, event: {kind: transfusion}}], expected: [{scale: crs_astct2019, grade: 1}, {scale: mgmt, actions: [x]}]}
+- {id: B, patient: {agey: 50}, timeline: [], expected: [{scale: crs_astct2019, grade: 0}, {scale: hscore, value: 3}]}
+- {id: C, patient: {age_y: 50}, timeline: [{h: 40, vitals: {temp_c: 38.4, sbp: 120}}], expected: [{scale: crs_astct2091, grade: 1}, {scale: crs_astct2019}]}
+""")
+    code, out, _ = run("conformance", str(path), capsys=capsys)
+    assert (code, out.splitlines()[-1]) == (1, "1 passed, 3 failed, 2 not supported")

@@ -129,9 +129,10 @@ class _Broken(Exception):
     """What of a case does not fit the schema."""
 
 
-def _check(keys: Any, known: set[str], where: str) -> None:
+def _check(keys: Any, known: set[str], where: str, cutoff: float = 0.6) -> None:
+    """Refuse a key that looks like a slip of a known one; others may belong to scales that are not built."""
     for key in keys:
-        if key not in known:
+        if key not in known and difflib.get_close_matches(str(key), known, cutoff=cutoff):
             raise _Broken(f"{where}: {key!r} is not known. {nearest(str(key), known)}")
 
 
@@ -143,6 +144,7 @@ def _rows(body: dict[str, Any]) -> list[dict[str, Any]]:
     series = [
         (24.0 * int(day), *_amount(value, told["unit"]), name)
         for name, told in (body.get("series") or {}).items()
+        if _concerns(name)
         for day, value in told["values"].items()
         if value is not None
     ]
@@ -203,6 +205,15 @@ def _code(name: str) -> str:
         raise _Broken(f"{name!r} is not a concept. {nearest(name, concepts())}") from None
 
 
+def _concerns(name: str) -> bool:
+    """Whether a laboratory value or event is a concept; one that is not, and is no slip of one, concerns scales that are not built."""
+    if name in codes():
+        return True
+    if difflib.get_close_matches(name, concepts(), cutoff=0.8):
+        _code(name)
+    return False
+
+
 def _amount(value: Any, unit: str | None) -> tuple[float, str | None]:
     if isinstance(value, dict):
         return float(value["v"]), str(value["u"])
@@ -249,12 +260,12 @@ def _vitals(hour: float, entry: dict[str, Any]) -> list[dict[str, Any]]:
             cause=entry.get("fever_cause") if name.startswith("temp") else None,
         )
         for name, value in vitals.items()
-        if value is not None and name not in ("sbp", "map")
+        if value is not None and name in _VITALS and name not in ("sbp", "map")
     ]
     if entry.get("fluids_bolus"):
         rows.append(_row(hour, "fluid_bolus", number=entry["fluids_bolus"]))
     for name, value in (entry.get("lab") or {}).items():
-        if value is not None:
+        if value is not None and _concerns(name):
             rows.append(_row(hour, _code(name), number=value["v"], unit=value["u"]))
     return rows
 
@@ -268,14 +279,14 @@ def _events(hour: float, entry: dict[str, Any]) -> list[dict[str, Any]]:
         if kind == "death":
             cause = str(event.get("cause", "unknown"))
             rows.append(_row(hour, "death", text=cause if cause in concepts()["death"].values else "other"))
-        else:
+        elif _concerns(kind):
             rows.append(_row(hour, _code(kind), text=event.get("result")))
     return rows
 
 
 def _neuro(hour: float, neuro: dict[str, Any]) -> list[dict[str, Any]]:
     """One assessment. A key that is left out was not examined, but for seizures (`_patient` says they are all told)."""
-    _check(neuro, _NEURO_KEYS, "neuro")
+    _check(neuro, _NEURO_KEYS, "neuro", 0.8)
     cause = neuro.get("cause")
     rows = [_row(hour, code, number=neuro[key], cause=cause) for key, code in _NEURO.items() if neuro.get(key) is not None]
     rows += [_row(hour, f"ice_{k}", number=v, cause=cause) for k, v in (neuro.get("ice_items") or {}).items() if v is not None]
