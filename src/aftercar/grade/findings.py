@@ -7,7 +7,22 @@ from polars import col, lit
 
 from aftercar.grade.options import Options
 from aftercar.timeline.concepts import concept, of_group
-from aftercar.timeline.state import HOUR, SPAN, Record, age_at, grid, look, of_course, origin, overlaps, readings, running, steps
+from aftercar.timeline.state import (
+    HOUR,
+    SPAN,
+    Record,
+    age_at,
+    elsewhere,
+    grid,
+    look,
+    of_course,
+    origin,
+    overlaps,
+    ranked,
+    readings,
+    running,
+    steps,
+)
 
 LOW_SATURATION = 90  # percent; below it, without oxygen given, a warning. A convention of this project.
 SAME_CHARTING_S = HOUR  # a flow charted this long before its device still belongs to it
@@ -159,11 +174,9 @@ def _hypotension(options: Options) -> pl.Expr:
     if options["hypotension_evidence"] == "all" and options["map_cut"] != "none":
         measured = sbp_low | pl.when(age < 18).then(False).otherwise(mean_low)
     else:
-        undecided = (col("sbp_value").is_not_null() & sbp_low.is_null()) | (
-            age.is_null() & col("map_value").is_not_null() & mean_low.is_null()
-        )
-        if options["map_cut"] == "none":
-            undecided = col("sbp_value").is_not_null() & sbp_low.is_null()
+        undecided = sbp.is_not_null() & sbp_low.is_null()
+        if options["map_cut"] != "none":
+            undecided = undecided | (age.is_null() & col("map_value").is_not_null() & mean_low.is_null())
         known = sbp_low.is_not_null() | mean_low.is_not_null()
         measured = pl.when(sbp_low | mean_low).then(True).when(undecided).then(None).when(known).then(False)
     said = pl.when("hypotension_excluded").then(False).otherwise(col("hypotension_value") == 1)
@@ -202,15 +215,13 @@ def _spells(record: Record, spans: pl.DataFrame) -> pl.DataFrame:
 
     Rows that are not attributed to another cause go before those that are.
     """
-    ranks = {word: rank for rank, word in enumerate(concept("o2_device").values)}
-    causes = ["other", "unknown"] if record.exclude_unknown else ["other"]
     spans = spans.select(
         begin="at",
         stop="end_at",
         own="course",
-        value=col("text_value").replace_strict(ranks, default=None, return_dtype=pl.Float64),
+        value=ranked("o2_device"),
         event_id=col("event_id"),
-        excluded=col("attributable_to").is_in(causes).fill_null(False),
+        excluded=elsewhere(record),
         unsure=col("attributable_to").eq_missing(lit("unknown")),
     )
     turns = pl.concat([spans["begin"], spans["stop"]]).unique().sort().to_frame("at")
@@ -226,11 +237,10 @@ def _spells(record: Record, spans: pl.DataFrame) -> pl.DataFrame:
 
 
 def _baseline_o2(record: Record) -> pl.DataFrame:
-    ranks = {word: rank for rank, word in enumerate(concept("o2_device").values)}
     rows = record.of("o2_device_baseline", "o2_flow_baseline")
     return rows.group_by("course").agg(
-        baseline_device=col("text_value").filter(col("code") == "o2_device_baseline").drop_nulls().last()
-        .replace_strict(ranks, default=None, return_dtype=pl.Float64),
+        # Ranked among the words of the device itself, so that the two compare.
+        baseline_device=ranked("o2_device").filter(col("code") == "o2_device_baseline").drop_nulls().last(),
         baseline_flow=col("numeric_value").filter(col("code") == "o2_flow_baseline").drop_nulls().last(),
     )  # fmt: skip
 

@@ -42,19 +42,18 @@ def late_criteria(options: Options) -> tuple[Criterion, ...]:
     )
 
 
+def _with_day(record: Record, *codes: str) -> pl.DataFrame:
+    """Events of these codes with their calendar `day`."""
+    zero = record.courses.select("course", midnight=midnight())
+    events = record.of(*codes).join(zero, on="course", maintain_order="left")
+    return events.with_columns(day=calendar_day(col("at"), col("midnight")))
+
+
 def _daily(record: Record, options: Options) -> pl.DataFrame:
     """The lowest count of each calendar day: `course, day, anc, event_id`."""
-    zero = record.courses.select("course", midnight=midnight())
-    counts = (
-        record.of("anc").join(zero, on="course", maintain_order="left").with_columns(day=calendar_day(col("at"), col("midnight")))
-    )
+    counts = _with_day(record, "anc")
     if options["gcsf"] == "censor_3d_after":
-        given = (
-            record.of(*of_group("g_csf"))
-            .join(zero, on="course")
-            .select("course", day=calendar_day(col("at"), col("midnight")))
-            .unique()
-        )
+        given = _with_day(record, *of_group("g_csf")).select("course", "day").unique()
         washed = given.join(pl.DataFrame({"after": range(G_CSF_WASHOUT_D + 1)}), how="cross")
         under = washed.select("course", day=col("day") + col("after")).unique()
         counts = counts.join(under, on=["course", "day"], how="anti", maintain_order="left")
@@ -64,7 +63,7 @@ def _daily(record: Record, options: Options) -> pl.DataFrame:
     )
 
 
-def _last_days(record: Record, options: Options) -> pl.DataFrame:
+def _last_days(record: Record) -> pl.DataFrame:
     """Calendar days of last follow-up, progression and next therapy; death is follow-up's end where nothing else is said."""
     day0 = col("day0").dt.truncate("1d")
 
@@ -75,7 +74,6 @@ def _last_days(record: Record, options: Options) -> pl.DataFrame:
         "course",
         # Another infusion ends what can be said of this one.
         last_fu=pl.min_horizontal(day("last_follow_up").fill_null(day("death")), day("until")),
-        died=day("death"),
         ended=pl.min_horizontal(day("progression"), day("next_therapy")),
     )
 
@@ -143,7 +141,7 @@ def _durations(grid: pl.DataFrame, options: Options, *, unknown: bool) -> pl.Dat
 def early(record: Record, options: Options) -> pl.DataFrame:
     """Early ICAHT, one row a course: bounds from the days that stay unknown, and the run behind the grade."""
     daily = _daily(record, options)
-    window = _last_days(record, options)
+    window = _last_days(record)
     end = col("last_fu")
     if options["early_censor"] == "progression_or_next_therapy":
         end = pl.min_horizontal("last_fu", "ended")
@@ -160,7 +158,7 @@ def early(record: Record, options: Options) -> pl.DataFrame:
     )
     frame = frame.join(facts, on="course").sort("course")
     frame = _bounded(frame, early_criteria(options), ("d500", "d100", "never"))
-    g_csf = _g_csf_days(record, record.courses, 0, EARLY_LAST_DAY)
+    g_csf = _g_csf_days(record, 0, EARLY_LAST_DAY)
     frame = frame.join(g_csf, on="course", how="left", maintain_order="left")
     evidence = frame.select("course", "event_ids", "event_days", "run_start", "run_stop", "grade").explode(
         ["event_ids", "event_days"]
@@ -181,7 +179,7 @@ def late(record: Record, options: Options) -> pl.DataFrame:
     """Late ICAHT, one row a course: the nadir from day 31 on, if the next-lowest day confirms it."""
     first = EARLY_LAST_DAY + 1
     daily = _daily(record, options)
-    window = _last_days(record, options).with_columns(
+    window = _last_days(record).with_columns(
         last=pl.min_horizontal(lit(int(options["late_end_day"]), pl.Int32), "last_fu", "ended")
     )
     counts = daily.join(window.select("course", "last"), on="course").filter(col("day").is_between(first, "last"))
@@ -208,7 +206,7 @@ def late(record: Record, options: Options) -> pl.DataFrame:
     no_data = col("counted").is_null()
     absent = lit("graded" if options["late_no_data"] == 0 else "not_applicable")
     frame = frame.with_columns(status=pl.when(no_data).then(absent).otherwise("status"))
-    g_csf = _g_csf_days(record, record.courses, first, int(options["late_end_day"]))
+    g_csf = _g_csf_days(record, first, int(options["late_end_day"]))
     frame = frame.join(g_csf, on="course", how="left", maintain_order="left")
     flags = {"transient_dip": (col("lowest") <= 1500) & (col("grade") == 0), "g_csf": col("g_csf_days") > 0, "no_anc": no_data}
     names = ("nadir", "second", "nadir_day", "counted", "g_csf_days")
@@ -234,14 +232,8 @@ def _in_company(counts: pl.DataFrame, days: int) -> pl.DataFrame:
     return pl.concat([kept, rest])
 
 
-def _g_csf_days(record: Record, courses: pl.DataFrame, first: int, last: int) -> pl.DataFrame:
-    zero = courses.select("course", midnight=midnight())
-    given = (
-        record.of(*of_group("g_csf"))
-        .join(zero, on="course")
-        .select("course", day=calendar_day(col("at"), col("midnight")))
-        .unique()
-    )
+def _g_csf_days(record: Record, first: int, last: int) -> pl.DataFrame:
+    given = _with_day(record, *of_group("g_csf")).select("course", "day").unique()
     return given.filter(col("day").is_between(first, last)).group_by("course").agg(g_csf_days=pl.len())
 
 

@@ -13,7 +13,20 @@ from aftercar.grade.findings import covered
 from aftercar.grade.options import Options
 from aftercar.grade.scale import Criterion, Scale
 from aftercar.timeline.concepts import concept
-from aftercar.timeline.state import DAY, HOUR, SPAN, Record, age_at, calendar_day, grid, look, midnight, origin, readings
+from aftercar.timeline.state import (
+    DAY,
+    HOUR,
+    SPAN,
+    Record,
+    age_at,
+    calendar_day,
+    elsewhere,
+    grid,
+    look,
+    midnight,
+    origin,
+    readings,
+)
 
 ICE_ITEMS = {"ice_orientation": 4, "ice_naming": 3, "ice_command": 1, "ice_writing": 1, "ice_attention": 1}
 CHILD_BELOW_Y = 12  # exactly 12 is ICE
@@ -147,10 +160,8 @@ def _ice(record: Record) -> pl.DataFrame:
         found = total
     else:
         most = col("code").replace_strict(ICE_ITEMS, return_dtype=pl.Float64)
-        causes = ["other", "unknown"] if record.exclude_unknown else ["other"]
-        elsewhere = col("attributable_to").is_in(causes).fill_null(False)
         # An item that is lost for another reason takes nothing off the score.
-        scored = items.with_columns(most=most, points=pl.when(elsewhere).then(most).otherwise("numeric_value"))
+        scored = items.with_columns(most=most, points=pl.when(elsewhere(record)).then(most).otherwise("numeric_value"))
         worst = scored.group_by("at", "code").agg(
             col("points").min(),
             col("most").first(),
@@ -206,9 +217,8 @@ def _seizures(record: Record, hold_h: float) -> pl.DataFrame:
 
 def _icp(record: Record) -> pl.DataFrame:
     """Signs of raised pressure, all those of one examination together."""
-    causes = ["other", "unknown"] if record.exclude_unknown else ["other"]
     sign = col("text_value")
-    real = ~col("attributable_to").is_in(causes).fill_null(False)
+    real = ~elsewhere(record)
     found = record.of("icp_sign").filter(sign != "unknown")
     return (
         found.group_by("at")

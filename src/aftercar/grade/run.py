@@ -44,12 +44,6 @@ class Result:
     worst: pl.DataFrame
     subjects: pl.DataFrame
 
-    @staticmethod
-    def concat(parts: Iterable[Result]) -> Result:
-        """Several shards' results as one."""
-        parts = list(parts)
-        return Result(**{f.name: pl.concat([getattr(p, f.name) for p in parts]) for f in fields(Result)})
-
 
 def scales_named(names: Iterable[str] | None) -> list[Scale]:
     """Scales by name, toxicity (`crs`) or all.

@@ -160,17 +160,13 @@ def readings(record: Record, code: str, valid_for_h: float | None = None, events
     what = concept(code)
     valid = valid_for_h if valid_for_h is not None else what.valid_for_h
     events = record.of(code) if events is None else events
-    if what.kind == "text":
-        ranks = {word: float(rank) for rank, word in enumerate(what.values)}
-        value = col("text_value").replace_strict(ranks, default=None, return_dtype=pl.Float64)
-    else:
-        value = col("numeric_value")
+    value = ranked(code) if what.kind == "text" else col("numeric_value")
     found = events.select(
         "at",
         until=pl.coalesce("end_at", col("at") + int(valid * HOUR)) if valid is not None else (col("at") // SPAN + 1) * SPAN,
         value=value,
         event_id=col("event_id"),
-        excluded=_excluded(record),
+        excluded=elsewhere(record),
         unsure=col("attributable_to").eq_missing(lit("unknown")),
     )
     if found.height > 1 and found["at"].is_duplicated().any():
@@ -183,9 +179,16 @@ def readings(record: Record, code: str, valid_for_h: float | None = None, events
     return found.with_columns(col("at").set_sorted())
 
 
-def _excluded(record: Record) -> pl.Expr:
+def elsewhere(record: Record) -> pl.Expr:
+    """Whether a person attributed a row to another cause, so that it is no sign."""
     causes = ["other", "unknown"] if record.exclude_unknown else ["other"]
     return col("attributable_to").is_in(causes).fill_null(False)
+
+
+def ranked(code: str) -> pl.Expr:
+    """`text_value` as its rank among the words of a concept; null for "unknown"."""
+    ranks = {word: float(rank) for rank, word in enumerate(concept(code).values)}
+    return col("text_value").replace_strict(ranks, default=None, return_dtype=pl.Float64)
 
 
 def running(record: Record, codes: list[str], *, push_doses: bool = True) -> pl.DataFrame:
@@ -221,7 +224,7 @@ def running(record: Record, codes: list[str], *, push_doses: bool = True) -> pl.
     infused = pl.min_horizontal(pl.coalesce("end_at", assumed), "stop")
     pushed = pl.coalesce("end_at", col("at") + PUSH_DOSE_S)
     rows = rows.with_columns(until=pl.when(bolus).then(pushed).otherwise(infused))
-    rows = rows.filter(~stops & (col("until") > col("at")) & ~_excluded(record))
+    rows = rows.filter(~stops & (col("until") > col("at")) & ~elsewhere(record))
     if not push_doses:
         rows = rows.filter(~bolus)
     reach = col("until").cum_max().shift(1).over(drug)
