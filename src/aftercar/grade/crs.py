@@ -191,6 +191,7 @@ def _last_fever_id() -> pl.Expr:
 
 CRS_ASTCT_2019 = Scale(
     name="crs_astct2019",
+    title="CRS, ASTCT 2019",
     toxicity="crs",
     source="lee2019astct",
     version="1",

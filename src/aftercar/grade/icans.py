@@ -330,14 +330,14 @@ _CODES = (
 )  # fmt: skip
 
 ICANS_ASTCT = Scale(
-    name="icans_astct", toxicity="icans", source="lee2019astct", version="1",
+    name="icans_astct", title="ICANS, ASTCT 2019", toxicity="icans", source="lee2019astct", version="1",
     criteria=criteria, state=state, codes=_CODES, options=_OPTIONS, applies=~col("child"), flags=_FLAGS,
     gate_evidence=("ice_event_ids", "consciousness_event_id"), hidden_by=("sedated",),
     marks={"I1": "M", "I2": "P", "I3": "P", "I4": "P", "I6": "P", "I9": "P", "I10": "P"},
 )  # fmt: skip
 
 ICANS_ASTCT_PEDS = Scale(
-    name="icans_astct_peds", toxicity="icans", source="lee2019astct", version="1",
+    name="icans_astct_peds", title="ICANS under 12 years, ASTCT 2019", toxicity="icans", source="lee2019astct", version="1",
     criteria=criteria_child, state=state, codes=_CODES, options=_OPTIONS, applies=col("child"), flags=_FLAGS,
     gate_evidence=("capd_event_id", "consciousness_event_id"), hidden_by=("sedated",),
     marks={"CAPD 1-8": "M"},

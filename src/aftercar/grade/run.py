@@ -17,7 +17,6 @@ from polars import col, lit
 from aftercar import __version__
 from aftercar.errors import InputError, OptionError, nearest
 from aftercar.files import replace_folder
-from aftercar.grade import icaht
 from aftercar.grade.crs import CRS_ASTCT_2019
 from aftercar.grade.icaht import ICAHT_EARLY, ICAHT_LATE
 from aftercar.grade.icans import ICANS_ASTCT, ICANS_ASTCT_PEDS
@@ -29,8 +28,15 @@ from aftercar.timeline.state import Record, clock, record
 from aftercar.timeline.store import Store, open_timeline
 from aftercar.timeline.subjects import subjects
 
-SCALES: dict[str, Scale] = {s.name: s for s in (CRS_ASTCT_2019, ICANS_ASTCT, ICANS_ASTCT_PEDS, ICAHT_EARLY, ICAHT_LATE)}
-_WHOLE_WINDOW = {"icaht_early": icaht.early, "icaht_late": icaht.late}  # one row a course, not a course of rows
+SCALES: dict[str, Scale] = {
+    s.name: s
+    for s in (
+        CRS_ASTCT_2019,
+        ICANS_ASTCT, ICANS_ASTCT_PEDS,
+        ICAHT_EARLY, ICAHT_LATE,
+    )
+}  # fmt: skip
+_RANK = {"criteria_met": 4, "possible": 3, "suspected": 2, "watch": 1}  # among equal grades, what is told of the whole record
 
 SHARDS_AT_ONCE = 2  # memory is that of so many shards
 
@@ -46,23 +52,24 @@ class Result:
 
 
 def scales_named(names: Iterable[str] | None) -> list[Scale]:
-    """Scales by name, toxicity (`crs`) or all.
+    """Scales by name or toxicity (`crs`: its default scale); `all` of them; without names the default scale of each toxicity.
 
     Raises:
         OptionError: there is none of that name.
     """
     if not names:
-        return list(SCALES.values())
+        return [s for s in SCALES.values() if s.default]
     names = [names] if isinstance(names, str) else names
     chosen: dict[str, Scale] = {}
     for name in names:
-        found = [s for s in SCALES.values() if name in (s.name, s.toxicity)] or [
-            s for s in SCALES.values() if name == "icaht" and s.toxicity.startswith("icaht")
-        ]
+        found = [s for s in SCALES.values() if name in ("all", s.name) or (s.default and name == s.toxicity)]
+        if name == "icaht":
+            found = [s for s in SCALES.values() if s.toxicity.startswith("icaht")]
         if not found:
-            raise OptionError(f"No scale is called {name!r}. {nearest(name, {*SCALES, *(s.toxicity for s in SCALES.values())})}")
+            known = {*SCALES, *(s.toxicity for s in SCALES.values()), "all"}
+            raise OptionError(f"No scale is called {name!r}. {nearest(name, known)}")
         chosen |= {s.name: s for s in found}
-    return list(chosen.values())
+    return [s for s in SCALES.values() if s.name in chosen]
 
 
 def grade_timeline(
@@ -74,7 +81,7 @@ def grade_timeline(
 
     Args:
         timeline: the columns of `docs/tables.md`; any MEDS frame whose codes are our concepts will do.
-        scales: names of scales or toxicities; all by default.
+        scales: names of scales or toxicities, or `all`; by default the default scale of each toxicity.
         options: those that differ from the default.
     Raises:
         InputError: the frame is no timeline.
@@ -97,12 +104,13 @@ def _grade(charted: pl.LazyFrame, scales: list[Scale], options: Options) -> Resu
     states: dict[Callable[..., pl.DataFrame], pl.DataFrame] = {}
     for scale in scales:
         used = json.dumps(options.used_by(scale.options))
-        if scale.name in _WHOLE_WINDOW:
-            rows = _WHOLE_WINDOW[scale.name](rec, options)
+        if scale.window is not None:
+            rows = scale.window(rec, options, scale)
             found.append(_window_episodes(rows, rec, scale, used))
             keyed = clock(rows.drop("onset", "resolution"), rec.courses)
             grades.append(_complete(keyed, scale, used))
             continue
+        assert scale.state is not None
         if scale.state not in states:
             states[scale.state] = scale.state(rec, options)
         rows = assess(states[scale.state], scale, options)
@@ -135,7 +143,7 @@ def _no_infusion(courses: pl.DataFrame, scale: Scale, options: Options) -> pl.Da
     """A subject without an infusion cannot be graded, and says so."""
     blank = lit([], pl.List(pl.String))
     rows = courses.select(
-        "subject_id", "infusion", start=lit(None), end=lit(None), grade=lit(0), grade_upper=lit(0), upper_assessed=lit(0), status=lit("not_applicable"),
+        "subject_id", "infusion", start=lit(None), end=lit(None), grade=lit(0), grade_upper=lit(0), upper_assessed=lit(0), status=lit("not_applicable"), group=lit(None),
         criteria=blank, missing=blank, flags=lit(["no_infusion"]), evidence=lit([], pl.List(pl.Int64)), measures=lit([], GRADES["measures"]),
     )  # fmt: skip
     return _complete(rows, scale, json.dumps(options.used_by(scale.options)))
@@ -154,9 +162,9 @@ def _episodes(spells: pl.DataFrame, rec: Record, scale: Scale, options_json: str
 
 def _window_episodes(rows: pl.DataFrame, rec: Record, scale: Scale, options_json: str) -> pl.DataFrame:
     graded = rows.filter(col("onset").is_not_null() & (col("grade") > 0))
-    late = scale.name == "icaht_late"
+    # What has no end in its window has no duration either.
     keyed = clock(graded.with_columns(c=col("course")), rec.courses).with_columns(
-        episode=lit(1), max_grade="grade", max_grade_upper="grade_upper", course="c", last=pl.lit(None, pl.Datetime("us")) if late else "end",
+        episode=lit(1), max_grade="grade", max_grade_upper="grade_upper", course="c", last="end" if scale.lasts else pl.lit(None, pl.Datetime("us")),
     )  # fmt: skip
     return _dated(keyed, rec, scale, options_json)
 
@@ -183,39 +191,46 @@ def _dated(keyed: pl.DataFrame, rec: Record, scale: Scale, options_json: str) ->
 
 
 def worst(grades: pl.DataFrame, courses: pl.DataFrame) -> pl.DataFrame:
-    """The worst grade of each subject, infusion and toxicity.
+    """The worst grade of each subject, infusion and toxicity, a row a scale.
 
     Stale time (a finding expired, nothing new charted) does not count towards the bounds; it is summed in `unassessed_h`. A
     toxicity that was never assessed is `incomplete` with its full range.
     """
-    key = ["subject_id", "infusion", "toxicity"]
+    family = {s.name: s.family for s in SCALES.values()}
+    key = ["subject_id", "infusion", "toxicity", "_family"]
     stale = col("flags").list.contains("stale")
     applies = col("status") != "not_applicable"
-    rows = grades.with_columns(_stale=stale, _applies=applies).with_columns(
+    rows = grades.with_columns(_stale=stale, _applies=applies, _family=col("scale").replace_strict(family)).with_columns(
         _seen=col("_applies") & ~col("_stale"), _hours=((col("end") - col("start")).dt.total_seconds() / 3600)
     )
     # A subject is on one of two scales (ICE or CAPD) at a time: rows of the other do not apply.
     chosen = rows.filter(col("_applies") | ~col("_applies").any().over(key))
     seen_upper = pl.max_horizontal(col("grade").max(), col("upper_assessed").max())
     seen = col("_seen").any()
-    at_worst = (col("grade") == col("grade").max()) & col("_applies")
+    # The worst moment: the highest grade, then the surest diagnosis, then the highest score.
+    said = col("status").cast(pl.String).replace_strict(_RANK, default=0, return_dtype=pl.Float64)
+    score = pl.when(col("measures").list.len() > 0).then(col("measures").list.first().struct.field("value")).fill_null(0.0)
+    chosen = chosen.with_columns(_how=pl.when("_applies").then(col("grade") * 1e9 + said * 1e7 + score.fill_null(0.0)))
+    at_worst = (col("_how") == col("_how").max()).fill_null(False)
     found = chosen.group_by(key, maintain_order=True).agg(
         scale=col("scale").filter(at_worst).first().fill_null(col("scale").first()),
         grade=col("grade").max(),
         grade_upper=pl.when(seen).then(seen_upper).otherwise(col("grade_upper").max()),
         _any=col("_applies").any(),
         _met=(col("status") == "graded").any(),
-        _blank=(col("_applies") & ~col("_seen")).all(),
+        _said=col("status").filter(at_worst).first(),
+        group=col("group").filter(at_worst).first(),
         flags=col("flags").list.explode(keep_nulls=False, empty_as_null=False).unique().sort(),
         criteria=col("criteria").filter(at_worst).first(),
         time=col("start").filter(at_worst).first(),
-        measures=col("measures").first(),
+        measures=col("measures").filter(at_worst).first().fill_null(col("measures").first()),
         unassessed_h=col("_hours").filter(col("_stale")).sum(),
         rules=col("rules").filter(at_worst).first().fill_null(col("rules").first()),
         options=col("options").filter(at_worst).first().fill_null(col("options").first()),
     )
     status = (
         pl.when(~col("_any")).then(lit("not_applicable"))
+        .when(col("_said").cast(pl.String).is_in(list(_RANK))).then(col("_said").cast(pl.String))
         .when(col("grade") < col("grade_upper")).then(lit("incomplete"))
         .when((col("grade") == 0) & ~col("_met")).then(lit("not_met"))
         .otherwise(lit("graded"))
@@ -227,10 +242,10 @@ def worst(grades: pl.DataFrame, courses: pl.DataFrame) -> pl.DataFrame:
         .join(zero, on=["subject_id", "infusion"], how="left", maintain_order="left")
         .with_columns(day=day)
         .select(
-            "subject_id", "infusion", "toxicity", "scale", "grade", "grade_upper", "status", "criteria", "flags", "measures", "time", "day",
-            "unassessed_h", "rules", "options",
+            "subject_id", "infusion", "toxicity", "scale", "grade", "grade_upper", "status", "group", "criteria", "flags", "measures", "time",
+            "day", "unassessed_h", "rules", "options",
         )
-        .sort(key)
+        .sort("subject_id", "infusion", "toxicity", "scale")
     )  # fmt: skip
 
 
@@ -300,17 +315,18 @@ def _join(parts: list[Path], target: Path) -> None:
 
 
 def _run_json(store: Store, out: Path, fresh: Path, scales: list[Scale], options: Options) -> dict[str, Any]:
-    table = pl.scan_parquet(fresh / "worst.parquet").group_by("toxicity", "grade", "status").len().collect()
-    counts = {t: {} for t in dict.fromkeys(s.toxicity for s in scales)}
-    for toxicity, level, status, n in table.sort("toxicity", "grade", "status").iter_rows():
+    family = {s.name: s.family for s in scales}
+    table = pl.scan_parquet(fresh / "worst.parquet").group_by("scale", "grade", "status").len().collect()
+    counts = {f: {} for f in dict.fromkeys(family.values())}
+    for name, level, status, n in table.sort("scale", "grade", "status").iter_rows():
         key = (
             f"grade {level}"
             if status in ("graded", "not_met")
             else f"grade {level} at least"
             if status == "incomplete"
-            else status
+            else str(status)
         )
-        counts[toxicity][key] = counts[toxicity].get(key, 0) + n
+        counts[family[name]][key] = counts[family[name]].get(key, 0) + n
     return {
         "aftercar": __version__,
         "polars": pl.__version__,
@@ -323,6 +339,7 @@ def _run_json(store: Store, out: Path, fresh: Path, scales: list[Scale], options
         },
         "graded": counts,
         "rules": [s.rules for s in scales],
+        "marks": {s.name: s.marks for s in scales if s.marks},
         "sources": sorted({s.source for s in scales}),
         "options": {n: options[n] for n in OPTIONS if any(n in s.options for s in scales)},
         "timeline_note": store.info.get("banner"),

@@ -19,7 +19,8 @@ from aftercar.timeline.state import HOUR, SPAN, Record, clock
 # Findings charted within this time are one assessment: a pressure at 8:00 and a temperature at 8:20. A convention of ours.
 ONE_ASSESSMENT_S = HOUR
 
-STATUS = pl.Enum(["graded", "not_met", "incomplete", "not_applicable"])
+# The last four are words of a diagnosis: its criteria are met, met but for an exclusion, met in part, or its forerunner is there.
+STATUS = pl.Enum(["graded", "not_met", "incomplete", "not_applicable", "criteria_met", "possible", "suspected", "watch"])
 MEASURES = pl.List(pl.Struct({"name": pl.String, "value": pl.Float64}))
 
 GRADES: dict[str, Any] = {
@@ -33,6 +34,7 @@ GRADES: dict[str, Any] = {
     "grade_upper": pl.Int8,
     "upper_assessed": pl.Int8,
     "status": STATUS,
+    "group": pl.String,
     "criteria": pl.List(pl.String),
     "missing": pl.List(pl.String),
     "flags": pl.List(pl.String),
@@ -48,7 +50,8 @@ class Criterion:
     """One cell of a published table: met, unmet, or unknown (null).
 
     `evidence` names the columns that hold the `event_id` of the rows behind it. `assessed` is `when` without what an earlier gap
-    in charting leaves open, where the two differ.
+    in charting leaves open, where the two differ. `mark` says what stands behind the cell: V checked against a source, M from memory,
+    `M?` from memory and to be checked, P a convention of this project.
     """
 
     grade: int
@@ -58,6 +61,12 @@ class Criterion:
     evidence: tuple[str, ...] = ()
     gated: bool = True
     assessed: pl.Expr | None = None
+    mark: str = "V"
+
+    @property
+    def label(self) -> str:
+        """The cell as results show it; what is not checked or not published says so."""
+        return self.text if self.mark == "V" else f"{self.text} [{self.mark}]"
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +74,13 @@ class Scale:
     """A published scale: its table, its source, and how its inputs are drawn from a record.
 
     Attributes:
+        title: the scale as people write it.
+        default: whether it is the scale of its toxicity where none is named.
+        window: instead of `state`, for scales that give one row a course: `(Record, Options, Scale) -> grade rows`, as `course_rows` makes them.
+        lasts: whether a toxicity of one row a course has an end within its window; without one it has no duration.
+        status: words of a diagnosis, null where the usual ones serve.
+        group: a class beside the grade, such as a phenotype.
+        measures: numbers that go with each row; a score comes first.
         gate: what must hold before any gated criterion counts (null: unknown); `gate_assessed` the same without what an
             earlier gap in charting leaves open.
         gate_evidence: columns with the rows behind the gate.
@@ -77,13 +93,20 @@ class Scale:
     """
 
     name: str
+    title: str
     toxicity: str
     source: str
     version: str
     criteria: Callable[[Options], tuple[Criterion, ...]]
-    state: Callable[[Record, Options], pl.DataFrame]
     codes: tuple[str, ...]
     options: tuple[str, ...]
+    state: Callable[[Record, Options], pl.DataFrame] | None = None
+    window: Callable[[Record, Options, Scale], pl.DataFrame] | None = None
+    default: bool = True
+    lasts: bool = True
+    status: pl.Expr | None = None
+    group: pl.Expr | None = None
+    measures: dict[str, pl.Expr] | None = None
     gate: pl.Expr = lit(True)
     gate_assessed: pl.Expr | None = None
     gate_evidence: tuple[str, ...] = ()
@@ -98,6 +121,11 @@ class Scale:
     def rules(self) -> str:
         """Name and version, as results carry them."""
         return f"{self.name}@{self.version}"
+
+    @property
+    def family(self) -> str:
+        """Scales of one family take turns by age; a subject has one worst grade a family."""
+        return self.toxicity if self.default else self.name
 
 
 def assess(states: pl.DataFrame, scale: Scale, options: Options) -> pl.DataFrame:
@@ -132,10 +160,13 @@ def assess(states: pl.DataFrame, scale: Scale, options: Options) -> pl.DataFrame
         _flags=_bits([f.fill_null(False) & col("_applies") for f in flags.values()]),
         _criteria=_bits([col(f"_c{n}").fill_null(False) & (col("grade") == c.grade) for n, c in enumerate(criteria)]),
         _missing=_bits([_open(criteria, axis) & col("_applies") for axis in axes]),
-        status=_status(),
+        status=_status() if scale.status is None else pl.coalesce(pl.when("_applies").then(scale.status), _status()),
         present=scale.present,
+        _group=lit(None, pl.String) if scale.group is None else scale.group,
+        **{f"_m{n}": m.cast(pl.Float64) for n, m in enumerate((scale.measures or {}).values())},
     )
-    same = ["course", "grade", "grade_upper", "upper_assessed", "status", "present", "_flags", "_criteria", "_missing"]
+    same = ["course", "grade", "grade_upper", "upper_assessed", "status", "present", "_flags", "_criteria", "_missing", "_group"]
+    same += [f"_m{n}" for n in range(len(scale.measures or {}))]
     changed = pl.any_horizontal(col(c).ne_missing(col(c).shift(1)) for c in same)
     rows = lazy.filter(changed.fill_null(True)).collect(engine="in-memory").with_row_index("_row")
     return rows.select(
@@ -147,13 +178,22 @@ def assess(states: pl.DataFrame, scale: Scale, options: Options) -> pl.DataFrame
         grade_upper=col("grade_upper"),
         upper_assessed=_settled("upper_assessed"),
         status=col("status").cast(STATUS),
-        criteria=_names(rows, "_criteria", [c.text for c in criteria]),
+        group="_group",
+        criteria=_names(rows, "_criteria", [c.label for c in criteria]),
         missing=_names(rows, "_missing", axes),
         flags=_names(rows, "_flags", list(flags)),
         evidence=_evidence(rows, criteria, scale),
-        measures=lit([], MEASURES),
+        measures=measured({name: col(f"_m{n}") for n, name in enumerate(scale.measures or {})}),
         present=col("present").fill_null(False),
     )
+
+
+def measured(measures: dict[str, pl.Expr]) -> pl.Expr:
+    """Numbers by name, those that are known."""
+    if not measures:
+        return lit([], MEASURES)
+    each = [pl.when(m.is_not_null()).then(pl.struct(name=lit(n), value=m.cast(pl.Float64))) for n, m in measures.items()]
+    return pl.concat_list(each).list.drop_nulls().cast(MEASURES)
 
 
 def _open(criteria: tuple[Criterion, ...], axis: str) -> pl.Expr:

@@ -17,6 +17,7 @@ from rich.table import Table
 from aftercar.grade.conformance import Check
 from aftercar.grade.explain import Explanation
 from aftercar.grade.options import OPTIONS
+from aftercar.grade.run import SCALES
 from aftercar.timeline import concepts as known
 from aftercar.timeline.readers import Imported
 
@@ -101,10 +102,11 @@ def graded(run: dict[str, Any], out: Path) -> None:
     """Worst grade by toxicity."""
     counts = run["counts"]
     console.print(f"{counts['subjects']:,} subjects, {counts['infusions']:,} infusions")
-    worst = pl.read_parquet(out / "worst.parquet", columns=["toxicity", "grade", "grade_upper", "status"])
+    family = {s.name: s.family for s in SCALES.values()}
+    worst = pl.read_parquet(out / "worst.parquet", columns=["scale", "grade", "grade_upper", "status"])
     table = _table("worst grade", "0", "1", "2", "3", "4", "5", "any", ">= 3", "open", "n/a", title=None)
     for toxicity in run["graded"]:
-        rows = worst.filter(col("toxicity") == toxicity)
+        rows = worst.filter(col("scale").replace_strict(family) == toxicity)
         applies = rows.filter(col("status") != "not_applicable")
         by_grade = Counter(applies["grade"].to_list())
         open_ = applies.filter(col("grade") < col("grade_upper")).height

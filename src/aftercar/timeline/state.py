@@ -7,7 +7,8 @@ leak from one course into the next.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import polars as pl
 from polars import col, lit
@@ -32,8 +33,8 @@ class Record:
     """Whole subjects, ready to be asked.
 
     Attributes:
-        by_code: events of each code: `course, at, end_at, code, numeric_value, text_value, attributable_to, event_id`, sorted by
-            `at`.
+        by_code: events of each code: `course, at, end_at, code, numeric_value, text_value, unit, attributable_to, event_id`, sorted
+            by `at`.
         courses: `subjects()` with `course` (its row number), `last_at` (end of the record) and `day0_at`.
         exclude_unknown: whether signs of unknown attribution are left out (`unknown_attribution = exclude`).
     """
@@ -41,6 +42,13 @@ class Record:
     by_code: dict[str, pl.DataFrame]
     courses: pl.DataFrame
     exclude_unknown: bool = False
+    _made: dict[object, pl.DataFrame] = field(default_factory=dict, repr=False)
+
+    def once(self, key: object, make: Callable[[], pl.DataFrame]) -> pl.DataFrame:
+        """What several scales ask for, made once."""
+        if key not in self._made:
+            self._made[key] = make()
+        return self._made[key]
 
     def of(self, *codes: str) -> pl.DataFrame:
         """Events of these codes, sorted by `at`."""
@@ -57,6 +65,7 @@ _EVENTS = {
     "code": pl.String,
     "numeric_value": pl.Float64,
     "text_value": pl.String,
+    "unit": pl.String,
     "attributable_to": pl.String,
     "event_id": pl.Int64,
 }
@@ -83,6 +92,7 @@ def record(timeline: pl.DataFrame, courses: pl.DataFrame, codes: list[str], *, e
             "code",
             "numeric_value",
             "text_value",
+            "unit",
             "attributable_to",
             "event_id",
             "last_at",

@@ -1,7 +1,8 @@
 """Worked cases (the schema of `vignettes.yaml`, version 1) as charted rows, for the same readers and graders as real records.
 
-A case tells its whole story: drugs and seizures that it does not mention did not happen; oxygen and blood pressure that it has
-not mentioned yet are room air and normal. What is not known is written as null.
+A case tells its whole story: drugs, seizures, symptoms and organ toxicity that it does not mention did not happen; oxygen and blood
+pressure that it has not mentioned yet are room air and normal. A sign of pressure or oxygen whose cause it does not name is due to the
+cells. What is not known is written as null.
 """
 
 from __future__ import annotations
@@ -27,13 +28,14 @@ _LAST_STATE_H = 24.0  # a state of the last entry goes on for a day
 _CASE_KEYS = {"id", "title", "patient", "options", "timeline", "series", "expected", "why", "note", "trap"}
 _ENTRY_KEYS = {
     "h", "day", "vitals", "fever_cause", "hypotension_cause", "hypotension", "fluids_bolus", "vasopressors", "o2", "tx", "neuro",
-    "lab", "event", "note",
+    "lab", "event", "findings", "note",
 }  # fmt: skip
 _VITALS = {"temp_c": ("temperature", "Cel"), "temp_f": ("temperature", "[degF]"), "sbp": ("sbp", "mm[Hg]"), "map": ("map", "mm[Hg]"),
            "dbp": ("dbp", "mm[Hg]"), "spo2": ("spo2", "%"), "hr": ("heart_rate", "/min")}  # fmt: skip
 _NEURO = {"ice": "ice", "capd": "capd", "cartox": "cartox", "rass": "rass", "op_mmhg": "opening_pressure",
           "papilloedema_stage": "papilloedema_stage"}  # fmt: skip
-_NEURO_KEYS = {*_NEURO, "ice_items", "consciousness", "seizure", "motor", "icp", "haemorrhage", "sedated", "cause"}
+_NEURO_WORDS = ("consciousness", "motor", "confusion", "dysphasia", "tremor")
+_NEURO_KEYS = {*_NEURO, *_NEURO_WORDS, "ice_items", "seizure", "icp", "haemorrhage", "sedated", "cause"}
 _CAUSES = {"iec": "iec", "crs": "iec", "icans": "iec", "unknown": "unknown", "infection": "other", "other": "other"}
 _PATIENT_KEYS = {
     "age_y", "weight_kg", "product", "target", "disease", "setting", "sex", "baseline", "developmental_delay", "note",
@@ -224,7 +226,7 @@ def _patient(patient: dict[str, Any], stop: float) -> list[dict[str, Any]]:
     _check(patient, _PATIENT_KEYS, "patient")
     rows = [
         _row(0.0, "cart_infusion", text=patient.get("product")),
-        _row(-720.0, "record_complete", text="seizure", end=stop),
+        *(_row(-720.0, "record_complete", text=stream, end=stop) for stream in ("seizure", "organ", "symptoms")),
     ]
     for key, code, unit in (("age_y", "age", "a"), ("weight_kg", "weight", "kg")):
         if patient.get(key) is not None:
@@ -241,7 +243,7 @@ def _patient(patient: dict[str, Any], stop: float) -> list[dict[str, Any]]:
                 rows.append(_row(-1.0, "o2_flow_baseline", number=value["lpm"], unit="L/min"))
         elif key == "ice":
             rows.append(_row(-1.0, "ice_baseline", number=value))
-        elif isinstance(value, dict):
+        elif isinstance(value, dict) and _concerns(key):
             rows.append(_row(-1.0, _code(key), number=value["v"], unit=value["u"]))
         elif key in concepts() and re.search(r"_(uln|lln)$", key):  # limits are given in the analyte's own unit
             rows.append(_row(-1.0, key, number=value, unit=concepts()[key].unit))
@@ -279,8 +281,48 @@ def _events(hour: float, entry: dict[str, Any]) -> list[dict[str, Any]]:
         if kind == "death":
             cause = str(event.get("cause", "unknown"))
             rows.append(_row(hour, "death", text=cause if cause in concepts()["death"].values else "other"))
+        elif kind in _EVENT_FINDINGS:
+            told = {ours: event[theirs] for theirs, ours in _EVENT_FINDINGS[kind].items() if event.get(theirs) is not None}
+            rows += _findings(hour, told, event.get("cause"))
         elif _concerns(kind):
-            rows.append(_row(hour, _code(kind), text=event.get("result")))
+            rows.append(_row(hour, _code(kind), text=event.get("result"), cause=event.get("cause")))
+    return rows + _findings(hour, entry.get("findings") or {}, None)
+
+
+# What an event tells, and the concept that holds it.
+_EVENT_FINDINGS = {
+    "examination": {"spleen": "splenomegaly", "liver": "hepatomegaly"},
+    "marrow": {"haemophagocytosis": "haemophagocytosis"},
+    "diarrhoea": {"stools_over_baseline": "diarrhoea", "bloody": "diarrhoea_bloody", "grade": "diarrhoea_grade"},
+}
+
+
+def _findings(hour: float, told: dict[str, Any], cause: object) -> list[dict[str, Any]]:
+    """Any concept by name: a number in its own unit, `{v, u}`, a word, true or false, or a list of them."""
+    rows = []
+    for name, values in told.items():
+        what = concepts()[_code(name)]
+        for value in values if isinstance(values, list) else [values]:
+            if value is None:
+                continue
+            word = what.values and what.kind in ("text", "event")
+            if isinstance(value, dict):
+                rows.append(
+                    _row(
+                        hour,
+                        what.name,
+                        number=value["v"],
+                        unit=value.get("u"),
+                        text=value.get("intent"),
+                        cause=value.get("cause", cause),
+                    )
+                )
+            elif word or isinstance(value, str):
+                rows.append(_row(hour, what.name, text=value, cause=cause))
+            elif value is True and what.kind in ("drug", "event"):
+                rows.append(_row(hour, what.name, cause=cause))
+            else:
+                rows.append(_row(hour, what.name, number=value, unit=what.unit, cause=cause))
     return rows
 
 
@@ -290,7 +332,7 @@ def _neuro(hour: float, neuro: dict[str, Any]) -> list[dict[str, Any]]:
     cause = neuro.get("cause")
     rows = [_row(hour, code, number=neuro[key], cause=cause) for key, code in _NEURO.items() if neuro.get(key) is not None]
     rows += [_row(hour, f"ice_{k}", number=v, cause=cause) for k, v in (neuro.get("ice_items") or {}).items() if v is not None]
-    for key in ("consciousness", "motor"):
+    for key in _NEURO_WORDS:
         if neuro.get(key) is not None:
             rows.append(_row(hour, key, text=neuro[key], cause=cause))
     if neuro.get("icp") is not None:
@@ -318,7 +360,7 @@ def _pressure(entries: list[tuple[float, dict[str, Any]]], stop: float) -> list[
     turns = [h for h, _ in told] + [stop]
     rows = [_row(start, "hypotension", number=0, end=turns[0])] if start < turns[0] else []
     for (hour, entry), end in zip(told, turns[1:], strict=True):
-        cause, vitals = entry.get("hypotension_cause"), entry.get("vitals") or {}
+        cause, vitals = entry.get("hypotension_cause") or "iec", entry.get("vitals") or {}
         if entry.get("hypotension") is not None:
             rows.append(_row(hour, "hypotension", number=int(entry["hypotension"]), cause=cause, end=end))
         rows += [
@@ -342,7 +384,7 @@ def _oxygen(entries: list[tuple[float, dict[str, Any]]], stop: float) -> list[di
         _check(o2 or {}, {"device", "lpm", "fio2", "cause"}, "o2")
         if not o2 or o2.get("device") is None or end <= hour:
             continue
-        rows.append(_row(hour, "o2_device", text=o2["device"], cause=o2.get("cause"), end=end))
+        rows.append(_row(hour, "o2_device", text=o2["device"], cause=o2.get("cause") or "iec", end=end))
         if o2.get("lpm") is not None:
             rows.append(_row(hour, "o2_flow", number=o2["lpm"], unit="L/min", end=end))
         if o2.get("fio2") is not None:
@@ -358,7 +400,7 @@ def _vasopressors(entries: list[tuple[float, dict[str, Any]]], stop: float) -> l
         for drug in drugs:
             _check(drug, {"drug", "rate", "unit", "cause"}, "vasopressors")
         rows += [
-            _row(hour, _code(d["drug"]), number=d.get("rate"), unit=d.get("unit"), cause=d.get("cause"), end=end)
+            _row(hour, _code(d["drug"]), number=d.get("rate"), unit=d.get("unit"), cause=d.get("cause") or "iec", end=end)
             for d in drugs
             if end > hour
         ]
