@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import polars as pl
 from polars import col, lit
 
-from aftercar.timeline.concepts import concept
+from aftercar.timeline.concepts import concept, concepts
 
 SPAN = 1 << 34  # seconds of one course's stretch: 272 years on either side of its beginning
 ZERO = SPAN >> 1
@@ -22,7 +22,10 @@ HOUR = 3600
 DAY = 24 * HOUR
 
 # What holds for every course of a subject, whenever it was charted.
-OF_THE_SUBJECT = ("record_complete", "developmental_delay", "o2_device_baseline", "o2_flow_baseline", "ice_baseline")
+OF_THE_SUBJECT = (
+    "record_complete", "developmental_delay", "o2_device_baseline", "o2_flow_baseline", "ice_baseline", "hlh_gene", "cns_tumour",
+    *(name for name in concepts() if name.endswith(("_uln", "_lln"))),
+)  # fmt: skip
 
 # A push dose stands for the time it works; infusions without an end stand for `valid_for_h` of their drug.
 PUSH_DOSE_S = HOUR

@@ -1,0 +1,232 @@
+"""CTCAE laboratory grades [ctcae5]: creatinine, transaminases, bilirubin, counts and fibrinogen.
+
+The organ items of the CRS scales and the features of IEC-HS read the same cells, so each threshold stands here once. Version 4.03 differs
+where the baseline was abnormal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import polars as pl
+from polars import col, lit
+
+from aftercar.grade.findings import covered
+from aftercar.grade.options import Options
+from aftercar.grade.scale import Criterion, Scale
+from aftercar.timeline.concepts import concepts
+from aftercar.timeline.state import Record, grid, look, origin, readings
+
+ORGAN = ("creatinine", "alt", "ast", "bilirubin")  # what `record_complete` = organ covers
+_LIMITS = tuple(c for c in concepts() if c.endswith(("_uln", "_lln")))
+
+
+class Reference:
+    """Value, limits and baseline of one analyte, as columns `<name>_value`, `_uln`, `_lln`, `_base`.
+
+    `whole`: whether a baseline that is not recorded was normal; else what depends on it is unknown.
+    """
+
+    def __init__(self, name: str, whole: pl.Expr) -> None:
+        """Name the columns of an analyte."""
+        self.value, self.base = col(f"{name}_value"), col(f"{name}_base")
+        self.uln = col(f"{name}_uln") if f"{name}_uln" in _LIMITS else lit(None, pl.Float64)
+        self.lln = col(f"{name}_lln") if f"{name}_lln" in _LIMITS else lit(None, pl.Float64)
+        self.whole = whole
+
+    def over_limit(self, times: float) -> pl.Expr:
+        """Above so many times the upper limit."""
+        return self.value > times * self.uln
+
+    def over_baseline(self, times: float) -> pl.Expr:
+        """Above so many times the baseline."""
+        return pl.when(self.base.is_not_null()).then(self.value > times * self.base).when(self.whole).then(False)
+
+    def over_reference(self, times: float, at_abnormal: float | None = None) -> pl.Expr:
+        """Above so many times the limit, or the baseline where that is abnormal; `at_abnormal` (inclusive) replaces it there."""
+        high = self.base > self.uln
+        inclusive = self.value >= (at_abnormal or times) * self.base
+        abnormal = inclusive if at_abnormal else self.value > times * self.base
+        by_limit = self.over_limit(times)
+        # With a baseline that is not known a value under the line of the limit is under that of a higher baseline too.
+        guess = pl.when(self.whole | ~by_limit).then(by_limit)
+        return pl.when(self.base.is_null()).then(guess).when(high).then(abnormal).when(~high).then(by_limit)
+
+    def under(self, share: float) -> pl.Expr:
+        """Below a share of the lower limit, or of the baseline where that is below it."""
+        low = self.base < self.lln
+        by_limit = self.value < share * self.lln
+        guess = pl.when(self.whole | ~by_limit).then(by_limit)
+        return pl.when(self.base.is_null()).then(guess).when(low).then(self.value < share * self.base).when(~low).then(by_limit)
+
+
+Cells = tuple[tuple[int, str, pl.Expr], ...]
+
+
+def _creatinine(r: Reference, options: Options) -> Cells:
+    first = r.over_limit(1) | r.over_baseline(1) if options["ctcae"] == "v4.03" else r.over_limit(1)
+    return (
+        (1, "creatinine > ULN", first),
+        (2, "creatinine > 1.5 x baseline or ULN", r.over_limit(1.5) | r.over_baseline(1.5)),
+        (3, "creatinine > 3 x baseline or ULN", r.over_limit(3) | r.over_baseline(3)),
+        (4, "creatinine > 6 x ULN", r.over_limit(6)),
+    )
+
+
+def _transaminase(name: str, r: Reference, options: Options) -> Cells:
+    what = name.upper()
+    if options["ctcae"] == "v4.03":
+        cells = (r.over_limit(1), r.over_limit(3), r.over_limit(5), r.over_limit(20))
+        return tuple((k, f"{what} > {'' if n == 1 else f'{n} x '}ULN", c) for k, n, c in zip((1, 2, 3, 4), (1, 3, 5, 20), cells, strict=True))
+    return (
+        (1, f"{what} > ULN (>= 1.5 x an abnormal baseline)", r.over_reference(1, at_abnormal=1.5)),
+        (2, f"{what} > 3 x ULN (or an abnormal baseline)", r.over_reference(3)),
+        (3, f"{what} > 5 x ULN (or an abnormal baseline)", r.over_reference(5)),
+        (4, f"{what} > 20 x ULN (or an abnormal baseline)", r.over_reference(20)),
+    )
+
+
+def _bilirubin(r: Reference, options: Options) -> Cells:
+    return (
+        (1, "bilirubin > ULN", r.over_limit(1)),
+        (2, "bilirubin > 1.5 x ULN", r.over_limit(1.5)),
+        (3, "bilirubin > 3 x ULN", r.over_limit(3)),
+        (4, "bilirubin > 10 x ULN", r.over_limit(10)),
+    )
+
+
+def _neutrophils(r: Reference, options: Options) -> Cells:
+    return (
+        (1, "ANC < LLN", r.value < r.lln),
+        (2, "ANC < 1500/uL", r.value < 1500),
+        (3, "ANC < 1000/uL", r.value < 1000),
+        (4, "ANC < 500/uL", r.value < 500),
+    )
+
+
+def _platelets(r: Reference, options: Options) -> Cells:
+    return (
+        (1, "platelets < LLN", r.value < r.lln),
+        (2, "platelets < 75 x 10^9/L", r.value < 75),
+        (3, "platelets < 50 x 10^9/L", r.value < 50),
+        (4, "platelets < 25 x 10^9/L", r.value < 25),
+    )
+
+
+def _hemoglobin(r: Reference, options: Options) -> Cells:
+    return (
+        (1, "haemoglobin < LLN", r.value < r.lln),
+        (2, "haemoglobin < 10 g/dL", r.value < 10),
+        (3, "haemoglobin < 8 g/dL", r.value < 8),  # grade 4 is a judgement
+    )
+
+
+def _fibrinogen(r: Reference, options: Options) -> Cells:
+    return (
+        (1, "fibrinogen < LLN", r.under(1)),
+        (2, "fibrinogen < 0.75 x LLN", r.under(0.75)),
+        (3, "fibrinogen < 0.5 x LLN", r.under(0.5)),
+        (4, "fibrinogen < 0.25 x LLN, or < 50 mg/dL", r.under(0.25) | (r.value < 50)),
+    )
+
+
+_TABLES: dict[str, Callable[[Reference, Options], Cells]] = {
+    "creatinine": _creatinine,
+    "alt": partial(_transaminase, "alt"),
+    "ast": partial(_transaminase, "ast"),
+    "bilirubin": _bilirubin,
+    "anc": _neutrophils,
+    "platelets": _platelets,
+    "hemoglobin": _hemoglobin,
+    "fibrinogen": _fibrinogen,
+}
+
+
+def values(record: Record, name: str) -> pl.DataFrame:
+    """Values of an analyte from day 0 on, as `readings` gives them."""
+    found = readings(record, name)
+    return found.filter(col("at") >= origin(col("at")))
+
+
+def limits(record: Record, names: tuple[str, ...]) -> pl.DataFrame:
+    """`course` and, of each analyte, the limits (`_uln`, `_lln`) and the last value before day 0 (`_base`)."""
+    rows = record.of(*(f"{n}{side}" for n in names for side in ("_uln", "_lln") if f"{n}{side}" in _LIMITS))
+    before = record.of(*names).filter(col("at") < origin(col("at")))
+    known = record.courses.select("course").sort("course")
+    parts = [
+        rows.group_by("course", "code", maintain_order=True).agg(col("numeric_value").drop_nulls().last()),
+        before.with_columns(code=pl.format("{}_base", "code")).group_by("course", "code", maintain_order=True).agg(col("numeric_value").drop_nulls().last()),
+    ]  # fmt: skip
+    found = pl.concat(parts)
+    columns = [f"{n}{side}" for n in names for side in ("_uln", "_lln", "_base") if side == "_base" or f"{n}{side}" in _LIMITS]
+    for column in columns:
+        own = found.filter(col("code") == column).select("course", col("numeric_value").alias(column))
+        known = known.join(own, on="course", how="left", maintain_order="left")
+    return known
+
+
+def at_least(name: str, grade: int, options: Options, *, whole: pl.Expr = lit(False)) -> pl.Expr:
+    """Whether an analyte is at least of a grade, on a frame with its value, limits and baseline; null where that is unknown.
+
+    Args:
+        name: of the analyte.
+        whole: whether what is not recorded was normal.
+    """
+    cells = [cell for k, _, cell in _TABLES[name](Reference(name, whole), options) if k >= grade]
+    met = pl.any_horizontal(cells) if cells else lit(False)
+    charted = pl.when(col(f"{name}_excluded")).then(False).otherwise(met)
+    absent = pl.when(whole).then(False) if name in ORGAN else lit(None, pl.Boolean)
+    return pl.when(col(f"{name}_value").is_not_null()).then(charted).otherwise(absent)
+
+
+def organ_at_least(organ: str, grade: int, options: Options, whole: pl.Expr) -> pl.Expr:
+    """`at_least` of an organ: transaminases are the higher of AST and ALT."""
+    names = ("alt", "ast") if organ == "transaminases" else (organ,)
+    return pl.any_horizontal(at_least(n, grade, options, whole=whole) for n in names)
+
+
+def _state(names: tuple[str, ...], record: Record, options: Options) -> pl.DataFrame:
+    tables = {n: values(record, n) for n in names} | {"organ": covered(record, "organ")}
+    frame = grid(record, *tables.values())
+    for name, table in tables.items():
+        frame = look(frame, table, name)
+    charted = pl.any_horizontal(col(f"{n}_at") == col("at") for n in names)
+    frame = frame.with_columns(observed=charted.fill_null(False), whole=col("organ_at").is_not_null())
+    return frame.join(limits(record, names), on="course", how="left", maintain_order="left")
+
+
+def _criteria(names: tuple[str, ...], options: Options) -> tuple[Criterion, ...]:
+    whole = col("whole")
+    axis = "transaminases" if len(names) > 1 else names[0]
+    grades = [k for k, _, _ in _TABLES[names[0]](Reference(names[0], whole), options)]
+    rows = []
+    for n, grade in enumerate(grades):
+        text = " or ".join(_TABLES[name](Reference(name, whole), options)[n][1] for name in names)
+        met = pl.any_horizontal(at_least(name, grade, options, whole=whole) for name in names)
+        rows.append(Criterion(grade, axis, text, met, tuple(f"{name}_event_id" for name in names), mark="M"))
+    return tuple(rows)
+
+
+def _scale(name: str, title: str, *names: str) -> Scale:
+    options = ("day0", "unknown_attribution", "resolution_h", "new_episode_gap_h")
+    if set(names) & {"creatinine", "alt"}:
+        options += ("ctcae",)
+    limited = [f"{n}{side}" for n in names for side in ("_uln", "_lln") if f"{n}{side}" in _LIMITS]
+    return Scale(
+        name=f"ctcae_{name}", title=f"{title}, CTCAE v5", toxicity=name, source="ctcae5", version="1", criteria=partial(_criteria, names),
+        state=partial(_state, names), codes=(*names, *limited, "record_complete"), options=options,
+        flags={"attribution_unknown": pl.any_horizontal(col(f"{n}_unsure").fill_null(False) for n in names)},
+        marks={"thresholds": "M"},
+    )  # fmt: skip
+
+
+SCALES = (
+    _scale("creatinine", "Creatinine", "creatinine"),
+    _scale("transaminases", "AST and ALT", "alt", "ast"),
+    _scale("bilirubin", "Bilirubin", "bilirubin"),
+    _scale("neutrophils", "Neutrophils", "anc"),
+    _scale("platelets", "Platelets", "platelets"),
+    _scale("hemoglobin", "Haemoglobin", "hemoglobin"),
+    _scale("fibrinogen", "Fibrinogen", "fibrinogen"),
+)
