@@ -6,6 +6,8 @@ the rules F1-F8 that make this a state machine are written as running maxima, so
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import polars as pl
 from polars import col, lit
 
@@ -38,16 +40,25 @@ def criteria(options: Options) -> tuple[Criterion, ...]:
     )  # fmt: skip
 
 
-def _signs() -> tuple[pl.Expr, pl.Expr]:
+_FOUND = (col("hypotension"), col("pressors") >= 1, col("vasopressin"), at_least(LOW_FLOW))
+
+
+def signs() -> tuple[pl.Expr, pl.Expr]:
     """Hypotension or hypoxia, surely and possibly."""
-    found = (col("hypotension"), col("pressors") >= 1, col("vasopressin"), at_least(LOW_FLOW))
-    sure = pl.any_horizontal(f.fill_null(False) for f in found)
-    possible = pl.any_horizontal(f.fill_null(True) for f in found)
-    return sure, possible
+    return pl.any_horizontal(f.fill_null(False) for f in _FOUND), pl.any_horizontal(f.fill_null(True) for f in _FOUND)
 
 
-def state(record: Record, options: Options) -> pl.DataFrame:
-    """Findings at each time, and what the fever rules make of them."""
+def some_sign_unknown() -> pl.Expr:
+    """Whether one of the signs is not known."""
+    return pl.any_horizontal(f.is_null() for f in _FOUND)
+
+
+def base(record: Record, options: Options) -> pl.DataFrame:
+    """Findings, waiver drugs and deaths at each time, for all CRS scales."""
+    return record.once("crs", lambda: _base(record, options))
+
+
+def _base(record: Record, options: Options) -> pl.DataFrame:
     drugs = _waiver_drugs(record, options)
     deaths = record.of("death").select("at", until=col("at") + 1, event_id=col("event_id")).unique("at").sort("at")
     frame = findings.states(record, options, [drugs.select("at", until="at"), deaths])
@@ -55,11 +66,34 @@ def state(record: Record, options: Options) -> pl.DataFrame:
         drugs.select("at", drug_at="at", drug_event_id="event_id"), on="at", strategy="backward", coalesce=True
     )
     frame = frame.join_asof(deaths.select("at", death_event_id="event_id"), on="at", strategy="backward", coalesce=True)
-    frame = frame.with_columns(fever_now=_fever(options))
-    frame = split_at(frame, _turns(frame, options))
-    sure, possible = _signs()
+    return frame.with_columns(fever_now=_fever(options))
+
+
+def state(record: Record, options: Options) -> pl.DataFrame:
+    """Findings at each time, and what the fever rules make of them."""
+    return ruled(base(record, options), options, _ASTCT)
+
+
+@dataclass(frozen=True)
+class Onset:
+    """What begins CRS on a scale beside a fever: columns that hold surely (`low`) or possibly (`up`); `always` is active without being a sign."""
+
+    low: pl.Expr
+    up: pl.Expr
+    always: pl.Expr
+
+
+_ASTCT = Onset(lit(False), lit(False), lit(False))  # CRS must begin with fever
+
+
+def ruled(frame: pl.DataFrame, options: Options, onset: Onset) -> pl.DataFrame:
+    """What the fever rules make of findings: segments, gate, waiver, and death."""
+    frame = split_at(frame, _turns(frame, options, onset))
+    sure, possible = signs()
     end = pl.when(col("course").shift(-1) == col("course")).then(col("at").shift(-1)).otherwise("at")
-    frame = frame.with_columns(row_end=end, sign_low=sure, sign_up=possible)
+    frame = frame.with_columns(
+        row_end=end, sign_low=sure, sign_up=possible, begins_low=onset.low, begins_up=onset.up, symptom=onset.always
+    )
     low = _machine(frame, options, unknown=False)
     up = _machine(frame, options, unknown=True)
     frame = pl.concat([frame, low, up], how="horizontal")
@@ -79,16 +113,16 @@ def _fever(options: Options) -> pl.Expr:
     return pl.when("temperature_excluded").then(False).otherwise(temperature >= FEVER_C - TOLERANCE_C)
 
 
-def _turns(frame: pl.DataFrame, options: Options) -> pl.Series:
+def _turns(frame: pl.DataFrame, options: Options, onset: Onset) -> pl.Series:
     """When the carry of a fever or the clear hours of an episode are over: the grade may change with nothing charted."""
-    sure, possible = _signs()
+    sure, possible = signs()
     carry, clear = (int(float(options[name]) * HOUR) for name in ("fever_carry_h", "resolution_h"))
     turns = [frame.filter(col("fever_now"))["temperature_at"].unique() + carry + 1]
     if options["waiver_duration_h"] != "episode":
         turns.append(frame["drug_at"].drop_nulls().unique() + int(float(options["waiver_duration_h"]) * HOUR))
     ended = ~col("on") & col("on").shift(1) & (col("course") == col("course").shift(1))
     for fever, sign in ((col("fever_now").fill_null(False), sure), (col("fever_now").fill_null(True), possible)):
-        turns.append(frame.select("at", "course", on=fever | sign).filter(ended)["at"] + clear)
+        turns.append(frame.select("at", "course", on=fever | sign | onset.always).filter(ended)["at"] + clear)
         turns.append(frame.select("at", "course", on=fever).filter(ended)["at"] + carry + 1)
     return pl.concat(turns)
 
@@ -123,8 +157,8 @@ def _machine(frame: pl.DataFrame, options: Options, *, unknown: bool) -> pl.Data
     if options["waiver_duration_h"] != "episode":
         prior = prior | ((col("_first_fever") >= origin(at)) & (drug >= col("_first_fever")) & _within(drug, options))
     lazy = lazy.with_columns(_prior=prior.fill_null(False))
-    active = col("_fever") | col("_sign")
-    opener = col("_fever") | (col("_sign") & col("_prior"))
+    active = col("_fever") | col("_sign") | col("symptom")
+    opener = col("_fever") | col("symptom") | (col("_sign") & (col("_prior") | col("begins_up" if unknown else "begins_low")))
     close = pl.max_horizontal(pl.when(active).then(col("row_end") + clear), pl.when("_fever").then("_carry_until"))
     lazy = lazy.with_columns(_close=close.cum_max().forward_fill(), _opener=opener, _active=active)
     new = col("_active") & (col("_close").shift(1) <= at).fill_null(True)
@@ -153,7 +187,7 @@ def _within(drug: pl.Expr, options: Options) -> pl.Expr:
 
 
 def _outcome(frame: pl.DataFrame) -> pl.DataFrame:
-    """The columns that the table and its flags read."""
+    """The columns that the tables and their flags read."""
     fever = col("fever_now")
     # Under a waiver an afebrile reading is believed: the carry is for gaps without one (F7, F8).
     fever_low = fever.fill_null(False) | (col("carried_low") & ~col("waived_up"))

@@ -50,6 +50,15 @@ DEVICES: dict[str, int | None] = {
 }
 LOW_FLOW_MAX = 6.0  # L/min, inclusive
 
+# The share of oxygen, for scales that ask for FiO2: none, below 40 %, from 40 % on.
+LEAN, RICH = 1, 2
+RICH_FIO2 = 40.0  # percent, inclusive
+ROOM_AIR_FIO2 = 21.0
+RICH_MASK_FLOW = 5.0  # L/min through a simple mask
+ALWAYS_RICH = ("partial_rebreather", "non_rebreather")
+VENTILATOR = ("ventilator", "ecmo")
+NIV = ("cpap", "bipap", "niv")
+
 CODES = (
     "temperature", "hypotension", "sbp", "map", "spo2", "o2_device", "o2_flow", "fio2", "o2_device_baseline",
     "o2_flow_baseline", "record_complete",
@@ -71,17 +80,18 @@ def states(record: Record, options: Options, extra: list[pl.DataFrame] | None = 
 
     Columns: `course, at, last_at`; `observed_at` (`at`, where something was charted at that very time); `temperature` and the reading
     behind it; `hypotension` (null: unknown); `pressors` (counted agents), `pressors_concurrent` (two or more, no hand-over),
-    `vasopressin`, `inotrope`; `o2`, `o2_upper` (support, as in `DEVICES`); the `event_id` behind each; `unsure` (a sign of unknown
-    attribution stands).
+    `vasopressin`, `inotrope`; `drugs_known` (what is not charted did not run); `o2`, `o2_upper` (support, as in `DEVICES`); `share`,
+    `share_upper` (`LEAN`, `RICH`), `vent`, `vent_upper`, `niv`, `niv_upper`; the `event_id` behind each; `unsure` (a sign of unknown
+    attribution stands); `stated` (a sign that a person attributed to the cells stands).
     """
     tables = {c: readings(record, c) for c in ("temperature", "hypotension", "sbp", "map", "spo2", "o2_flow", "fio2")}
     # A temperature from before the infusion says nothing of CRS.
     tables["temperature"] = tables["temperature"].filter(col("at") >= origin(col("at")))
-    counted = _counted(options)
+    agents = counted(options)
     push = bool(options["push_dose_counts"])
-    runs = running(record, counted, push_doses=push)
+    runs = running(record, agents, push_doses=push)
     others = running(record, [*of_group("inodilator"), *of_group("pressure_adjunct")], push_doses=push)
-    others = others.filter(~col("code").is_in(counted))
+    others = others.filter(~col("code").is_in(agents))
     devices = _devices(record)
     tables |= {
         **devices,
@@ -100,7 +110,8 @@ def states(record: Record, options: Options, extra: list[pl.DataFrame] | None = 
     frame = frame.with_columns(of_course(courses, frame["course"], "day0_at", "death_cause", "death_at"))
     frame = frame.join(_baseline_o2(record), on="course", how="left", maintain_order="left")
     frame = frame.with_columns(age=age_at(frame, record.courses).floor())
-    frame = frame.with_columns(hypotension=_hypotension(options), **_pressors())
+    hypotension, stated = _hypotension(options)
+    frame = frame.with_columns(hypotension=hypotension, bp_stated=stated, **_pressors())
     return _oxygen(frame, options, list(devices)).select(
         "course",
         "at",
@@ -122,21 +133,33 @@ def states(record: Record, options: Options, extra: list[pl.DataFrame] | None = 
         "vasopressin",
         "vasopressin_event_id",
         "inotrope",
+        col("drug_record_at").is_not_null().alias("drugs_known"),
         "o2",
         "o2_upper",
+        "share",
+        "share_upper",
+        *(f"{c}{side}" for c in ("vent", "niv") for side in ("", "_upper")),
         "o2_event_id",
         "o2_flow_event_id",
+        "fio2_event_id",
         "untreated_hypoxia",
         pl.any_horizontal(col(f"{c}_unsure").fill_null(False) for c in ("temperature", "hypotension", "sbp", "map", "o2")).alias(
             "unsure"
         ),
+        pl.any_horizontal(
+            col("bp_stated"),
+            col("o2_stated") & (col("o2") >= LOW_FLOW),
+            *(col(f"{c}_stated") & (col(f"{c}_n") > 0) for c in ("pressors", "vasopressin")),
+        )
+        .fill_null(False)
+        .alias("stated"),
         "day0_at",
         "death_at",
         "death_cause",
     )
 
 
-def _counted(options: Options) -> list[str]:
+def counted(options: Options) -> list[str]:
     drugs = [d for d in of_group("vasopressor") if d != "angiotensin_ii" or options["angiotensin_counts"]]
     return drugs + (list(of_group("inodilator")) if options["count_inodilators"] else [])
 
@@ -153,8 +176,9 @@ def _observed(devices: list[str]) -> pl.Expr:
     return pl.any_horizontal(col(t) == col("at") for t in times).fill_null(False)
 
 
-def _hypotension(options: Options) -> pl.Expr:
-    """A clinician's statement; else systolic pressure by age or, in adults, mean pressure. Null: unknown.
+def _hypotension(options: Options) -> tuple[pl.Expr, pl.Expr]:
+    """A clinician's statement; else systolic pressure by age or, in adults, mean pressure. Null: unknown. And whether a person
+    attributed it to the cells.
 
     Adults: SBP < 90 mm[Hg] or MAP < `map_cut`. Children: SBP < 70 + 2 x age at 1-10 years, < 90 above 10, < 70 below 1.
     Without an age, only what is low or normal at every age is known.
@@ -180,7 +204,8 @@ def _hypotension(options: Options) -> pl.Expr:
         known = sbp_low.is_not_null() | mean_low.is_not_null()
         measured = pl.when(sbp_low | mean_low).then(True).when(undecided).then(None).when(known).then(False)
     said = pl.when("hypotension_excluded").then(False).otherwise(col("hypotension_value") == 1)
-    return pl.coalesce(said, measured)
+    low = (said, "hypotension"), (said.is_null() & sbp_low, "sbp"), (said.is_null() & mean_low, "map")
+    return pl.coalesce(said, measured), pl.any_horizontal((is_low & col(f"{c}_stated")).fill_null(False) for is_low, c in low)
 
 
 def _pressors() -> dict[str, pl.Expr]:
@@ -223,6 +248,7 @@ def _spells(record: Record, spans: pl.DataFrame) -> pl.DataFrame:
         event_id=col("event_id"),
         excluded=elsewhere(record),
         unsure=col("attributable_to").eq_missing(lit("unknown")),
+        stated=col("attributable_to").eq_missing(lit("iec")),
     )
     turns = pl.concat([spans["begin"], spans["stop"]]).unique().sort().to_frame("at")
     turns = turns.with_columns(until=col("at").shift(-1), course=col("at") // SPAN)
@@ -232,6 +258,7 @@ def _spells(record: Record, spans: pl.DataFrame) -> pl.DataFrame:
     return first.agg(
         *(col(c).first() for c in ("until", "value", "event_id", "excluded", "begin")),
         col("unsure").any(),
+        col("stated").any(),
         begin_last=col("begin").max(),
     )
 
@@ -252,9 +279,18 @@ def _oxygen(frame: pl.DataFrame, options: Options, sources: list[str]) -> pl.Dat
     device: low flow at least, positive pressure at most.
     """
     support = {source: _support(source, options) for source in sources}
+    given = [_given(source, options) for source in sources]
     flow, fio2 = col("o2_flow_value"), col("fio2_value")
+    # Oxygen by a device that nobody charted: its share by FiO2 alone.
+    some = pl.when(fio2 > ROOM_AIR_FIO2).then(pl.when(fio2 >= RICH_FIO2).then(RICH).otherwise(LEAN))
+    bare_given = {
+        "share": pl.coalesce(some, pl.when(flow > 0).then(LEAN).otherwise(NONE)),
+        "share_upper": pl.coalesce(some, lit(RICH)),
+        **{f"{c}{side}": lit(bool(side)) for c in ("vent", "niv") for side in ("", "_upper")},
+    }
     bare = pl.when(flow > LOW_FLOW_MAX).then(HIGH_FLOW).when((flow > 0) | (fio2 > 21)).then(LOW_FLOW).otherwise(NONE)
     frame = frame.with_columns(
+        **{name: pl.max_horizontal(g[name] for g in given).fill_null(bare) for name, bare in bare_given.items()},
         **{f"_{source}": level for source, (level, _) in support.items()},
         o2=pl.max_horizontal(level for level, _ in support.values()).fill_null(bare),
         o2_upper=pl.max_horizontal(upper for _, upper in support.values()).fill_null(POSITIVE_PRESSURE),
@@ -267,10 +303,12 @@ def _oxygen(frame: pl.DataFrame, options: Options, sources: list[str]) -> pl.Dat
     def of_strongest(column: str) -> pl.Expr:
         return pl.coalesce(pl.when(col(f"_{source}") == col("o2")).then(f"{source}_{column}") for source in sources)
 
-    frame = frame.with_columns(o2_unsure=of_strongest("unsure"), o2_event_id=of_strongest("event_id"))
+    frame = frame.with_columns(**{f"o2_{c}": of_strongest(c) for c in ("unsure", "stated", "event_id")})
+    lean = LEAN if options["untreated_hypoxia"] == 2 else NONE
     return frame.with_columns(
         pl.max_horizontal("o2", pl.when(untreated).then(counts)).cast(pl.Int8).alias("o2"),
         pl.max_horizontal("o2_upper", pl.when(untreated).then(counts)).cast(pl.Int8).alias("o2_upper"),
+        *(pl.max_horizontal(c, pl.when(untreated).then(lean)).cast(pl.Int8).alias(c) for c in ("share", "share_upper")),
         untreated_hypoxia=untreated,
     )
 
@@ -279,7 +317,7 @@ def _support(source: str, options: Options) -> tuple[pl.Expr, pl.Expr]:
     """The support that the device of one source surely gives, and the most that it may give; null without a device."""
     words = concept("o2_device").values
     fixed = {float(words.index(d)): level for d, level in DEVICES.items() if level is not None}
-    cannula, hfnc, cpap = (float(words.index(d)) for d in ("nasal_cannula", "hfnc", "cpap"))
+    cannula, hfnc = (float(words.index(d)) for d in ("nasal_cannula", "hfnc"))
     device = col(f"{source}_value")
     current = col("o2_flow_at") >= col(f"{source}_begin") - SAME_CHARTING_S
     flow = pl.when(current).then("o2_flow_value")
@@ -293,19 +331,75 @@ def _support(source: str, options: Options) -> tuple[pl.Expr, pl.Expr]:
     # A flow from before the last of overlapping rows says what one of them gave, not the other.
     for_all = (col("o2_flow_at") >= col(f"{source}_begin_last") - SAME_CHARTING_S).fill_null(False)
     upper = pl.when(by_flow & (flow.is_null() | ~for_all)).then(HIGH_FLOW).otherwise(level)
+    away, perhaps = _no_oxygen(source, options, flow)
+    return pl.when(perhaps).then(NONE).otherwise(level), pl.when(away).then(NONE).otherwise(upper)
+
+
+def _no_oxygen(source: str, options: Options, flow: pl.Expr) -> tuple[pl.Expr, pl.Expr]:
+    """Whether a device surely is, or may be, no oxygen given for CRS: due to another cause, or the patient's own."""
+    words = concept("o2_device").values
+    by_flow = [float(words.index(d)) for d in ("nasal_cannula", "hfnc")]
+    device = col(f"{source}_value")
     away = col(f"{source}_excluded").fill_null(False)
     perhaps = away
     if options["baseline_o2"] == "subtract":
         base, base_flow = col("baseline_device"), col("baseline_flow")
         # By cannula the flow decides; other devices are the same whatever runs through them.
-        no_more = pl.when(by_flow & (device < cpap)).then(flow <= base_flow).otherwise(True)
+        no_more = pl.when(device.is_in(by_flow)).then(flow <= base_flow).otherwise(True)
         same = ((device == base) & no_more).fill_null(False)
         away, perhaps = away | same, perhaps | ((device == base) & no_more.fill_null(True)).fill_null(False)
-    return pl.when(perhaps & device.is_not_null()).then(NONE).otherwise(level), pl.when(away & device.is_not_null()).then(
-        NONE
-    ).otherwise(upper)
+    return away & device.is_not_null(), perhaps & device.is_not_null()
+
+
+def _given(source: str, options: Options) -> dict[str, pl.Expr]:
+    """What the device of one source gives, surely and at most: share of oxygen, ventilator, non-invasive ventilation; null without a device."""
+    words = concept("o2_device").values
+    device = col(f"{source}_value")
+
+    def is_one(*names: str) -> pl.Expr:
+        return device.is_in([float(words.index(n)) for n in names])
+
+    def charted(code: str, since: str) -> pl.Expr:
+        return pl.when(col(f"{code}_at") >= col(f"{source}_{since}") - SAME_CHARTING_S).then(f"{code}_value")
+
+    def share(since: str) -> pl.Expr:
+        """By FiO2, else by device and flow; null where that is open."""
+        fio2, flow = charted("fio2", since), charted("o2_flow", since)
+        estimate = (
+            pl.when(is_one("nasal_cannula")).then(100 * (0.20 + 0.04 * flow))
+            if options["fio2_estimate"] != "none"
+            else lit(None, pl.Float64)
+        )
+        much = (
+            (is_one("nasal_cannula") & (flow > LOW_FLOW_MAX))
+            | (is_one("face_mask") & (flow >= RICH_MASK_FLOW))
+            | is_one(*ALWAYS_RICH)
+        )
+        by_fio2 = (
+            pl.when(pl.coalesce(fio2, estimate).round(6) >= RICH_FIO2)
+            .then(RICH)
+            .when(pl.coalesce(fio2, estimate).is_not_null())
+            .then(LEAN)
+        )
+        by_device = pl.when(fio2.is_null() & much.fill_null(False)).then(RICH)
+        return pl.when(is_one("room_air")).then(NONE).otherwise(pl.coalesce(by_device, by_fio2))
+
+    away, perhaps = _no_oxygen(source, options, charted("o2_flow", "begin"))
+    there = device.is_not_null()
+    given = {
+        "share": pl.when(perhaps).then(NONE).when(there).then(share("begin").fill_null(LEAN)),
+        "share_upper": pl.when(away).then(NONE).when(there).then(share("begin_last").fill_null(RICH)),
+    }
+    for name, devices in (("vent", VENTILATOR), ("niv", NIV)):
+        given |= {name: is_one(*devices) & ~perhaps, f"{name}_upper": is_one(*devices) & ~away}
+    return given
 
 
 def at_least(support: int) -> pl.Expr:
     """Whether oxygen support is at least so much; null where the record leaves it open."""
     return pl.when(col("o2") >= support).then(True).when(col("o2_upper") < support).then(False)
+
+
+def share_at_least(share: int) -> pl.Expr:
+    """Whether the share of oxygen is at least `LEAN` or `RICH`; null where the record leaves it open."""
+    return pl.when(col("share") >= share).then(True).when(col("share_upper") < share).then(False)

@@ -17,6 +17,7 @@ from polars import col, lit
 from aftercar import __version__
 from aftercar.errors import InputError, OptionError, nearest
 from aftercar.files import replace_folder
+from aftercar.grade import crs_others, ctcae
 from aftercar.grade.crs import CRS_ASTCT_2019
 from aftercar.grade.icaht import ICAHT_EARLY, ICAHT_LATE
 from aftercar.grade.icans import ICANS_ASTCT, ICANS_ASTCT_PEDS
@@ -31,9 +32,10 @@ from aftercar.timeline.subjects import subjects
 SCALES: dict[str, Scale] = {
     s.name: s
     for s in (
-        CRS_ASTCT_2019,
+        CRS_ASTCT_2019, *crs_others.SCALES,
         ICANS_ASTCT, ICANS_ASTCT_PEDS,
         ICAHT_EARLY, ICAHT_LATE,
+        *ctcae.SCALES,
     )
 }  # fmt: skip
 _RANK = {"criteria_met": 4, "possible": 3, "suspected": 2, "watch": 1}  # among equal grades, what is told of the whole record

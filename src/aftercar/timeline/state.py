@@ -165,10 +165,11 @@ def clock(frame: pl.DataFrame, courses: pl.DataFrame, *columns: str) -> pl.DataF
 
 
 def readings(record: Record, code: str, valid_for_h: float | None = None, events: pl.DataFrame | None = None) -> pl.DataFrame:
-    """Point readings of one concept: `at, until, value, event_id, excluded, unsure`, one a time, sorted.
+    """Point readings of one concept: `at, until, value, event_id, excluded, unsure, stated`, one a time, sorted.
 
     `value` is the number, or the rank of a word among the concept's `values` (null for "unknown"). Of several readings at
-    one time the worst counts. `excluded` marks a finding that a person attributed to another cause.
+    one time the worst counts. `excluded` marks a finding that a person attributed to another cause, `stated` one that a person
+    attributed to the cells.
     """
     what = concept(code)
     valid = valid_for_h if valid_for_h is not None else what.valid_for_h
@@ -181,6 +182,7 @@ def readings(record: Record, code: str, valid_for_h: float | None = None, events
         event_id=col("event_id"),
         excluded=elsewhere(record),
         unsure=col("attributable_to").eq_missing(lit("unknown")),
+        stated=col("attributable_to").eq_missing(lit("iec")),
     )
     if found.height > 1 and found["at"].is_duplicated().any():
         worst_last = what.worst == "max"
@@ -204,64 +206,92 @@ def ranked(code: str) -> pl.Expr:
     return col("text_value").replace_strict(ranks, default=None, return_dtype=pl.Float64)
 
 
-def running(record: Record, codes: list[str], *, push_doses: bool = True) -> pl.DataFrame:
-    """When each drug ran: `course, code, at, until, event_id, assumed_end, unsure`, touching infusions of one drug merged.
+_INFUSIONS = {
+    "course": pl.Int64,
+    "code": pl.String,
+    "at": pl.Int64,
+    "until": pl.Int64,
+    "numeric_value": pl.Float64,
+    "unit": pl.String,
+    "bolus": pl.Boolean,
+    "event_id": pl.Int64,
+    "assumed_end": pl.Boolean,
+    "unsure": pl.Boolean,
+    "stated": pl.Boolean,
+}
+
+
+def infusions(record: Record, codes: list[str], *, push_doses: bool = True) -> pl.DataFrame:
+    """Each charted row of these drugs with the time at which it ended, `until`; sorted by `code`, `at`.
 
     A row without an end stands until the next row of that drug, at most `valid_for_h`; a later rate of 0 stops it, whatever its end; a
-    push dose (`text_value` "bolus") stands for an hour. Rows attributed to another cause are left out, but end what ran before.
+    push dose (`bolus`) stands for an hour. Rows attributed to another cause are left out, but end what ran before.
     """
     valid = {c: (concept(c).valid_for_h or 24) * HOUR for c in codes}
     # At one time a rate of 0 comes first, so that a rate beside it wins.
     rows = record.of(*codes).sort("code", "at", "numeric_value", "event_id", nulls_last=True)
     if rows.is_empty():
-        schema = {
-            "course": pl.Int64,
-            "code": pl.String,
-            "at": pl.Int64,
-            "until": pl.Int64,
-            "event_id": pl.Int64,
-            "assumed_end": pl.Boolean,
-            "unsure": pl.Boolean,
-        }
-        return pl.DataFrame(schema=schema)
+        return pl.DataFrame(schema=_INFUSIONS)
     drug = ("code", "course")
-    bolus, stops = col("text_value").eq_missing(lit("bolus")), (col("numeric_value") == 0).fill_null(False)
+    stops = (col("numeric_value") == 0).fill_null(False)
     later = pl.when(col("at").shift(-1).over(drug) > col("at")).then(col("at").shift(-1).over(drug))
     rows = rows.with_columns(
+        bolus=col("text_value").eq_missing(lit("bolus")),
         following=later.backward_fill().over(drug),  # the next time at which this drug was charted
         stop=pl.when(stops).then("at").backward_fill().over(drug),
-        assumed_end=col("end_at").is_null() & ~bolus,
         unsure=col("attributable_to").eq_missing(lit("unknown")),
+        stated=col("attributable_to").eq_missing(lit("iec")),
     )
     assumed = pl.min_horizontal("following", col("at") + col("code").replace_strict(valid, return_dtype=pl.Int64))
     infused = pl.min_horizontal(pl.coalesce("end_at", assumed), "stop")
     pushed = pl.coalesce("end_at", col("at") + PUSH_DOSE_S)
-    rows = rows.with_columns(until=pl.when(bolus).then(pushed).otherwise(infused))
+    rows = rows.with_columns(
+        until=pl.when("bolus").then(pushed).otherwise(infused), assumed_end=col("end_at").is_null() & ~col("bolus")
+    )
     rows = rows.filter(~stops & (col("until") > col("at")) & ~elsewhere(record))
-    if not push_doses:
-        rows = rows.filter(~bolus)
+    return rows.filter(push_doses | ~col("bolus")).select(_INFUSIONS.keys())
+
+
+def running(record: Record, codes: list[str], *, push_doses: bool = True) -> pl.DataFrame:
+    """When each drug ran: `infusions` with touching rows of one drug merged: `course, code, at, until, event_id, assumed_end, unsure, stated`."""
+    rows = infusions(record, codes, push_doses=push_doses)
+    drug = ("code", "course")
     reach = col("until").cum_max().shift(1).over(drug)
     rows = rows.with_columns(stretch=(col("at") > reach).fill_null(True).cum_sum().over(drug))
     return (
         rows.group_by("course", "code", "stretch")
-        .agg(col("at").min(), col("until").max(), col("event_id").first(), col("assumed_end").last(), col("unsure").any())
+        .agg(
+            *(col("at").min(), col("until").max(), col("event_id").first(), col("assumed_end").last()),
+            *(col("unsure").any(), col("stated").any()),
+        )
         .drop("stretch")
         .sort("at", "code")
     )
 
 
 def steps(intervals: pl.DataFrame) -> pl.DataFrame:
-    """How many of the intervals hold at each time: `at, until, n`, and of the latest begun `event_id, assumed_end, unsure`."""
-    begins = intervals.select("at", "event_id", "assumed_end", "unsure", change=lit(1, pl.Int64))
+    """How many of the intervals hold at each time: `at, until, n`, of the latest begun `event_id, assumed_end, unsure`, and whether any
+    that holds is `stated`.
+    """
+    begins = intervals.select(
+        "at", "event_id", "assumed_end", "unsure", change=lit(1, pl.Int64), said=col("stated").cast(pl.Int64)
+    )
     ends = intervals.select(at="until").with_columns(
-        event_id=lit(None, pl.Int64), assumed_end=lit(None, pl.Boolean), unsure=lit(None, pl.Boolean), change=lit(-1, pl.Int64)
+        event_id=lit(None, pl.Int64),
+        assumed_end=lit(None, pl.Boolean),
+        unsure=lit(None, pl.Boolean),
+        change=lit(-1, pl.Int64),
+        said=-intervals["stated"].cast(pl.Int64),
     )
     turns = pl.concat([begins, ends]).sort("at", "event_id").group_by("at", maintain_order=True)
-    every = turns.agg(col("change").sum(), col("event_id").last(), col("assumed_end").last(), col("unsure").any())
+    every = turns.agg(
+        *(col("change").sum(), col("said").sum(), col("event_id").last(), col("assumed_end").last(), col("unsure").any())
+    )
     return every.select(
         "at",
         until=col("at").shift(-1),
         n=col("change").cum_sum(),
+        stated=col("said").cum_sum() > 0,
         event_id=col("event_id").forward_fill(),
         assumed_end=col("assumed_end").forward_fill(),
         unsure=col("unsure").forward_fill(),

@@ -99,3 +99,20 @@ def line(unit: str, concept: Concept) -> tuple[float, float]:
             f'{concept.name} in "{shown}": not a unit of it. It is kept in {concept.unit}; any UCUM unit that converts to '
             "that will do (UCUM is case-sensitive). Correct the file, or give the unit in the mapping."
         ) from None
+
+
+@cache
+def rate(unit: str) -> tuple[float, bool] | None:
+    """A drug's rate unit as micrograms per minute: the factor, and whether it is per kilogram; null where it is no mass per time.
+
+    >>> rate("mg/h"), rate("mcg/kg/min"), rate("U/min")
+    ((16.666666666666668, False), (1.0, True), None)
+    """
+    spelled = ucum(unit)
+    per_kg = "/kg" in spelled
+    try:
+        quantity = _registry().from_ucum(ucum(spelled.replace("/kg", "", 1)))
+        factor = float((1 * quantity).to("microgram/minute").magnitude)
+    except Exception:  # the parser and pint raise errors without a common base
+        return None
+    return factor, per_kg

@@ -1,0 +1,289 @@
+"""CRS on the scales of the trials: Lee 2014, Penn, MSKCC, CTCAE and CARTOX, over the findings that ASTCT reads.
+
+Fever opens CRS but need not be there later, and organ toxicity, doses and FiO2 count. Where a paper gives no rule, `docs/conventions.md`
+says what was chosen.
+"""
+
+from __future__ import annotations
+
+import polars as pl
+from polars import col, lit
+
+from aftercar.grade import crs, ctcae, doses
+from aftercar.grade.crs import CRS_ASTCT_2019
+from aftercar.grade.findings import LEAN, LOW_FLOW, RICH, at_least, counted, covered, share_at_least
+from aftercar.grade.options import Options
+from aftercar.grade.scale import Criterion, Scale
+from aftercar.timeline.concepts import of_group
+from aftercar.timeline.state import DAY, HOUR, SPAN, Record, elsewhere, look, overlaps, readings, running, split_at
+
+_IV_ANTICYTOKINE = ("tocilizumab", "siltuximab")  # given into a vein by their labels; anakinra is not
+_IV = (*_IV_ANTICYTOKINE, "iv_therapy", "parenteral_nutrition")
+_OTHER_ORGANS = ("creatinine", "bilirubin")  # all but transaminases
+_ORGANS = ("transaminases", *_OTHER_ORGANS)
+
+
+def _organ(organs: tuple[str, ...], grade: int, options: Options) -> pl.Expr:
+    return pl.any_horizontal(ctcae.organ_at_least(o, grade, options, col("organ_at").is_not_null()) for o in organs)
+
+
+_ORGAN_EVIDENCE = tuple(f"{n}_event_id" for n in ctcae.ORGAN)
+_PRESSOR_EVIDENCE = ("pressors_event_id", "vasopressin_event_id")
+_O2_EVIDENCE = ("o2_event_id", "o2_flow_event_id", "fio2_event_id")
+
+
+def _active() -> Criterion:
+    return Criterion(
+        1, "symptoms", "fever, constitutional symptom or another sign of CRS", col("active"),
+        ("fever_event_id", "constitutional_event_id"), assessed=col("active_assessed"),
+    )  # fmt: skip
+
+
+def _death() -> Criterion:
+    return Criterion(
+        5, "death", "death due to CRS", col("death_crs"), ("death_event_id",), gated=False, assessed=col("death_assessed")
+    )
+
+
+def _pressor() -> pl.Expr:
+    return (col("pressors") >= 1) | col("vasopressin")
+
+
+def lee2014(options: Options) -> tuple[Criterion, ...]:
+    """Lee 2014, table 2; high doses are those of its vasopressor table."""
+    multiple = col("multiple") if options["lee_vasopressin_counts"] else col("pressors_concurrent")
+    ventilator = col("vent_any") | col("niv_any") if options["lee_niv"] == 4 else col("vent_any")
+    return (
+        _active(),
+        Criterion(2, "oxygen", "oxygen, FiO2 < 40 %", share_at_least(LEAN), _O2_EVIDENCE),
+        Criterion(2, "hypotension", "hypotension that responds to fluids", col("hypotension"), ("bp_event_id",)),
+        Criterion(2, "hypotension", "one low-dose vasopressor", _pressor(), _PRESSOR_EVIDENCE),
+        Criterion(2, "organ", "organ toxicity grade 2", _organ(_ORGANS, 2, options), _ORGAN_EVIDENCE),
+        Criterion(3, "oxygen", "oxygen, FiO2 >= 40 %", share_at_least(RICH), _O2_EVIDENCE),
+        Criterion(3, "hypotension", "high-dose vasopressor for at least 3 h", col("high_dose"), ("high_event_id",), mark="M"),
+        Criterion(3, "hypotension", "multiple vasopressors", multiple, ("several_event_id", "several_other_id", "pair_event_id", "pair_other_id")),
+        Criterion(3, "organ", "organ toxicity grade 3, or transaminases grade 4", _organ(_ORGANS, 3, options), _ORGAN_EVIDENCE),
+        Criterion(4, "oxygen", "ventilator", ventilator, ("o2_event_id",)),
+        Criterion(4, "organ", "organ toxicity grade 4 but transaminases", _organ(_OTHER_ORGANS, 4, options), _ORGAN_EVIDENCE),
+        _death(),
+    )  # fmt: skip
+
+
+def penn2018(options: Options) -> tuple[Criterion, ...]:
+    """Penn scale, table 1 of Porter 2018."""
+    liver = ("transaminases", "bilirubin")
+    fever = pl.when(lit(options["penn_fever_inpatient"] == 2)).then(col("inpatient") & col("symptomatic")).otherwise(lit(False))
+    bolus = int(options["penn_single_bolus"])
+    return (
+        _active(),
+        Criterion(2, "organ", "creatinine grade 2", _organ(("creatinine",), 2, options), _ORGAN_EVIDENCE),
+        Criterion(2, "organ", "liver function grade 3", _organ(liver, 3, options), _ORGAN_EVIDENCE),
+        Criterion(2, "symptoms", "in hospital for fever or symptoms of CRS", fever, ("fever_event_id", "setting_event_id")),
+        Criterion(2, "symptoms", "intravenous therapy or parenteral nutrition", col("iv"), ("iv_event_id",)),
+        Criterion(bolus, "hypotension", "one fluid bolus for hypotension", col("boluses") >= 1, ("boluses_event_id",), mark="P"),
+        Criterion(3, "organ", "liver function grade 4", _organ(liver, 4, options), _ORGAN_EVIDENCE),
+        Criterion(3, "organ", "creatinine grade 3", _organ(("creatinine",), 3, options), _ORGAN_EVIDENCE),
+        Criterion(3, "hypotension", "several fluid boluses for hypotension", col("boluses") >= 2, ("boluses_event_id",)),
+        Criterion(3, "hypotension", "low-dose vasopressor", _pressor(), _PRESSOR_EVIDENCE),
+        Criterion(3, "coagulation", "plasma, cryoprecipitate or fibrinogen for coagulopathy", col("factors"), ("factors_event_id",)),
+        Criterion(3, "oxygen", "supplemental oxygen of any kind, CPAP and BiPAP among them", at_least(LOW_FLOW), _O2_EVIDENCE),
+        Criterion(4, "hypotension", "high-dose vasopressor for at least 3 h", col("penn_dose"), ("penn_event_id",), mark="M"),
+        Criterion(4, "oxygen", "mechanical ventilation", col("vent_any"), ("o2_event_id",)),
+        Criterion(4, "other", "other life-threatening complication", col("life_threatening"), ("life_threatening_event_id",)),
+        _death(),
+    )  # fmt: skip
+
+
+def mskcc(options: Options) -> tuple[Criterion, ...]:
+    """MSKCC scale of Park 2018."""
+    fluid = int(options["mskcc_fluid"])
+    return (
+        _active(),
+        Criterion(fluid, "hypotension", "hypotension that responds to fluids", col("hypotension"), ("bp_event_id",), mark="P"),
+        Criterion(2, "hypotension", "any vasopressor for less than 24 h", _pressor(), _PRESSOR_EVIDENCE),
+        Criterion(2, "oxygen", "oxygen < 40 %", share_at_least(LEAN), _O2_EVIDENCE),
+        Criterion(3, "hypotension", "any vasopressor for 24 h or more", col("day_long"), ("long_event_id",)),
+        Criterion(3, "oxygen", "oxygen >= 40 %", share_at_least(RICH), _O2_EVIDENCE),
+        Criterion(4, "hypotension", "hypotension refractory to high-dose vasopressors", col("refractory"), ("bp_event_id", "high_event_id")),
+        Criterion(4, "oxygen", "mechanical ventilation", col("vent_any"), ("o2_event_id",)),
+        _death(),
+    )  # fmt: skip
+
+
+def ctcae5(options: Options) -> tuple[Criterion, ...]:
+    """CTCAE v5, cytokine release syndrome."""
+    return (
+        _active(),
+        Criterion(2, "hypotension", "hypotension that responds to fluids", col("hypotension"), ("bp_event_id",), mark="M"),
+        Criterion(2, "oxygen", "hypoxia that responds to < 40 % oxygen", share_at_least(LEAN), _O2_EVIDENCE, mark="M"),
+        Criterion(3, "hypotension", "hypotension managed with one vasopressor", _pressor(), _PRESSOR_EVIDENCE, mark="M"),
+        Criterion(3, "oxygen", "hypoxia that needs >= 40 % oxygen", share_at_least(RICH), _O2_EVIDENCE, mark="M"),
+        Criterion(4, "hypotension", "several vasopressors", col("multiple"), ("several_event_id", "several_other_id"), mark="P"),
+        Criterion(4, "oxygen", "ventilator", col("vent_any"), ("o2_event_id",), mark="P"),
+        Criterion(4, "other", "life-threatening, urgent intervention", col("life_threatening"), ("life_threatening_event_id",), mark="M"),
+        _death(),
+    )  # fmt: skip
+
+
+def cartox(options: Options) -> tuple[Criterion, ...]:
+    """CARTOX (MD Anderson), Neelapu 2018."""
+    return (
+        _active(),
+        Criterion(1, "organ", "organ toxicity grade 1", _organ(_ORGANS, 1, options), _ORGAN_EVIDENCE),
+        Criterion(2, "hypotension", "systolic pressure < 90 mm[Hg] that responds to fluids", col("hypotension"), ("bp_event_id",)),
+        Criterion(2, "hypotension", "one low-dose vasopressor", _pressor(), _PRESSOR_EVIDENCE),
+        Criterion(2, "oxygen", "FiO2 < 40 %", share_at_least(LEAN), _O2_EVIDENCE),
+        Criterion(2, "organ", "organ toxicity grade 2", _organ(_ORGANS, 2, options), _ORGAN_EVIDENCE),
+        Criterion(3, "hypotension", "high-dose vasopressor", col("high_dose"), ("high_event_id",)),
+        Criterion(3, "hypotension", "multiple vasopressors", col("multiple"), ("several_event_id", "several_other_id")),
+        Criterion(3, "oxygen", "FiO2 >= 40 %", share_at_least(RICH), _O2_EVIDENCE),
+        Criterion(3, "organ", "organ toxicity grade 3, or transaminases grade 4", _organ(_ORGANS, 3, options), _ORGAN_EVIDENCE),
+        Criterion(4, "hypotension", "life-threatening hypotension", col("refractory") | col("life_threatening"), ("bp_event_id", "high_event_id", "life_threatening_event_id")),
+        Criterion(4, "oxygen", "ventilator", col("vent_any"), ("o2_event_id",)),
+        Criterion(4, "organ", "organ toxicity grade 4 but transaminases", _organ(_OTHER_ORGANS, 4, options), _ORGAN_EVIDENCE),
+        _death(),
+    )  # fmt: skip
+
+
+def state(record: Record, options: Options) -> pl.DataFrame:
+    """The findings of ASTCT with doses, FiO2, organs, boluses and setting beside them, under segments that fever need not begin."""
+    tables = _tables(record, options)
+    frame = crs.base(record, options)
+    turns = [t[c] for t in tables.values() for c in ("at", "until")]
+    frame = split_at(frame, pl.concat([t.drop_nulls() for t in turns]))
+    for name, table in tables.items():
+        frame = look(frame, table, name)
+    frame = frame.join(ctcae.limits(record, ctcae.ORGAN), on="course", how="left", maintain_order="left")
+    frame = frame.with_columns(**_findings())
+    return _judged(crs.ruled(frame, options, _onset(options)), options)
+
+
+def _tables(record: Record, options: Options) -> dict[str, pl.DataFrame]:
+    push = bool(options["push_dose_counts"])
+    agents = [*counted(options), *of_group("vasopressin_like")]
+    runs = running(record, agents, push_doses=push)
+    turns = doses.high(doses.rates(record, agents, push_doses=push))
+    (high, high_upper), (penn, penn_upper) = doses.sustained(turns, "lee"), doses.sustained(turns, "penn")
+    boluses = record.of("fluid_bolus").filter(~elsewhere(record))
+    # A volume is one bolus; a bare number is how many.
+    number = (
+        pl.when(col("unit").is_null())
+        .then(col("numeric_value").fill_null(1))
+        .otherwise((col("numeric_value") != 0).fill_null(True))
+    )
+    settings = record.of("setting")
+    return {
+        "several": _longest(overlaps(runs, int(options["pressor_overlap_min"]) * 60)),
+        "high": high,
+        "high_upper": high_upper,
+        "penn": penn,
+        "penn_upper": penn_upper,
+        "long": doses.day_long(runs, int(float(options["mskcc_pressor_gap_h"]) * HOUR), DAY),
+        "boluses": doses.rolling_sum(boluses, number, 24),
+        "factors": _lately(record, *of_group("coagulation_factor")),
+        "iv": _lately(record, *_IV),
+        "setting": settings.select("at", until=(col("at") // SPAN + 1) * SPAN, inpatient=col("text_value") == "inpatient", event_id="event_id").unique("at", keep="last", maintain_order=True),
+        "constitutional": readings(record, "constitutional"),
+        "life_threatening": readings(record, "life_threatening"),
+        "organ": covered(record, "organ"),
+        **{name: ctcae.values(record, name) for name in ctcae.ORGAN},
+    }  # fmt: skip
+
+
+def _longest(pairs: pl.DataFrame) -> pl.DataFrame:
+    """Of overlapping pairs, those that last longest from each time on."""
+    pairs = pairs.sort("at", "until").unique("at", keep="last", maintain_order=True)
+    return pairs.filter((col("until") > col("until").cum_max().shift(1)).fill_null(True))
+
+
+def _lately(record: Record, *codes: str) -> pl.DataFrame:
+    """When one of these was given in the last 24 hours, or runs: `at, until, event_id`."""
+    given = record.of(*codes).filter((col("numeric_value") != 0).fill_null(True) & ~elsewhere(record))
+    given = given.filter(~(col("code").is_in(_IV_ANTICYTOKINE) & col("text_value").eq_missing(lit("prophylaxis"))))
+    rows = given.select("at", until=pl.max_horizontal("end_at", col("at") + DAY), event_id="event_id").sort("at", "until")
+    return _longest(rows)
+
+
+def _stands(name: str) -> pl.Expr:
+    """A person's statement: what nobody said is not there."""
+    return ((col(f"{name}_value") == 1) & ~col(f"{name}_excluded")).fill_null(False)
+
+
+def _bound(sure: str, possible: str) -> pl.Expr:
+    """True in a sure stretch, false outside a possible one where every drug is recorded, else unknown."""
+    none = col("drugs_known") & col(f"{possible}_at").is_null()
+    return pl.when(col(f"{sure}_at").is_not_null()).then(True).when(none).then(False)
+
+
+def _findings() -> dict[str, pl.Expr]:
+    return {
+        "constitutional": _stands("constitutional"),
+        "life_threatening": _stands("life_threatening"),
+        "multiple": _bound("several", "several"),
+        "high_dose": _bound("high", "high_upper"),
+        "penn_dose": _bound("penn", "penn_upper"),
+        "day_long": _bound("long", "long"),
+        "iv": _bound("iv", "iv"),
+        "factors": _bound("factors", "factors"),
+        "boluses": pl.coalesce("boluses_n", pl.when("drugs_known").then(0.0)),
+        "inpatient": col("setting_inpatient"),
+        "vent_any": pl.when("vent").then(True).when(~col("vent_upper")).then(False),
+        "niv_any": pl.when("niv").then(True).when(~col("niv_upper")).then(False),
+    }
+
+
+def _onset(options: Options) -> crs.Onset:
+    """Which signs begin CRS without fever; of an unknown sign nobody can say that it would not."""
+    low, up = {
+        "stated": (col("stated"), col("stated") | crs.some_sign_unknown()),
+        "any": (lit(True), lit(True)),
+        "never": (lit(False), lit(False)),
+    }[str(options["onset_without_fever"])]
+    return crs.Onset(low, up, col("constitutional"))
+
+
+def _judged(frame: pl.DataFrame, options: Options) -> pl.DataFrame:
+    """The columns that the tables read after the fever rules."""
+    symptom = col("constitutional")
+    sure, possible = crs.signs()
+    fever_low = col("fever").fill_null(False)
+    fever_up = col("fever").fill_null(True)
+    now_open = col("fever_now").is_null()
+    may_begin = now_open if options["onset_without_fever"] == "never" else now_open | crs.some_sign_unknown()
+    frame = frame.with_columns(
+        gate=pl.when("open_low").then(True).when(~col("open_up")).then(False),
+        gate_assessed=pl.when("open_low").then(True).when(~may_begin).then(False),
+        active=pl.when(fever_low | symptom | sure).then(True).when(~(fever_up | symptom | possible)).then(False),
+        active_assessed=pl.when(fever_low | symptom | sure).then(True).when(~(now_open | crs.some_sign_unknown())).then(False),
+        symptomatic=pl.when(fever_low | symptom).then(True).when(~fever_up).then(False),
+        refractory=col("hypotension") & col("high_dose"),
+    )
+    organs = pl.any_horizontal(col(f"{n}_at") == col("at") for n in (*ctcae.ORGAN, "constitutional", "life_threatening"))
+    return frame.with_columns(observed=col("observed") | organs.fill_null(False))
+
+
+_CODES = (
+    *CRS_ASTCT_2019.codes, "constitutional", "life_threatening", "setting",
+    *ctcae.ORGAN, *(f"{n}_uln" for n in ctcae.ORGAN),
+)  # fmt: skip
+_OPTIONS = (*(o for o in CRS_ASTCT_2019.options if o not in ("vasopressin_alone", "hfnc_le6")), "onset_without_fever")
+_ORGAN_OPTIONS = ("ctcae",)
+_FIO2 = ("fio2_estimate",)
+
+
+def _scale(name: str, title: str, source: str, criteria, options: tuple[str, ...], marks: dict[str, str]) -> Scale:  # type: ignore[no-untyped-def]
+    return Scale(
+        name=f"crs_{name}", title=f"CRS, {title}", toxicity="crs", source=source, version="1", criteria=criteria, state=state, codes=_CODES,
+        options=_OPTIONS + options, default=False, gate=col("gate"), gate_assessed=col("gate_assessed"),
+        gate_evidence=("fever_event_id",), met=col("open_low"), present=col("active_low") | (col("grade") == 5),
+        flags=CRS_ASTCT_2019.flags, marks=marks | {"when CRS begins and ends": "P"},
+    )  # fmt: skip
+
+
+SCALES = (
+    _scale("lee2014", "Lee 2014", "lee2014", lee2014, (*_FIO2, "lee_niv", "lee_vasopressin_counts", *_ORGAN_OPTIONS), {"high doses": "M", "FiO2 by flow": "P"}),
+    _scale("penn2018", "Penn 2018", "porter2018", penn2018, ("penn_fever_inpatient", "penn_single_bolus", *_ORGAN_OPTIONS), {"high doses": "M"}),
+    _scale("mskcc", "MSKCC 2018", "park2018", mskcc, (*_FIO2, "mskcc_pressor_gap_h", "mskcc_fluid"), {"24 hours": "P", "refractory": "P"}),
+    _scale("ctcae5", "CTCAE v5", "ctcae5", ctcae5, _FIO2, {"table": "M", "grade 4 of several vasopressors or a ventilator": "P"}),
+    _scale("cartox", "CARTOX 2018", "neelapu2018", cartox, (*_FIO2, *_ORGAN_OPTIONS), {"life-threatening hypotension": "P"}),
+)  # fmt: skip
