@@ -6,7 +6,7 @@ where the baseline was abnormal.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import polars as pl
@@ -61,7 +61,7 @@ class Reference:
         return pl.when(self.base.is_null()).then(guess).when(low).then(self.value < share * self.base).when(~low).then(by_limit)
 
 
-Cells = tuple[tuple[int, str, pl.Expr], ...]
+Cells = Sequence[tuple[int, str, pl.Expr]]
 
 
 def _creatinine(r: Reference, options: Options) -> Cells:
@@ -78,7 +78,10 @@ def _transaminase(name: str, r: Reference, options: Options) -> Cells:
     what = name.upper()
     if options["ctcae"] == "v4.03":
         cells = (r.over_limit(1), r.over_limit(3), r.over_limit(5), r.over_limit(20))
-        return tuple((k, f"{what} > {'' if n == 1 else f'{n} x '}ULN", c) for k, n, c in zip((1, 2, 3, 4), (1, 3, 5, 20), cells, strict=True))
+        return tuple(
+            (k, f"{what} > {'' if n == 1 else f'{n} x '}ULN", c)
+            for k, n, c in zip((1, 2, 3, 4), (1, 3, 5, 20), cells, strict=True)
+        )
     return (
         (1, f"{what} > ULN (>= 1.5 x an abnormal baseline)", r.over_reference(1, at_abnormal=1.5)),
         (2, f"{what} > 3 x ULN (or an abnormal baseline)", r.over_reference(3)),
@@ -198,8 +201,9 @@ def _state(names: tuple[str, ...], record: Record, options: Options) -> pl.DataF
 
 def _criteria(names: tuple[str, ...], options: Options) -> tuple[Criterion, ...]:
     whole = col("whole")
-    axis = "transaminases" if len(names) > 1 else names[0]
-    grades = [k for k, _, _ in _TABLES[names[0]](Reference(names[0], whole), options)]
+    first, *more = names
+    axis = "transaminases" if more else first
+    grades = [k for k, _, _ in _TABLES[first](Reference(first, whole), options)]
     rows = []
     for n, grade in enumerate(grades):
         text = " or ".join(_TABLES[name](Reference(name, whole), options)[n][1] for name in names)

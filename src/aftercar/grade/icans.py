@@ -41,13 +41,16 @@ _WORDS = {
 }
 
 
+CONSCIOUSNESS = _WORDS["consciousness"]
+
+
 def _below(column: str, cut: float) -> pl.Expr:
     """Whether a score of which only a range is known lies at or under a cut; null where the range leaves it open."""
     return pl.when(col(f"{column}_max") <= cut).then(True).when(col(f"{column}_min") > cut).then(False)
 
 
 def _awake_less_than(level: str) -> pl.Expr:
-    return col("consciousness") >= _WORDS["consciousness"][level]
+    return col("consciousness") >= CONSCIOUSNESS[level]
 
 
 def _domains() -> tuple[Criterion, ...]:
@@ -95,13 +98,13 @@ def state(record: Record, options: Options) -> pl.DataFrame:
     seizures = _seizures(record, hold)
     deaths = record.of("death").select("at", until=col("at") + 1, event_id=col("event_id")).unique("at").sort("at")
     tables = {
-        "ice": _until_next(_ice(record), assessed, float(options["ice_locf_h"])),
+        "ice": until_next(_ice(record), assessed, float(options["ice_locf_h"])),
         "capd": readings(record, "capd"),
         "rass": readings(record, "rass"),
         "sedated": readings(record, "sedated"),
         "consciousness": readings(record, "consciousness"),
         "motor": readings(record, "motor"),
-        "icp": _icp(record),
+        "icp": pressure_signs(record),
         "seizure": seizures,
         "seizure_severe": seizures.filter(col("severe")),
         "seizure_open": seizures.filter(col("severe").is_null()),
@@ -116,13 +119,14 @@ def state(record: Record, options: Options) -> pl.DataFrame:
     frame = grid(record, *tables.values())
     for name, table in tables.items():
         frame = look(frame, table, name)
-    frame = frame.join(_subjects(record), on="course", how="left", maintain_order="left")
+    frame = frame.join(subject_facts(record), on="course", how="left", maintain_order="left")
     frame = frame.join(_baseline(record), on="course", how="left", maintain_order="left")
     frame = frame.with_columns(age=age_at(frame, record.courses))
     return _outcome(_judge(frame, options))
 
 
-def _subjects(record: Record) -> pl.DataFrame:
+def subject_facts(record: Record) -> pl.DataFrame:
+    """What is fixed about each course: `course, target, death_cause, midnight, death_at, delayed, focal_before, only_capd`."""
     delayed = record.of("developmental_delay").filter(col("numeric_value") == 1).select("course", delayed=lit(True)).unique()
     scores = record.of("capd", "ice", *ICE_ITEMS)
     focal = record.of("icp_sign").filter((col("text_value") == "focal_oedema") & (col("at") < origin(col("at"))))
@@ -189,7 +193,7 @@ def _ice(record: Record) -> pl.DataFrame:
     )
 
 
-def _until_next(scores: pl.DataFrame, assessed: pl.DataFrame, locf_h: float) -> pl.DataFrame:
+def until_next(scores: pl.DataFrame, assessed: pl.DataFrame, locf_h: float) -> pl.DataFrame:
     """End each score at the next assessment of any domain or after a day, or after `locf_h` where that is later."""
     after = assessed.select(next_at="at").with_columns(col("next_at").set_sorted())
     joined = scores.with_columns(_from=col("at") + 1).join_asof(after, left_on="_from", right_on="next_at", strategy="forward")
@@ -215,7 +219,7 @@ def _seizures(record: Record, hold_h: float) -> pl.DataFrame:
     return both.select("at", "until", "event_id", "unsure", severe=severe)
 
 
-def _icp(record: Record) -> pl.DataFrame:
+def pressure_signs(record: Record) -> pl.DataFrame:
     """Signs of raised pressure, all those of one examination together."""
     sign = col("text_value")
     real = ~elsewhere(record)
@@ -227,6 +231,7 @@ def _icp(record: Record) -> pl.DataFrame:
             focal=(real & (sign == "focal_oedema")).any(),
             diffuse=(real & (sign == "diffuse_oedema")).any(),
             cn6=(real & (sign == "cn6")).any(),
+            papilloedema=(real & (sign == "papilloedema")).any(),
             other=(real & sign.is_in(["posturing", "papilloedema", "cushing"])).any(),
             unsure=col("attributable_to").eq_missing(lit("unknown")).any(),
         )
@@ -235,22 +240,24 @@ def _icp(record: Record) -> pl.DataFrame:
     )
 
 
-def _outcome(frame: pl.DataFrame) -> pl.DataFrame:
-    """Death of ICANS: unknown where nobody said of what, while a sign was there (`assessed`) or may have been."""
+def death_due(signs: tuple[pl.Expr, ...]) -> dict[str, pl.Expr]:
+    """Death of neurotoxicity: unknown where nobody said of what, while a sign was there (`death_assessed`) or may have been."""
     died, cause = (col("at") == col("death_at")).fill_null(False), col("death_cause")
     unsaid = died & (cause.is_null() | (cause == "unknown"))
-    signs = (
-        _below("ice", 9), col("capd_value") >= 1, _awake_less_than("drowsy_spontaneous"), col("seizure"), col("motor_deep"),
-        col("icp_focal"), col("icp_severe"),
-    )  # fmt: skip
-    asked = pl.when("child").then(signs[1]).otherwise(signs[0]), *signs[2:]
-    sure = pl.any_horizontal(s.fill_null(False) for s in asked)
-    possible = pl.any_horizontal(s.fill_null(True) for s in asked)
 
     def due(present: pl.Expr) -> pl.Expr:
         return pl.when(died & (cause == "icans")).then(True).when(unsaid & present).then(None).otherwise(False)
 
-    return frame.with_columns(death_icans=due(possible), death_assessed=due(sure))
+    return {
+        "death_icans": due(pl.any_horizontal(s.fill_null(True) for s in signs)),
+        "death_assessed": due(pl.any_horizontal(s.fill_null(False) for s in signs)),
+    }
+
+
+def _outcome(frame: pl.DataFrame) -> pl.DataFrame:
+    asked = pl.when("child").then(col("capd_value") >= 1).otherwise(_below("ice", 9))
+    others = (_awake_less_than("drowsy_spontaneous"), col("seizure"), col("motor_deep"), col("icp_focal"), col("icp_severe"))
+    return frame.with_columns(**death_due((asked, *others)))
 
 
 def _judge(frame: pl.DataFrame, options: Options) -> pl.DataFrame:

@@ -17,7 +17,7 @@ from polars import col, lit
 from aftercar import __version__
 from aftercar.errors import InputError, OptionError, nearest
 from aftercar.files import replace_folder
-from aftercar.grade import crs_others, ctcae
+from aftercar.grade import crs_others, ctcae, neuro_others
 from aftercar.grade.crs import CRS_ASTCT_2019
 from aftercar.grade.icaht import ICAHT_EARLY, ICAHT_LATE
 from aftercar.grade.icans import ICANS_ASTCT, ICANS_ASTCT_PEDS
@@ -33,7 +33,7 @@ SCALES: dict[str, Scale] = {
     s.name: s
     for s in (
         CRS_ASTCT_2019, *crs_others.SCALES,
-        ICANS_ASTCT, ICANS_ASTCT_PEDS,
+        ICANS_ASTCT, ICANS_ASTCT_PEDS, *neuro_others.SCALES,
         ICAHT_EARLY, ICAHT_LATE,
         *ctcae.SCALES,
     )

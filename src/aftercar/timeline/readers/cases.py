@@ -330,7 +330,11 @@ def _neuro(hour: float, neuro: dict[str, Any]) -> list[dict[str, Any]]:
     """One assessment. A key that is left out was not examined, but for seizures (`_patient` says they are all told)."""
     _check(neuro, _NEURO_KEYS, "neuro", 0.8)
     cause = neuro.get("cause")
-    rows = [_row(hour, code, number=neuro[key], cause=cause) for key, code in _NEURO.items() if neuro.get(key) is not None]
+    rows = [
+        _row(hour, code, number=neuro[key], unit=concepts()[code].unit, cause=cause)
+        for key, code in _NEURO.items()
+        if neuro.get(key) is not None
+    ]
     rows += [_row(hour, f"ice_{k}", number=v, cause=cause) for k, v in (neuro.get("ice_items") or {}).items() if v is not None]
     for key in _NEURO_WORDS:
         if neuro.get(key) is not None:
