@@ -23,12 +23,18 @@ _OTHER_ORGANS = ("creatinine", "bilirubin")  # all but transaminases
 _ORGANS = ("transaminases", *_OTHER_ORGANS)
 
 
-def _organ(organs: tuple[str, ...], grade: int, options: Options) -> pl.Expr:
-    return pl.any_horizontal(ctcae.organ_at_least(o, grade, options, col("organ_at").is_not_null()) for o in organs)
+def _organ(organs: tuple[str, ...], grade: int) -> pl.Expr:
+    """Whether one of the organs is at least of a grade; null where the record leaves it open."""
+    sure, possible = (pl.max_horizontal(f"{o}{side}" for o in organs) for side in ("", "_upper"))
+    return pl.when(sure >= grade).then(True).when(possible < grade).then(False)
 
 
 _ORGAN_EVIDENCE = tuple(f"{n}_event_id" for n in ctcae.ORGAN)
 _PRESSOR_EVIDENCE = ("pressors_event_id", "vasopressin_event_id")
+_EVIDENCE = (
+    "several_event_id", "several_other_id", "high_event_id", "penn_event_id", "long_event_id", "boluses_event_id", "factors_event_id",
+    "iv_event_id", "setting_event_id", "constitutional_event_id", "life_threatening_event_id",
+)  # fmt: skip
 _O2_EVIDENCE = ("o2_event_id", "o2_flow_event_id", "fio2_event_id")
 
 
@@ -58,13 +64,13 @@ def lee2014(options: Options) -> tuple[Criterion, ...]:
         Criterion(2, "oxygen", "oxygen, FiO2 < 40 %", share_at_least(LEAN), _O2_EVIDENCE),
         Criterion(2, "hypotension", "hypotension that responds to fluids", col("hypotension"), ("bp_event_id",)),
         Criterion(2, "hypotension", "one low-dose vasopressor", _pressor(), _PRESSOR_EVIDENCE),
-        Criterion(2, "organ", "organ toxicity grade 2", _organ(_ORGANS, 2, options), _ORGAN_EVIDENCE),
+        Criterion(2, "organ", "organ toxicity grade 2", _organ(_ORGANS, 2), _ORGAN_EVIDENCE),
         Criterion(3, "oxygen", "oxygen, FiO2 >= 40 %", share_at_least(RICH), _O2_EVIDENCE),
         Criterion(3, "hypotension", "high-dose vasopressor for at least 3 h", col("high_dose"), ("high_event_id",), mark="M"),
         Criterion(3, "hypotension", "multiple vasopressors", multiple, ("several_event_id", "several_other_id", "pair_event_id", "pair_other_id")),
-        Criterion(3, "organ", "organ toxicity grade 3, or transaminases grade 4", _organ(_ORGANS, 3, options), _ORGAN_EVIDENCE),
+        Criterion(3, "organ", "organ toxicity grade 3, or transaminases grade 4", _organ(_ORGANS, 3), _ORGAN_EVIDENCE),
         Criterion(4, "oxygen", "ventilator", ventilator, ("o2_event_id",)),
-        Criterion(4, "organ", "organ toxicity grade 4 but transaminases", _organ(_OTHER_ORGANS, 4, options), _ORGAN_EVIDENCE),
+        Criterion(4, "organ", "organ toxicity grade 4 but transaminases", _organ(_OTHER_ORGANS, 4), _ORGAN_EVIDENCE),
         _death(),
     )  # fmt: skip
 
@@ -76,13 +82,13 @@ def penn2018(options: Options) -> tuple[Criterion, ...]:
     bolus = int(options["penn_single_bolus"])
     return (
         _active(),
-        Criterion(2, "organ", "creatinine grade 2", _organ(("creatinine",), 2, options), _ORGAN_EVIDENCE),
-        Criterion(2, "organ", "liver function grade 3", _organ(liver, 3, options), _ORGAN_EVIDENCE),
+        Criterion(2, "organ", "creatinine grade 2", _organ(("creatinine",), 2), _ORGAN_EVIDENCE),
+        Criterion(2, "organ", "liver function grade 3", _organ(liver, 3), _ORGAN_EVIDENCE),
         Criterion(2, "symptoms", "in hospital for fever or symptoms of CRS", fever, ("fever_event_id", "setting_event_id")),
         Criterion(2, "symptoms", "intravenous therapy or parenteral nutrition", col("iv"), ("iv_event_id",)),
         Criterion(bolus, "hypotension", "one fluid bolus for hypotension", col("boluses") >= 1, ("boluses_event_id",), mark="P"),
-        Criterion(3, "organ", "liver function grade 4", _organ(liver, 4, options), _ORGAN_EVIDENCE),
-        Criterion(3, "organ", "creatinine grade 3", _organ(("creatinine",), 3, options), _ORGAN_EVIDENCE),
+        Criterion(3, "organ", "liver function grade 4", _organ(liver, 4), _ORGAN_EVIDENCE),
+        Criterion(3, "organ", "creatinine grade 3", _organ(("creatinine",), 3), _ORGAN_EVIDENCE),
         Criterion(3, "hypotension", "several fluid boluses for hypotension", col("boluses") >= 2, ("boluses_event_id",)),
         Criterion(3, "hypotension", "low-dose vasopressor", _pressor(), _PRESSOR_EVIDENCE),
         Criterion(3, "coagulation", "plasma, cryoprecipitate or fibrinogen for coagulopathy", col("factors"), ("factors_event_id",)),
@@ -129,18 +135,18 @@ def cartox(options: Options) -> tuple[Criterion, ...]:
     """CARTOX (MD Anderson), Neelapu 2018."""
     return (
         _active(),
-        Criterion(1, "organ", "organ toxicity grade 1", _organ(_ORGANS, 1, options), _ORGAN_EVIDENCE),
+        Criterion(1, "organ", "organ toxicity grade 1", _organ(_ORGANS, 1), _ORGAN_EVIDENCE),
         Criterion(2, "hypotension", "systolic pressure < 90 mm[Hg] that responds to fluids", col("hypotension"), ("bp_event_id",)),
         Criterion(2, "hypotension", "one low-dose vasopressor", _pressor(), _PRESSOR_EVIDENCE),
         Criterion(2, "oxygen", "FiO2 < 40 %", share_at_least(LEAN), _O2_EVIDENCE),
-        Criterion(2, "organ", "organ toxicity grade 2", _organ(_ORGANS, 2, options), _ORGAN_EVIDENCE),
+        Criterion(2, "organ", "organ toxicity grade 2", _organ(_ORGANS, 2), _ORGAN_EVIDENCE),
         Criterion(3, "hypotension", "high-dose vasopressor", col("high_dose"), ("high_event_id",)),
         Criterion(3, "hypotension", "multiple vasopressors", col("multiple"), ("several_event_id", "several_other_id")),
         Criterion(3, "oxygen", "FiO2 >= 40 %", share_at_least(RICH), _O2_EVIDENCE),
-        Criterion(3, "organ", "organ toxicity grade 3, or transaminases grade 4", _organ(_ORGANS, 3, options), _ORGAN_EVIDENCE),
+        Criterion(3, "organ", "organ toxicity grade 3, or transaminases grade 4", _organ(_ORGANS, 3), _ORGAN_EVIDENCE),
         Criterion(4, "hypotension", "life-threatening hypotension", col("refractory") | col("life_threatening"), ("bp_event_id", "high_event_id", "life_threatening_event_id")),
         Criterion(4, "oxygen", "ventilator", col("vent_any"), ("o2_event_id",)),
-        Criterion(4, "organ", "organ toxicity grade 4 but transaminases", _organ(_OTHER_ORGANS, 4, options), _ORGAN_EVIDENCE),
+        Criterion(4, "organ", "organ toxicity grade 4 but transaminases", _organ(_OTHER_ORGANS, 4), _ORGAN_EVIDENCE),
         _death(),
     )  # fmt: skip
 
@@ -149,12 +155,15 @@ def state(record: Record, options: Options) -> pl.DataFrame:
     """The findings of ASTCT with doses, FiO2, organs, boluses and setting beside them, under segments that fever need not begin."""
     tables = _tables(record, options)
     frame = crs.base(record, options)
+    base_columns = frame.columns
     turns = [t[c] for t in tables.values() for c in ("at", "until")]
     frame = split_at(frame, pl.concat([t.drop_nulls() for t in turns]))
     for name, table in tables.items():
         frame = look(frame, table, name)
-    frame = frame.join(ctcae.limits(record, ctcae.ORGAN), on="course", how="left", maintain_order="left")
-    frame = frame.with_columns(**_findings())
+    observed = pl.any_horizontal(col(f"{n}_at") == col("at") for n in (*ctcae.ORGAN, "constitutional", "life_threatening"))
+    kept = [c for c in frame.columns if c in base_columns or c in (*_ORGAN_EVIDENCE, *_EVIDENCE)]
+    # What the tables read is a third of the columns; the fever rules copy rows.
+    frame = frame.select(*kept, organ_observed=observed.fill_null(False), **_findings(), **_organs())
     return _judged(crs.ruled(frame, options, _onset(options)), options)
 
 
@@ -186,7 +195,7 @@ def _tables(record: Record, options: Options) -> dict[str, pl.DataFrame]:
         "constitutional": readings(record, "constitutional"),
         "life_threatening": readings(record, "life_threatening"),
         "organ": covered(record, "organ"),
-        **{name: ctcae.values(record, name) for name in ctcae.ORGAN},
+        **{name: ctcae.graded(record, name, options) for name in ctcae.ORGAN},
     }  # fmt: skip
 
 
@@ -232,6 +241,22 @@ def _findings() -> dict[str, pl.Expr]:
     }
 
 
+def _organs() -> dict[str, pl.Expr]:
+    """Each organ's CTCAE grade, surely (`<organ>`) and at most (`<organ>_upper`); transaminases are the higher of AST and ALT."""
+    whole = col("organ_at").is_not_null()
+
+    def bound(name: str, side: str, blank: int) -> pl.Expr:
+        charted = pl.when(whole).then(f"{name}_{side}_whole").otherwise(f"{name}_{side}")
+        return charted.fill_null(pl.when(whole).then(0).otherwise(blank)).cast(pl.Int8)
+
+    bounds = {}
+    for organ in _ORGANS:
+        names = ("alt", "ast") if organ == "transaminases" else (organ,)
+        bounds[organ] = pl.max_horizontal(bound(n, "low", 0) for n in names)
+        bounds[f"{organ}_upper"] = pl.max_horizontal(bound(n, "up", 4) for n in names)
+    return bounds
+
+
 def _onset(options: Options) -> crs.Onset:
     """Which signs begin CRS without fever; of an unknown sign nobody can say that it would not."""
     low, up = {
@@ -258,8 +283,7 @@ def _judged(frame: pl.DataFrame, options: Options) -> pl.DataFrame:
         symptomatic=pl.when(fever_low | symptom).then(True).when(~fever_up).then(False),
         refractory=col("hypotension") & col("high_dose"),
     )
-    organs = pl.any_horizontal(col(f"{n}_at") == col("at") for n in (*ctcae.ORGAN, "constitutional", "life_threatening"))
-    return frame.with_columns(observed=col("observed") | organs.fill_null(False))
+    return frame.with_columns(observed=col("observed") | col("organ_observed"))
 
 
 _CODES = (

@@ -16,7 +16,7 @@ from aftercar.grade.findings import covered
 from aftercar.grade.options import Options
 from aftercar.grade.scale import Criterion, Scale
 from aftercar.timeline.concepts import concepts
-from aftercar.timeline.state import Record, grid, look, origin, readings
+from aftercar.timeline.state import SPAN, Record, grid, look, origin, readings
 
 ORGAN = ("creatinine", "alt", "ast", "bilirubin")  # what `record_complete` = organ covers
 _LIMITS = tuple(c for c in concepts() if c.endswith(("_uln", "_lln")))
@@ -183,10 +183,19 @@ def at_least(name: str, grade: int, options: Options, *, whole: pl.Expr = lit(Fa
     return pl.when(col(f"{name}_value").is_not_null()).then(charted).otherwise(absent)
 
 
-def organ_at_least(organ: str, grade: int, options: Options, whole: pl.Expr) -> pl.Expr:
-    """`at_least` of an organ: transaminases are the higher of AST and ALT."""
-    names = ("alt", "ast") if organ == "transaminases" else (organ,)
-    return pl.any_horizontal(at_least(n, grade, options, whole=whole) for n in names)
+def graded(record: Record, name: str, options: Options) -> pl.DataFrame:
+    """Values of an analyte with their grade: `at, until, event_id, low, up`, and `low_whole, up_whole` where what is not recorded was normal."""
+    found = values(record, name).with_columns(course=col("at") // SPAN)
+    found = found.rename({"value": f"{name}_value", "excluded": f"{name}_excluded"})
+    found = found.join(limits(record, (name,)), on="course", how="left", maintain_order="left")
+    bounds = {}
+    for suffix, whole in (("", lit(False)), ("_whole", lit(True))):
+        cells = [(k, at_least(name, k, options, whole=whole)) for k in (1, 2, 3, 4)]
+        for side, unknown in (("low", False), ("up", True)):
+            bounds[f"{side}{suffix}"] = pl.max_horizontal(*(c.fill_null(unknown).cast(pl.Int8) * k for k, c in cells)).cast(
+                pl.Int8
+            )
+    return found.select("at", "until", "event_id", **bounds).with_columns(col("at").set_sorted())
 
 
 def _state(names: tuple[str, ...], record: Record, options: Options) -> pl.DataFrame:
