@@ -168,7 +168,7 @@ def assess(states: pl.DataFrame, scale: Scale, options: Options) -> pl.DataFrame
     same = ["course", "grade", "grade_upper", "upper_assessed", "status", "present", "_flags", "_criteria", "_missing", "_group"]
     same += [f"_m{n}" for n in range(len(scale.measures or {}))]
     changed = pl.any_horizontal(col(c).ne_missing(col(c).shift(1)) for c in same)
-    rows = lazy.filter(changed.fill_null(True)).collect(engine="in-memory").with_row_index("_row")
+    rows = lazy.filter(changed.fill_null(True)).collect(engine="in-memory")
     return rows.select(
         "course",
         "at",
@@ -239,20 +239,28 @@ def _names(rows: pl.DataFrame, column: str, names: list[str]) -> pl.Series:
 
 def _evidence(rows: pl.DataFrame, criteria: tuple[Criterion, ...], scale: Scale) -> pl.Series:
     """The rows behind the gate and behind each cell that gave the grade, each once, sorted."""
-
-    def ids(rows: pl.DataFrame, column: str) -> pl.DataFrame:
-        found = rows.select("_row", id=column)
-        if rows.schema[column] == pl.List:  # a score of several items
-            found = found.explode("id")
-        return found.cast({"id": pl.Int64})
-
-    parts = [ids(rows, c) for c in scale.gate_evidence]
+    behind: dict[str, int] = {}  # for each column, the cells that it stands behind
     for n, criterion in enumerate(criteria):
-        met = rows.filter((col("_criteria") // (1 << n)) % 2 == 1)
-        parts += [ids(met, c) for c in criterion.evidence]
-    each = pl.concat(parts).drop_nulls().unique().sort("_row", "id")
-    lists = each.group_by("_row", maintain_order=True).agg("id")
-    found = rows.select("_row").join(lists, on="_row", how="left", maintain_order="left")["id"]
+        for column in criterion.evidence:
+            behind[column] = behind.get(column, 0) | (1 << n)
+    parts: list[pl.DataFrame] = []
+    index = pl.int_range(pl.len(), dtype=pl.UInt32)
+    for column in dict.fromkeys((*scale.gate_evidence, *behind)):
+        met = lit(True) if column in scale.gate_evidence else (col("_criteria") & behind[column]) != 0
+        found = (
+            rows.lazy()
+            .select(_row=index, id=column, met=met)
+            .filter(col("met") & col("id").is_not_null())
+            .select("_row", "id")
+            .collect()
+        )
+        if rows.schema[column] == pl.List:  # a score of several items
+            found = found.explode("id").drop_nulls()
+        parts.append(found.cast({"id": pl.Int64}))
+    each = pl.concat(parts).sort("_row", "id")
+    repeated = (col("_row") == col("_row").shift(1)) & (col("id") == col("id").shift(1))
+    lists = each.filter(~repeated.fill_null(False)).group_by("_row", maintain_order=True).agg("id")
+    found = rows.select(_row=index).join(lists, on="_row", how="left", maintain_order="left")["id"]
     return found.fill_null(pl.Series([[]], dtype=pl.List(pl.Int64)))
 
 
