@@ -28,10 +28,11 @@ check:  ## format, lint, types, locks; only reads
 	$(BIN)/basedpyright
 	@if grep -n '://' requirements*.lock; then echo "A lock holds an address: see 'make lock'."; exit 1; fi
 
-fix:  ## format, and mend what the linter can
+fix:  ## format, mend what the linter can, print docs/scales.md
 	@$(PY) dev/setup.py --dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+	$(BIN)/aftercar scales all --markdown > docs/scales.md
 
 test:  ## all tests; ARGS="tests/test_house.py -x" picks
 	@$(PY) dev/setup.py --dev

@@ -159,12 +159,15 @@ ICAHT_EARLY = Scale(
     criteria=early_criteria, window=early, codes=_CODES,
     options=("day0", "max_gap_days", "fill_ends", "round10", "recovery_days", "icaht_duration", "never_recovered_start_max_day",
              "early_censor", "gcsf"),
-    marks={"G-CSF": "P", "unrounded": "P"},
+    marks={
+        "counts under G-CSF count": "P", "counts are not rounded": "P", "the ends of the window are filled, by the peer's gap limit": "M?",
+        "progression and next therapy do not end the early window": "P",
+    },
 )  # fmt: skip
 
 ICAHT_LATE = Scale(
     name="icaht_late", title="ICAHT late, EHA/EBMT 2023", toxicity="icaht_late", source="rejeski2023", version="1",
     criteria=late_criteria, window=late, lasts=False, codes=_CODES,
     options=("day0", "late_end_day", "late_confirm", "late_no_data", "gcsf"),
-    marks={"non-transient": "P", "G-CSF": "P"},
+    marks={"what makes a low count non-transient": "P", "the window ends on day 100": "P", "counts under G-CSF count": "P"},
 )  # fmt: skip

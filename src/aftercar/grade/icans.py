@@ -322,6 +322,12 @@ _FLAGS = {
     "attribution_unknown": col("unsure"),
     "death_cause_unknown": col("death_assessed").is_null(),
 }
+_MARKS = {
+    "I2 ICE 0 with unknown consciousness is at least grade 3": "P", "I3 awakens spontaneously is grade 1 only if drowsy": "P",
+    "I4 a missing score is not carried forward": "P", "I6 how long a seizure holds the grade": "P",
+    "I8 a baseline below 10 is not adjusted": "P", "I9 a late sixth nerve palsy alone, after BCMA": "P",
+    "I10 focal oedema from before the infusion": "P", "when an episode ends and a new one begins": "P",
+}  # fmt: skip
 _OPTIONS = (
     "day0",
     "unknown_attribution",
@@ -340,12 +346,14 @@ ICANS_ASTCT = Scale(
     name="icans_astct", title="ICANS, ASTCT 2019", toxicity="icans", source="lee2019astct", version="1",
     criteria=criteria, state=state, codes=_CODES, options=_OPTIONS, applies=~col("child"), flags=_FLAGS,
     gate_evidence=("ice_event_ids", "consciousness_event_id"), hidden_by=("sedated",),
-    marks={"I1": "M", "I2": "P", "I3": "P", "I4": "P", "I6": "P", "I9": "P", "I10": "P"},
+    marks={"I1 ICE 10 and all normal is grade 0": "M"} | _MARKS,
 )  # fmt: skip
 
 ICANS_ASTCT_PEDS = Scale(
     name="icans_astct_peds", title="ICANS under 12 years, ASTCT 2019", toxicity="icans", source="lee2019astct", version="1",
     criteria=criteria_child, state=state, codes=_CODES, options=_OPTIONS, applies=col("child"), flags=_FLAGS,
     gate_evidence=("capd_event_id", "consciousness_event_id"), hidden_by=("sedated",),
-    marks={"CAPD 1-8": "M"},
+    marks={
+        "CAPD 1-8 is grade 1 or 2 by consciousness": "M", "grades of CAPD": "M", "CAPD unable because of sedation is not grade 4": "P",
+    } | _MARKS,
 )  # fmt: skip

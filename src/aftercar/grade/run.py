@@ -53,8 +53,9 @@ class Result:
     subjects: pl.DataFrame
 
 
-def scales_named(names: Iterable[str] | None) -> list[Scale]:
-    """Scales by name or toxicity (`crs`: its default scale); `all` of them; without names the default scale of each toxicity.
+def scales_named(names: Iterable[str] | None, *, others: bool = False) -> list[Scale]:
+    """Scales by name or toxicity (`crs`: its default scale, with `others` every one); `all` of them; without names the default scale of
+    each toxicity.
 
     Raises:
         OptionError: there is none of that name.
@@ -64,7 +65,7 @@ def scales_named(names: Iterable[str] | None) -> list[Scale]:
     names = [names] if isinstance(names, str) else names
     chosen: dict[str, Scale] = {}
     for name in names:
-        found = [s for s in SCALES.values() if name in ("all", s.name) or (s.default and name == s.toxicity)]
+        found = [s for s in SCALES.values() if name in ("all", s.name) or ((s.default or others) and name == s.toxicity)]
         if name == "icaht":
             found = [s for s in SCALES.values() if s.toxicity.startswith("icaht")]
         if not found:

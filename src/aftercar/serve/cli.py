@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from aftercar import __version__
 from aftercar.errors import AftercarError
+
+if TYPE_CHECKING:
+    import polars as pl
 
 app = typer.Typer(
     name="aftercar",
@@ -207,6 +210,35 @@ def conformance(
 
 
 @app.command()
+def scales(
+    names: Annotated[list[str] | None, typer.Argument(help="Scales or toxicities, or all; none lists them.", metavar="[NAME...]")] = None,
+    option: Options = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print as the page docs/scales.md.")] = False,
+) -> None:
+    """List the scales, or print each one's table beside its source, options and marks."""
+    import json
+
+    from aftercar.grade import describe as words
+    from aftercar.grade.options import parse_pairs
+    from aftercar.grade.run import scales_named
+    from aftercar.serve import show_scales
+
+    chosen = parse_pairs(option or [])
+    described = [words.describe(s, chosen) for s in scales_named(names or ["all"], others=True)]
+    if json_:
+        print(json.dumps([d.to_json() for d in described], indent=2, ensure_ascii=False))
+    elif markdown:
+        print(words.markdown(described), end="")
+    elif names:
+        for d in described:
+            show_scales.one(d)
+        print(show_scales.legend())
+    else:
+        show_scales.listed(described)
+
+
+@app.command()
 def concepts() -> None:
     """List the concepts that a timeline can hold, with units and codes."""
     from aftercar.serve import show
@@ -220,3 +252,266 @@ def options() -> None:
     from aftercar.serve import show
 
     show.options()
+
+
+@app.command()
+def attribute(
+    timeline: Annotated[Path, typer.Argument(help="The timeline folder.")],
+    subject: Annotated[str | None, typer.Option("--subject", help="The subject's id, as in the source.")] = None,
+    event: Annotated[int | None, typer.Option("--event", help="The sign: its event_id.")] = None,
+    to: Annotated[str | None, typer.Option("--to", help="Its cause: iec, other or unknown.")] = None,
+    by: Annotated[str | None, typer.Option("--by", help="Who says so.")] = None,
+    comment: Annotated[str | None, typer.Option("--comment", help="Why.")] = None,
+    file: Annotated[
+        Path | None, typer.Option("--file", help="Many: a CSV with subject_id, event_id, attributable_to, rater.")
+    ] = None,
+) -> None:
+    """Say what caused a sign. Grade again afterwards; signs of another cause do not count."""
+    import polars as pl
+
+    from aftercar.errors import InputError
+    from aftercar.timeline.statements import as_given, attributions, read_rows
+    from aftercar.timeline.store import open_timeline
+
+    store = open_timeline(timeline)
+    optional = ("said_at", "comment")
+    if file:
+        if subject or event is not None or to or by or comment:
+            raise InputError("Give either --file, or one sign by --subject, --event, --to and --by.")
+        given = read_rows(file, ("subject_id", "event_id", "attributable_to", "rater"), optional)
+    else:
+        if not (subject and event is not None and to and by):
+            raise InputError("Name the sign and its cause by --subject, --event, --to and --by; or give many by --file.")
+        row = {"subject_id": subject, "event_id": str(event), "attributable_to": to, "rater": by, "comment": comment}
+        given = as_given(pl.DataFrame([row], schema=dict.fromkeys(row, pl.String)), optional)
+    good, bad = attributions(store.scan(), given)
+    _record(store.folder, good, bad, one=not file)
+
+
+def _record(folder: Path, good: pl.DataFrame, bad: pl.DataFrame, *, one: bool) -> None:
+    """Append what can be used and print the rest; nothing usable is an error."""
+    from aftercar.errors import InputError
+    from aftercar.serve import show_review
+    from aftercar.timeline.statements import append
+
+    if good.is_empty() and bad.height:
+        if one:
+            lines = bad.select("column", "reason").iter_rows()
+            raise InputError("; ".join(f"{column}: {reason}" for column, reason in lines) + ".")
+        show_review.refused(bad)
+        raise InputError("No row could be used; nothing was recorded.")
+    show_review.recorded(append(folder, good), bad)
+
+
+adjudicating = typer.Typer(
+    help="Grades by readers beside those by software: record, lock, compare. DIR is a results folder.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+app.add_typer(adjudicating, name="adjudicate")
+
+Subject = Annotated[str, typer.Option("--subject", help="The subject's id, as in the source.")]
+Toxicity = Annotated[str, typer.Option("--toxicity", help="Such as crs.")]
+Infusion = Annotated[int, typer.Option("--infusion", min=1, help="Which infusion of the subject.")]
+OneScale = Annotated[str | None, typer.Option("--scale", help="The default scale of the toxicity, if left out.")]
+
+
+@adjudicating.callback()
+def adjudicate(
+    context: typer.Context,
+    folder: Annotated[Path, typer.Argument(help="The results folder, or its timeline where no grade is needed.", metavar="DIR")],
+    timeline: Annotated[Path | None, typer.Option("--timeline", help="Where the timeline is, if it was moved.")] = None,
+) -> None:
+    """Grades by readers beside those by software: record, lock, compare. Statements are kept with the timeline."""
+    context.obj = (folder, timeline)
+
+
+def _folders(context: typer.Context) -> tuple[Path, Path | None]:
+    """The timeline folder, and the results folder where DIR is one."""
+    from aftercar.grade.explain import read_run, timeline_of
+    from aftercar.timeline.store import open_timeline
+
+    folder, timeline = context.obj
+    results = folder if (folder / "run.json").is_file() or not (folder / "data").is_dir() else None
+    return open_timeline(timeline_of(folder, read_run(folder), timeline) if results else folder).folder, results
+
+
+def _worst(context: typer.Context) -> tuple[Path, pl.DataFrame]:
+    """The timeline folder and the table `worst`."""
+    import polars as pl
+
+    from aftercar.errors import InputError
+
+    timeline, results = _folders(context)
+    if results is None:
+        raise InputError("This needs a results folder: `aftercar grade TIMELINE --out DIR` makes one.")
+    return timeline, pl.read_parquet(results / "worst.parquet")
+
+
+@adjudicating.command("grade")
+def adjudicate_grade(
+    context: typer.Context,
+    subject: Annotated[str | None, typer.Option("--subject", help="The subject's id, as in the source.")] = None,
+    toxicity: Annotated[str | None, typer.Option("--toxicity", help="Such as crs.")] = None,
+    grade: Annotated[int | None, typer.Option("--grade", help="The worst grade, as this reader sees it.")] = None,
+    by: Annotated[str | None, typer.Option("--by", help="The reader.")] = None,
+    infusion: Infusion = 1,
+    scale: OneScale = None,
+    comment: Annotated[str | None, typer.Option("--comment", help="Why.")] = None,
+    file: Annotated[Path | None, typer.Option("--file", help="Many: a CSV with subject_id, toxicity, grade, rater.")] = None,
+) -> None:
+    """Record the worst grade that a reader gives; a later one of the same reader does not overwrite it."""
+    import polars as pl
+
+    from aftercar.errors import InputError
+    from aftercar.grade.adjudicate import grades_said
+    from aftercar.timeline.statements import as_given, read_rows
+
+    timeline, worst = _worst(context)
+    optional = ("infusion", "scale", "said_at", "comment")
+    if file:
+        if subject or toxicity or grade is not None or by or comment:
+            raise InputError("Give either --file, or one grade by --subject, --toxicity, --grade and --by.")
+        given = read_rows(file, ("subject_id", "toxicity", "grade", "rater"), optional)
+    else:
+        if not (subject and toxicity and grade is not None and by):
+            raise InputError("Name the grade by --subject, --toxicity, --grade and --by; or give many by --file.")
+        row = {"subject_id": subject, "toxicity": toxicity, "grade": str(grade), "rater": by, "comment": comment}
+        row |= {"infusion": str(infusion), "scale": scale}
+        given = as_given(pl.DataFrame([row], schema=dict.fromkeys(row, pl.String)), optional)
+    good, bad = grades_said(worst, given)
+    _record(timeline, good, bad, one=not file)
+
+
+@adjudicating.command("comment")
+def adjudicate_comment(
+    context: typer.Context,
+    subject: Subject,
+    by: Annotated[str, typer.Option("--by", help="The reader.")],
+    comment: Annotated[str, typer.Option("--comment", help="What is to be said.")],
+) -> None:
+    """Record a comment on a subject."""
+    import polars as pl
+
+    from aftercar.errors import InputError
+    from aftercar.grade.explain import match_id
+    from aftercar.serve import show_review
+    from aftercar.timeline.statements import append
+    from aftercar.timeline.store import open_timeline
+
+    timeline, _ = _folders(context)
+    ids = open_timeline(timeline).scan().select("subject_id")
+    key = match_id(subject, ids.collect_schema()["subject_id"])
+    if key is None or not ids.select((pl.col("subject_id") == key).any()).collect().item():
+        raise InputError("No such subject in the timeline. Ids are written as in the source.")
+    new = append(timeline, pl.DataFrame([{"rater": by, "kind": "comment", "subject_id": key, "comment": comment.strip() or None}]))
+    show_review.recorded(new)
+
+
+@adjudicating.command("lock")
+def adjudicate_lock(
+    context: typer.Context,
+    subject: Subject,
+    toxicity: Toxicity,
+    by: Annotated[list[str], typer.Option("--by", help="A reader; two or more are needed.")],
+    infusion: Infusion = 1,
+    scale: OneScale = None,
+    comment: Annotated[str | None, typer.Option("--comment", help="Why.")] = None,
+) -> None:
+    """Lock the grade on which two readers agree."""
+    from aftercar.grade.adjudicate import lock_said, one_key
+    from aftercar.serve import show_review
+    from aftercar.timeline.statements import append
+
+    timeline, worst = _worst(context)
+    about = one_key(worst, subject, toxicity, infusion, scale)
+    show_review.locked(append(timeline, lambda log: lock_said(log, about, by, comment)))
+
+
+@adjudicating.command("unlock")
+def adjudicate_unlock(
+    context: typer.Context,
+    subject: Subject,
+    toxicity: Toxicity,
+    by: Annotated[str, typer.Option("--by", help="Who opens it.")],
+    comment: Annotated[str, typer.Option("--comment", help="Why.")],
+    infusion: Infusion = 1,
+    scale: OneScale = None,
+) -> None:
+    """Open a lock, so that readers can grade again; what was locked stays in the history."""
+    from aftercar.grade.adjudicate import one_key, unlock_said
+    from aftercar.serve import show_review
+    from aftercar.timeline.statements import append
+
+    timeline, worst = _worst(context)
+    about = one_key(worst, subject, toxicity, infusion, scale)
+    show_review.recorded(append(timeline, lambda log: unlock_said(log, about, by, comment)))
+
+
+@adjudicating.command("agreement")
+def adjudicate_agreement(context: typer.Context) -> None:
+    """Print how far readers agree with one another and with the software."""
+    import polars as pl
+
+    from aftercar.grade.adjudicate import agreement
+    from aftercar.serve import show_review
+    from aftercar.timeline.statements import read_statements
+
+    timeline, results = _folders(context)
+    worst = pl.read_parquet(results / "worst.parquet") if results else None
+    show_review.agreed(agreement(read_statements(timeline), worst))
+
+
+@adjudicating.command("history")
+def adjudicate_history(
+    context: typer.Context,
+    subject: Annotated[str | None, typer.Option("--subject", help="One subject only.")] = None,
+) -> None:
+    """Print every statement in order; those after a lock are marked and do not change it."""
+    import polars as pl
+
+    from aftercar.grade.adjudicate import history
+    from aftercar.serve import show_review
+    from aftercar.timeline.statements import read_statements
+
+    timeline, _ = _folders(context)
+    rows = history(read_statements(timeline))
+    show_review.history(rows.filter(pl.col("subject_id").cast(pl.String) == subject) if subject else rows)
+
+
+@adjudicating.command("verify")
+def adjudicate_verify(
+    context: typer.Context,
+    head: Annotated[str | None, typer.Option("--head", help="The hash of a statement that was noted down.")] = None,
+) -> None:
+    """Check that no statement was changed or taken out. Exit 1 if one was."""
+    from aftercar.serve import show_review
+    from aftercar.timeline.statements import read_statements, verify
+
+    timeline, _ = _folders(context)
+    problems = verify(timeline, head)
+    show_review.verified(read_statements(timeline), problems)
+    if problems.height:
+        raise typer.Exit(1)
+
+
+@app.command()
+def regrade(
+    folder: Annotated[Path, typer.Argument(help="The results folder.", metavar="DIR")],
+    from_: Annotated[str, typer.Option("--from", help="The one scale, such as penn2018.")],
+    to: Annotated[str, typer.Option("--to", help="The other scale of the same toxicity.")],
+    out: Annotated[Path | None, typer.Option("--out", help="A folder for shift.csv, subjects.csv and summary.json.")] = None,
+    subjects: Annotated[bool, typer.Option("--subjects", help="List who is behind each cell.")] = False,
+    timeline: Annotated[Path | None, typer.Option("--timeline", help="Where the timeline is, if it was moved.")] = None,
+) -> None:
+    """Compare two scales of one toxicity: who moves where, agreement, incidence, onset and duration."""
+    from aftercar.grade import regrade as two
+    from aftercar.serve import show, show_review
+
+    with show.counting("grading") as step:
+        found = two.regrade(folder, from_, to, timeline=timeline, progress=step)
+    if out:
+        two.write_regraded(found, out)
+    show_review.regraded(found, subjects=subjects)
+    if out:
+        print(f"Written: {out}")

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from aftercar.grade.conformance import Check
+from aftercar.grade.describe import allowed
 from aftercar.grade.explain import Explanation
 from aftercar.grade.options import OPTIONS
 from aftercar.grade.run import SCALES
@@ -199,9 +200,6 @@ def options() -> None:
     """The option list."""
     table = _table("option", "default", "may be", "mark", "question")
     for o in OPTIONS.values():
-        may = [str(c) for c in o.choices]
-        if o.number:
-            may.append(f"{o.number[0]:g} to {o.number[1]:g}")
-        table.add_row(o.name, str(o.default), ", ".join(may) or "drugs and groups", o.mark, o.question)
+        table.add_row(o.name, str(o.default), allowed(o), o.mark, o.question)
     console.print(table)
     console.print("Marks: P a convention of this project, M from memory, V checked against a source.")

@@ -1,0 +1,144 @@
+"""A scale in words, from its own definition: its table, source, options and marks.
+
+The command line, the documentation and the tests all read this, so that what is printed is what grades.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import asdict, dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from aftercar.grade.options import OPTIONS, Option, Options
+from aftercar.grade.scale import Scale
+
+MARKS = {
+    "V": "checked against a source",
+    "M": "from memory",
+    "M?": "from memory, to be checked against the paper",
+    "P": "a convention of this project: the source is silent",
+    "memory": "from memory",
+    "lecture-only": "only the lecture says so",
+}
+GRADES = (1, 2, 3, 4, 5)
+
+
+@dataclass(frozen=True)
+class Description:
+    """One scale.
+
+    Attributes:
+        table: a row an axis, in the order of the definition; of each grade its cells as results name them.
+        citation: the paper in one line.
+        options: those that the scale reads, each with default, value used, what it may be, mark and question.
+        rules: marks of rules that are not cells.
+        reads: concepts that a record may hold for it.
+    """
+
+    name: str
+    title: str
+    toxicity: str
+    default: bool
+    version: str
+    source: str
+    citation: str
+    doi: str | None
+    table: dict[str, dict[int, list[str]]]
+    options: list[dict[str, Any]]
+    rules: dict[str, str]
+    reads: list[str]
+    cells_by_mark: dict[str, int]
+
+    def to_json(self) -> dict[str, Any]:
+        """As a plain dictionary."""
+        return asdict(self)
+
+
+@cache
+def sources() -> dict[str, dict[str, str]]:
+    """The papers by key."""
+    return tomllib.loads(files("aftercar.evidence").joinpath("sources.toml").read_text(encoding="utf-8"))
+
+
+def citation(key: str) -> str:
+    """A paper in one line."""
+    paper = sources()[key]
+    return f"{paper['authors']}. {paper['title']}. {paper['where']}"
+
+
+def describe(scale: Scale, options: Options | None = None) -> Description:
+    """A scale under a set of options; by default the defaults."""
+    chosen = options if options is not None else Options()
+    table: dict[str, dict[int, list[str]]] = {}
+    by_mark: dict[str, int] = {}
+    for cell in scale.criteria(chosen):
+        table.setdefault(cell.axis, {}).setdefault(cell.grade, []).append(cell.label)
+        by_mark[cell.mark] = by_mark.get(cell.mark, 0) + 1
+    return Description(
+        name=scale.name,
+        title=scale.title,
+        toxicity=scale.toxicity,
+        default=scale.default,
+        version=scale.version,
+        source=scale.source,
+        citation=citation(scale.source),
+        doi=sources()[scale.source].get("doi"),
+        table=table,
+        options=[_option(OPTIONS[name], chosen) for name in sorted(set(scale.options), key=list(OPTIONS).index)],
+        rules=dict(scale.marks or {}),
+        reads=sorted(set(scale.codes)),
+        cells_by_mark=dict(sorted(by_mark.items(), key=lambda m: list(MARKS).index(m[0]))),
+    )
+
+
+def allowed(option: Option) -> str:
+    """What an option may be, in words."""
+    may = [str(c) for c in option.choices]
+    if option.number:
+        may.append(f"{option.number[0]:g} to {option.number[1]:g}")
+    return ", ".join(may) or "drugs and groups of drugs"
+
+
+def _option(option: Option, chosen: Options) -> dict[str, Any]:
+    return {
+        "name": option.name,
+        "default": option.default,
+        "value": chosen[option.name],
+        "may_be": allowed(option),
+        "mark": option.mark,
+        "question": option.question,
+    }
+
+
+def markdown(described: list[Description]) -> str:
+    """The scales as a page: what `docs/scales.md` holds."""
+    lines = [
+        "# The scales",
+        "",
+        "Printed from the definitions that grade: `aftercar scales all --markdown`. A cell is met, unmet or unknown; the highest that is",
+        "met is the grade. What stands behind a cell or rule is V (checked against a source) unless a mark says otherwise:",
+        "",
+        *(f"- **{mark}**: {meaning}" for mark, meaning in MARKS.items() if mark != "V"),
+        "",
+        "How a record becomes the input of these tables is told in [conventions.md](conventions.md).",
+        "",
+        "| scale | | of | |",
+        "| --- | --- | --- | --- |",
+        *(f"| [{d.name}](#{d.name}) | {d.title} | {d.toxicity} | {'default' if d.default else ''} |" for d in described),
+    ]
+    for d in described:
+        lines += ["", f"## {d.name}", "", f"{d.title}, version {d.version}. {d.citation}{f', doi {d.doi}' if d.doi else ''}.", ""]
+        used = [g for g in GRADES if any(g in row for row in d.table.values())]
+        lines += ["| | " + " | ".join(map(str, used)) + " |", "| --- |" + " --- |" * len(used)]
+        for axis, row in d.table.items():
+            lines.append(f"| {axis} | " + " | ".join(_cell(row.get(g, [])) for g in used) + " |")
+        if d.rules:
+            lines += ["", "Rules: " + "; ".join(f"{rule} [{mark}]" for rule, mark in d.rules.items()) + "."]
+        lines += ["", "Options: " + ", ".join(f"`{o['name']}` = {o['default']}" for o in d.options) + "."]
+    return "\n".join(lines) + "\n"
+
+
+def _cell(texts: list[str]) -> str:
+    return "<br>".join(t.replace("|", "\\|").replace("<", "&lt;") for t in texts)
