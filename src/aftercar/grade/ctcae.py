@@ -198,13 +198,14 @@ def graded(record: Record, name: str, options: Options) -> pl.DataFrame:
     return found.select("at", "until", "event_id", **bounds).with_columns(col("at").set_sorted())
 
 
-def _state(names: tuple[str, ...], record: Record, options: Options) -> pl.DataFrame:
+def state(record: Record, options: Options) -> pl.DataFrame:
+    """All analytes on one grid: they are drawn together."""
+    names = tuple(_TABLES)
     tables = {n: values(record, n) for n in names} | {"organ": covered(record, "organ")}
     frame = grid(record, *tables.values())
     for name, table in tables.items():
         frame = look(frame, table, name)
-    charted = pl.any_horizontal(col(f"{n}_at") == col("at") for n in names)
-    frame = frame.with_columns(observed=charted.fill_null(False), whole=col("organ_at").is_not_null())
+    frame = frame.with_columns(whole=col("organ_at").is_not_null())
     return frame.join(limits(record, names), on="course", how="left", maintain_order="left")
 
 
@@ -228,7 +229,8 @@ def _scale(name: str, title: str, *names: str) -> Scale:
     limited = [f"{n}{side}" for n in names for side in ("_uln", "_lln") if f"{n}{side}" in _LIMITS]
     return Scale(
         name=f"ctcae_{name}", title=f"{title}, CTCAE v5", toxicity=name, source="ctcae5", version="1", criteria=partial(_criteria, names),
-        state=partial(_state, names), codes=(*names, *limited, "record_complete"), options=options,
+        state=state, codes=(*names, *limited, "record_complete"), options=options,
+        observed=pl.any_horizontal(col(f"{n}_at") == col("at") for n in names).fill_null(False),
         flags={"attribution_unknown": pl.any_horizontal(col(f"{n}_unsure").fill_null(False) for n in names)},
         marks={"thresholds": "M"},
     )  # fmt: skip

@@ -22,7 +22,7 @@ from aftercar.grade.crs import CRS_ASTCT_2019
 from aftercar.grade.icaht import ICAHT_EARLY, ICAHT_LATE
 from aftercar.grade.icans import ICANS_ASTCT, ICANS_ASTCT_PEDS
 from aftercar.grade.options import OPTIONS, Options
-from aftercar.grade.scale import GRADES, Scale, assess, episodes, to_grades
+from aftercar.grade.scale import GRADES, Scale, assess, beside, episodes, to_times
 from aftercar.timeline import subjects as subject_rows
 from aftercar.timeline.schema import REJECTED, conform
 from aftercar.timeline.state import Record, clock, record
@@ -103,94 +103,109 @@ def _grade(charted: pl.LazyFrame, scales: list[Scale], options: Options) -> Resu
     timeline = conform(timeline)
     courses = subjects(timeline, options["day0"], ends)
     rec = record(timeline, courses, codes, exclude_unknown=options["unknown_attribution"] == "exclude")
-    grades, found = [], []
+    labels = _labels(scales, options)
+    over_time, windows = [], []
     states: dict[Callable[..., pl.DataFrame], pl.DataFrame] = {}
-    for scale in scales:
-        used = json.dumps(options.used_by(scale.options))
+    for n, scale in enumerate(scales):
         if scale.window is not None:
-            rows = scale.window(rec, options, scale)
-            found.append(_window_episodes(rows, rec, scale, used))
-            keyed = clock(rows.drop("onset", "resolution"), rec.courses)
-            grades.append(_complete(keyed, scale, used))
+            windows.append(scale.window(rec, options, scale).with_columns(_scale=lit(n, pl.Int64), _lasts=lit(scale.lasts)))
             continue
         assert scale.state is not None
         if scale.state not in states:
             states[scale.state] = scale.state(rec, options)
-        rows = assess(states[scale.state], scale, options)
-        grades.append(to_grades(rows, rec, scale, used))
+        over_time.append(beside(assess(states[scale.state], scale, options), n, rec))
+    grades, found = [_no_infusion(courses.filter(col("day0").is_null()), labels)], []
+    if over_time:
+        rows = pl.concat(over_time)
         spells = episodes(
-            rows.filter(col("status") != "not_applicable"),
-            float(options["new_episode_gap_h"]),
-            float(options["resolution_h"]),
-            scale.hidden_by,
+            rows.filter(col("status") != "not_applicable"), float(options["new_episode_gap_h"]), float(options["resolution_h"])
         )
-        found.append(_episodes(spells, rec, scale, used))
-    ungraded = courses.filter(col("day0").is_null())
-    all_grades = pl.concat([*grades, *(_no_infusion(ungraded, s, options) for s in scales)])
-    all_grades = all_grades.sort("subject_id", "infusion", "toxicity", "scale", "start", maintain_order=True)
+        grades.append(_named(to_times(rows, rec, "at", "end_at").rename({"at": "start", "end_at": "end"}), labels, GRADES))
+        found.append(_episodes(spells, rec, labels))
+    if windows:
+        rows = pl.concat(windows)
+        grades.append(_named(clock(rows, rec.courses), labels, GRADES))
+        found.append(_window_episodes(rows, rec, labels))
+    all_grades = pl.concat(grades).sort("subject_id", "infusion", "toxicity", "scale", "start", maintain_order=True)
     return Result(
         grades=all_grades,
-        episodes=pl.concat(found).sort("subject_id", "infusion", "toxicity", "episode", maintain_order=True),
+        episodes=pl.concat(found).sort("subject_id", "infusion", "toxicity", "scale", "episode", maintain_order=True),
         worst=worst(all_grades, courses),
         subjects=courses.drop("opens", "from", "until", "birth"),
     )
 
 
-def _complete(rows: pl.DataFrame, scale: Scale, options_json: str) -> pl.DataFrame:
-    constant = {"toxicity": scale.toxicity, "scale": scale.name, "rules": scale.rules, "options": options_json}
-    rows = rows.with_columns(lit(value).alias(name) for name, value in constant.items())
-    return rows.select("subject_id", *(col(n).cast(t) for n, t in GRADES.items() if n != "subject_id"))
+def _labels(scales: list[Scale], options: Options) -> pl.DataFrame:
+    """What every row of a scale carries, a row a scale."""
+    return pl.DataFrame(
+        {
+            "toxicity": [s.toxicity for s in scales],
+            "scale": [s.name for s in scales],
+            "rules": [s.rules for s in scales],
+            "options": [json.dumps(options.used_by(s.options)) for s in scales],
+        },
+        schema=dict.fromkeys(("toxicity", "scale", "rules", "options"), pl.String),
+    )
 
 
-def _no_infusion(courses: pl.DataFrame, scale: Scale, options: Options) -> pl.DataFrame:
+def _named(rows: pl.DataFrame, labels: pl.DataFrame, schema: Mapping[str, Any]) -> pl.DataFrame:
+    """Rows with `_scale`, a row of `labels`, in the columns and types of a table."""
+    rows = rows.with_columns(labels[c].gather(rows["_scale"]) for c in labels.columns)
+    return rows.select("subject_id", *(col(n).cast(t) for n, t in schema.items() if n != "subject_id"))
+
+
+def _no_infusion(courses: pl.DataFrame, labels: pl.DataFrame) -> pl.DataFrame:
     """A subject without an infusion cannot be graded, and says so."""
     blank = lit([], pl.List(pl.String))
-    rows = courses.select(
-        "subject_id", "infusion", start=lit(None), end=lit(None), grade=lit(0), grade_upper=lit(0), upper_assessed=lit(0), status=lit("not_applicable"), group=lit(None),
-        criteria=blank, missing=blank, flags=lit(["no_infusion"]), evidence=lit([], pl.List(pl.Int64)), measures=lit([], GRADES["measures"]),
+    rows = courses.join(labels.select(_scale=pl.int_range(pl.len(), dtype=pl.Int64)), how="cross").select(
+        "subject_id", "infusion", "_scale", start=lit(None), end=lit(None), grade=lit(0), grade_upper=lit(0), upper_assessed=lit(0),
+        status=lit("not_applicable"), group=lit(None), criteria=blank, missing=blank, flags=lit(["no_infusion"]),
+        evidence=lit([], pl.List(pl.Int64)), measures=lit([], GRADES["measures"]),
     )  # fmt: skip
-    return _complete(rows, scale, json.dumps(options.used_by(scale.options)))
+    return _named(rows, labels, GRADES)
 
 
-_EPISODES = (
-    "subject_id", "infusion", "toxicity", "scale", "episode", "onset", "resolution", "max_grade", "max_grade_upper", "onset_day",
-    "duration_d", "censored", "rules", "options",
-)  # fmt: skip
+_EPISODES: dict[str, Any] = {
+    "subject_id": None,  # as in the timeline
+    "infusion": pl.Int32,
+    "toxicity": pl.String,
+    "scale": pl.String,
+    "episode": pl.Int32,
+    "onset": pl.Datetime("us"),
+    "resolution": pl.Datetime("us"),
+    "max_grade": pl.Int8,
+    "max_grade_upper": pl.Int8,
+    "onset_day": pl.Int32,
+    "duration_d": pl.Float64,
+    "censored": pl.Boolean,
+    "rules": pl.String,
+    "options": pl.String,
+}
 
 
-def _episodes(spells: pl.DataFrame, rec: Record, scale: Scale, options_json: str) -> pl.DataFrame:
-    keyed = clock(spells.with_columns(c=col("course")), rec.courses, "at", "end_at", "last_at")
-    return _dated(keyed.with_columns(onset="at", resolution="end_at", last="last_at", course="c"), rec, scale, options_json)
+def _episodes(spells: pl.DataFrame, rec: Record, labels: pl.DataFrame) -> pl.DataFrame:
+    timed = to_times(spells, rec, "at", "end_at", "last_at")
+    return _dated(timed.rename({"at": "onset", "end_at": "resolution", "last_at": "last"}), rec, labels)
 
 
-def _window_episodes(rows: pl.DataFrame, rec: Record, scale: Scale, options_json: str) -> pl.DataFrame:
+def _window_episodes(rows: pl.DataFrame, rec: Record, labels: pl.DataFrame) -> pl.DataFrame:
     graded = rows.filter(col("onset").is_not_null() & (col("grade") > 0))
     # What has no end in its window has no duration either.
-    keyed = clock(graded.with_columns(c=col("course")), rec.courses).with_columns(
-        episode=lit(1), max_grade="grade", max_grade_upper="grade_upper", course="c", last="end" if scale.lasts else pl.lit(None, pl.Datetime("us")),
-    )  # fmt: skip
-    return _dated(keyed, rec, scale, options_json)
-
-
-def _dated(keyed: pl.DataFrame, rec: Record, scale: Scale, options_json: str) -> pl.DataFrame:
-    zero = rec.courses.select("course", "day0")
-    stop = pl.coalesce("resolution", "last")
-    return (
-        keyed.join(zero, on="course", how="left", maintain_order="left")
-        .with_columns(
-            toxicity=lit(scale.toxicity),
-            scale=lit(scale.name),
-            rules=lit(scale.rules),
-            options=lit(options_json),
-            onset_day=(col("onset").dt.truncate("1d") - col("day0").dt.truncate("1d")).dt.total_days().cast(pl.Int32),
-            duration_d=(stop - col("onset")).dt.total_seconds() / 86_400,
-            censored=col("resolution").is_null(),
-            episode=col("episode").cast(pl.Int32),
-            max_grade=col("max_grade").cast(pl.Int8),
-            max_grade_upper=col("max_grade_upper").cast(pl.Int8),
-        )
-        .select(_EPISODES)
+    timed = clock(graded, rec.courses).with_columns(
+        episode=lit(1), max_grade="grade", max_grade_upper="grade_upper", last=pl.when("_lasts").then("end")
     )
+    return _dated(timed, rec, labels)
+
+
+def _dated(spells: pl.DataFrame, rec: Record, labels: pl.DataFrame) -> pl.DataFrame:
+    zero = rec.courses.select("subject_id", "infusion", "day0")
+    stop = pl.coalesce("resolution", "last")
+    dated = spells.join(zero, on=["subject_id", "infusion"], how="left", maintain_order="left").with_columns(
+        onset_day=(col("onset").dt.truncate("1d") - col("day0").dt.truncate("1d")).dt.total_days(),
+        duration_d=(stop - col("onset")).dt.total_seconds() / 86_400,
+        censored=col("resolution").is_null(),
+    )
+    return _named(dated, labels, _EPISODES)
 
 
 def worst(grades: pl.DataFrame, courses: pl.DataFrame) -> pl.DataFrame:

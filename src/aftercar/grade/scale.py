@@ -81,6 +81,7 @@ class Scale:
         status: words of a diagnosis, null where the usual ones serve.
         group: a class beside the grade, such as a phenotype.
         measures: numbers that go with each row; a score comes first.
+        observed: whether what the scale reads was charted at that very time.
         gate: what must hold before any gated criterion counts (null: unknown); `gate_assessed` the same without what an
             earlier gap in charting leaves open.
         gate_evidence: columns with the rows behind the gate.
@@ -107,6 +108,7 @@ class Scale:
     status: pl.Expr | None = None
     group: pl.Expr | None = None
     measures: dict[str, pl.Expr] | None = None
+    observed: pl.Expr = col("observed")
     gate: pl.Expr = lit(True)
     gate_assessed: pl.Expr | None = None
     gate_evidence: tuple[str, ...] = ()
@@ -134,8 +136,8 @@ def assess(states: pl.DataFrame, scale: Scale, options: Options) -> pl.DataFrame
     Args:
         states: what `scale.state` gives; sorted by `at`.
     Returns:
-        `course, at, last_at` (end of the record), `end_at`, the columns of `GRADES` from `grade` to `measures`, and `present`, a row a stretch. `end_at`
-        is null where the record ends.
+        `course, at, last_at` (end of the record), `end_at`, the columns of `GRADES` from `grade` to `measures`, `present` and `hidden`, a
+        row a stretch. `end_at` is null where the record ends.
     """
     criteria = scale.criteria(options)
     gate_assessed = scale.gate if scale.gate_assessed is None else scale.gate_assessed
@@ -143,7 +145,7 @@ def assess(states: pl.DataFrame, scale: Scale, options: Options) -> pl.DataFrame
     for n, c in enumerate(criteria):
         when = c.when if c.assessed is None else c.assessed
         held[f"_a{n}"] = gate_assessed & when if c.gated else when
-    lazy = states.lazy().with_columns(**held, _applies=scale.applies, _met=scale.met)
+    lazy = states.lazy().with_columns(**held, _applies=scale.applies, _met=scale.met, _observed=scale.observed)
     lazy = lazy.with_columns(
         grade=_worst(criteria, "_c", unknown=False),
         grade_upper=_worst(criteria, "_c", unknown=True),
@@ -151,11 +153,11 @@ def assess(states: pl.DataFrame, scale: Scale, options: Options) -> pl.DataFrame
         # An outcome such as death is known without a charting round.
         _outcome=_worst(criteria, "_a", unknown=True, gated=False),
     )
-    assessed = pl.when("observed").then("upper_assessed").otherwise("_outcome")
+    assessed = pl.when("_observed").then("upper_assessed").otherwise("_outcome")
     lazy = lazy.with_columns(upper_assessed=pl.max_horizontal("grade", assessed))
     axes = list(dict.fromkeys(c.axis for c in criteria))
     gap = col("upper_assessed") < col("grade_upper")
-    flags = {"stale": gap & ~col("observed"), "earlier_gap": gap & col("observed")} | (scale.flags or {})
+    flags = {"stale": gap & ~col("_observed"), "earlier_gap": gap & col("_observed")} | (scale.flags or {})
     lazy = lazy.with_columns(
         _flags=_bits([f.fill_null(False) & col("_applies") for f in flags.values()]),
         _criteria=_bits([col(f"_c{n}").fill_null(False) & (col("grade") == c.grade) for n, c in enumerate(criteria)]),
@@ -185,7 +187,14 @@ def assess(states: pl.DataFrame, scale: Scale, options: Options) -> pl.DataFrame
         evidence=_evidence(rows, criteria, scale),
         measures=measured({name: col(f"_m{n}") for n, name in enumerate(scale.measures or {})}),
         present=col("present").fill_null(False),
+        hidden=_hidden(rows, list(flags), scale),
     )
+
+
+def _hidden(rows: pl.DataFrame, flags: list[str], scale: Scale) -> pl.Series:
+    """Whether the toxicity may go on unseen."""
+    mask = sum(1 << flags.index(flag) for flag in scale.hidden_by)
+    return (rows["_flags"] & mask) != 0
 
 
 def measured(measures: dict[str, pl.Expr]) -> pl.Expr:
@@ -264,23 +273,19 @@ def _evidence(rows: pl.DataFrame, criteria: tuple[Criterion, ...], scale: Scale)
     return found.fill_null(pl.Series([[]], dtype=pl.List(pl.Int64)))
 
 
-def to_grades(rows: pl.DataFrame, record: Record, scale: Scale, options_json: str) -> pl.DataFrame:
-    """Assessed rows as the `grades` table."""
-    rows = clock(rows, record.courses, "at", "end_at").rename({"at": "start", "end_at": "end"})
-    return rows.select(
-        "subject_id",
-        *(
-            lit(scale.toxicity).alias(n) if n == "toxicity"
-            else lit(scale.name).alias(n) if n == "scale"
-            else lit(scale.rules).alias(n) if n == "rules"
-            else lit(options_json).alias(n) if n == "options"
-            else col(n).cast(dtype)
-            for n, dtype in GRADES.items() if n != "subject_id"
-        ),
-    )  # fmt: skip
+def beside(rows: pl.DataFrame, n: int, record: Record) -> pl.DataFrame:
+    """Assessed rows of the n-th scale on a stretch of the axis of their own, so that all scales go on together."""
+    shift = n * max(record.courses.height, 1)
+    return rows.with_columns(col("course") + shift, *(col(c) + shift * SPAN for c in ("at", "end_at", "last_at")))
 
 
-def episodes(rows: pl.DataFrame, gap_h: float, resolution_h: float, hidden_by: tuple[str, ...] = ()) -> pl.DataFrame:
+def to_times(rows: pl.DataFrame, record: Record, *columns: str) -> pl.DataFrame:
+    """Rows of several scales with their `_scale`, subject and infusion, and times for columns on the axis."""
+    each = max(record.courses.height, 1)
+    return clock(rows.with_columns(col("course") % each, _scale=col("course") // each), record.courses, *columns)
+
+
+def episodes(rows: pl.DataFrame, gap_h: float, resolution_h: float) -> pl.DataFrame:
     """Episodes from graded rows: stretches in which the toxicity is present, joined across gaps shorter than `gap_h`.
 
     Returns:
@@ -290,8 +295,7 @@ def episodes(rows: pl.DataFrame, gap_h: float, resolution_h: float, hidden_by: t
     """
     seen = ~col("flags").list.contains("stale")
     rows = rows.with_columns(seen=seen).rename({"last_at": "record_end"})
-    hidden = pl.any_horizontal(lit(False), *(col("flags").list.contains(flag) for flag in hidden_by))
-    there = rows.filter(col("present") | hidden)
+    there = rows.filter(col("present") | col("hidden"))
     stop = pl.coalesce("end_at", pl.max_horizontal("at", "record_end"))
     again = ((col("at") - stop.shift(1)).over("course") >= int(gap_h * HOUR)).fill_null(True)
     there = there.with_columns(stop=stop, spell=again.cum_sum().over("course"))
