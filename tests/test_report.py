@@ -184,8 +184,8 @@ def make_tables() -> dict[str, pl.DataFrame]:
     overrides = {n: t for n, t in GRADES.items() if t is not None}
     grades = pl.from_dicts(rows, schema_overrides=overrides)
     worst = grades.filter(pl.col("status") != "not_applicable").group_by("subject_id", "infusion", "toxicity").agg(
-        pl.col("scale").first(), pl.col("grade").max(), pl.col("grade_upper").max(), pl.col("flags").first(), pl.col("measures").first(),
-        time=pl.col("start").first(), day=pl.lit(4, pl.Int32), unassessed_h=pl.lit(0.0), rules=pl.col("rules").first(), options=pl.col("options").first(),
+        pl.col("scale").first(), pl.col("criteria").last(), pl.col("grade").max(), pl.col("grade_upper").max(), pl.col("flags").first(), pl.col("measures").first(),
+        group=pl.lit(None, pl.String), assessed=pl.lit(True), time=pl.col("start").first(), day=pl.lit(4, pl.Int32), unassessed_h=pl.lit(0.0), rules=pl.col("rules").first(), options=pl.col("options").first(),
         status=pl.when(pl.col("grade").max() < pl.col("grade_upper").max()).then(pl.lit("incomplete")).otherwise(pl.lit("graded")).cast(GRADES["status"]),
     ).sort("subject_id", "toxicity")  # fmt: skip
     episodes = pl.DataFrame({

@@ -154,17 +154,26 @@ def cartox(options: Options) -> tuple[Criterion, ...]:
 def state(record: Record, options: Options) -> pl.DataFrame:
     """The findings of ASTCT with doses, FiO2, organs, boluses and setting beside them, under segments that fever need not begin."""
     tables = _tables(record, options)
-    frame = crs.base(record, options)
+    frame = crs.base(record, options).with_columns(attributes=_attributes(record, options))
     base_columns = frame.columns
     turns = [t[c] for t in tables.values() for c in ("at", "until")]
     frame = split_at(frame, pl.concat([t.drop_nulls() for t in turns]))
     for name, table in tables.items():
         frame = look(frame, table, name)
-    observed = pl.any_horizontal(col(f"{n}_at") == col("at") for n in (*ctcae.ORGAN, "constitutional", "life_threatening"))
+    # A blood draw is no assessment of CRS.
+    told = pl.any_horizontal(col(f"{n}_at") == col("at") for n in ("constitutional", "life_threatening")).fill_null(False)
     kept = [c for c in frame.columns if c in base_columns or c in (*_ORGAN_EVIDENCE, *_EVIDENCE)]
     # What the tables read is a third of the columns; the fever rules copy rows.
-    frame = frame.select(*kept, organ_observed=observed.fill_null(False), **_findings(), **_organs())
+    frame = frame.select(*kept, told=told, **_findings(), **_organs())
     return _judged(crs.ruled(frame, options, _onset(options)), options)
+
+
+def _attributes(record: Record, options: Options) -> pl.Expr:
+    """Whether a person attributed any sign of the course to the cells; under `any` no statement is asked for."""
+    if options["onset_without_fever"] == "any":
+        return lit(True)
+    told = [rows.filter(col("attributable_to") == "iec")["course"].unique() for rows in record.by_code.values()]
+    return col("course").is_in(pl.concat(told).unique().implode()) if told else lit(False)
 
 
 def _tables(record: Record, options: Options) -> dict[str, pl.DataFrame]:
@@ -258,9 +267,9 @@ def _organs() -> dict[str, pl.Expr]:
 
 
 def _onset(options: Options) -> crs.Onset:
-    """Which signs begin CRS without fever; of an unknown sign nobody can say that it would not."""
+    """Which signs begin CRS without fever; where a record attributes signs to the cells, one that is unknown may be such a sign."""
     low, up = {
-        "stated": (col("stated"), col("stated") | crs.some_sign_unknown()),
+        "stated": (col("stated"), col("stated") | (crs.some_sign_unknown() & col("attributes"))),
         "any": (lit(True), lit(True)),
         "never": (lit(False), lit(False)),
     }[str(options["onset_without_fever"])]
@@ -274,7 +283,9 @@ def _judged(frame: pl.DataFrame, options: Options) -> pl.DataFrame:
     fever_low = col("fever").fill_null(False)
     fever_up = col("fever").fill_null(True)
     now_open = col("fever_now").is_null()
-    may_begin = now_open if options["onset_without_fever"] == "never" else now_open | crs.some_sign_unknown()
+    may_begin = (
+        now_open if options["onset_without_fever"] == "never" else now_open | (crs.some_sign_unknown() & col("attributes"))
+    )
     frame = frame.with_columns(
         gate=pl.when("open_low").then(True).when(~col("open_up")).then(False),
         gate_assessed=pl.when("open_low").then(True).when(~may_begin).then(False),
@@ -283,7 +294,7 @@ def _judged(frame: pl.DataFrame, options: Options) -> pl.DataFrame:
         symptomatic=pl.when(fever_low | symptom).then(True).when(~fever_up).then(False),
         refractory=col("hypotension") & col("high_dose"),
     )
-    return frame.with_columns(observed=col("observed") | col("organ_observed"))
+    return frame.with_columns(observed=col("observed") | col("told"))
 
 
 _CODES = (

@@ -232,7 +232,7 @@ def _scale(name: str, title: str, *names: str) -> Scale:
         state=state, codes=(*names, *limited, "record_complete"), options=options,
         observed=pl.any_horizontal(col(f"{n}_at") == col("at") for n in names).fill_null(False),
         flags={"attribution_unknown": pl.any_horizontal(col(f"{n}_unsure").fill_null(False) for n in names)},
-        marks={"thresholds": "M"},
+        gate_evidence=tuple(f"{n}_event_id" for n in names), marks={"thresholds": "M"},
     )  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import polars as pl
 from polars import col
 
 from aftercar.errors import InputError, OptionError, nearest
+from aftercar.grade.run import SCALES
 from aftercar.timeline.store import open_timeline, read_json
 
 
@@ -19,7 +20,9 @@ class Explanation:
     """One subject's course.
 
     Attributes:
-        grades: rows of `grades`, in time order.
+        grades: rows of `grades` of each scale, in time order; where no toxicity was asked for, of the scales on which something is there
+            or open.
+        clear, blank: the other scales: nothing is there, or nothing that they read was charted.
         evidence: the timeline rows that they point at.
         subject: rows of `subjects` (day 0 and what is fixed).
         run: what `run.json` holds.
@@ -29,6 +32,8 @@ class Explanation:
     evidence: pl.DataFrame
     subject: pl.DataFrame
     run: dict[str, Any]
+    clear: list[str] = field(default_factory=list)
+    blank: list[str] = field(default_factory=list)
 
 
 def read_run(folder: Path) -> dict[str, Any]:
@@ -63,7 +68,7 @@ def explain(
     Args:
         folder: a results folder.
         subject: its id, as in the source.
-        toxicity: one toxicity only.
+        toxicity: one toxicity only, or one scale; then all of it, on every scale that was graded.
         timeline: where the timeline is now, if it was moved.
     Raises:
         InputError: no results, no such subject, or the timeline is gone.
@@ -77,17 +82,32 @@ def explain(
     if rows.is_empty():
         raise InputError("That subject is not among the results. Ids are written as in the source.")
     if toxicity:
-        known = rows["toxicity"].unique().to_list()
+        known = sorted({*rows["toxicity"], *rows["scale"]})
         if toxicity not in known:
             raise OptionError(f"{toxicity!r} was not graded. {nearest(toxicity, known)}")
-        rows = rows.filter(col("toxicity") == toxicity)
+        rows = rows.filter((col("toxicity") == toxicity) | (col("scale") == toxicity))
+    worst = pl.scan_parquet(folder / "worst.parquet").filter(col("subject_id") == key).collect()
+    clear, blank = ([], []) if toxicity else _quiet(worst)
+    # The scale of the other age group says nothing where one of the two applies.
+    applies = col("status") != "not_applicable"
+    rows = rows.filter(applies | ~applies.any().over("toxicity")).filter(~col("scale").is_in([*clear, *blank]))
     ids = rows["evidence"].list.explode(keep_nulls=False, empty_as_null=False).unique()
     store = open_timeline(timeline_of(folder, run, Path(timeline) if timeline else None))
     evidence = (
         store.scan().filter((col("subject_id") == key) & col("event_id").is_in(ids.implode())).collect().sort("time", "event_id")
     )
     who = pl.scan_parquet(folder / "subjects.parquet").filter(col("subject_id") == key).collect()
-    # The scale of the other age group says nothing where one of the two applies.
-    applies = col("status") != "not_applicable"
-    rows = rows.filter(applies | ~applies.any().over("toxicity")).sort("toxicity", "infusion", "start", maintain_order=True)
-    return Explanation(rows, evidence, who, run)
+    order = {name: n for n, name in enumerate(SCALES)}
+    place = col("scale").replace_strict(order, default=len(order), return_dtype=pl.Int32)
+    rows = rows.sort(place, "infusion", "start", maintain_order=True)
+    return Explanation(rows, evidence, who, run, clear, blank)
+
+
+def _quiet(worst: pl.DataFrame) -> tuple[list[str], list[str]]:
+    """Scales on which nothing is there, and those of which nothing was charted, in all courses of a subject."""
+    said = col("status").cast(pl.String).is_in(["criteria_met", "possible", "suspected", "watch"])
+    there = (col("assessed") & ((col("grade_upper") > 0) | said | col("group").is_not_null())).any()
+    by_scale = worst.group_by("scale", maintain_order=True).agg(there=there, charted=col("assessed").any())
+    clear = by_scale.filter(~col("there") & col("charted"))["scale"].to_list()
+    blank = by_scale.filter(~col("there") & ~col("charted"))["scale"].to_list()
+    return clear, blank

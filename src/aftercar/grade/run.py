@@ -235,6 +235,8 @@ def worst(grades: pl.DataFrame, courses: pl.DataFrame) -> pl.DataFrame:
         grade=col("grade").max(),
         grade_upper=pl.when(seen).then(seen_upper).otherwise(col("grade_upper").max()),
         _any=col("_applies").any(),
+        # Something that the scale reads was charted, or said to be complete.
+        assessed=(col("_seen") & ((col("status") != "incomplete") | (col("evidence").list.len() > 0))).any(),
         _met=(col("status") == "graded").any(),
         _said=col("status").filter(at_worst).first(),
         group=col("group").filter(at_worst).first(),
@@ -261,7 +263,7 @@ def worst(grades: pl.DataFrame, courses: pl.DataFrame) -> pl.DataFrame:
         .with_columns(day=day)
         .select(
             "subject_id", "infusion", "toxicity", "scale", "grade", "grade_upper", "status", "group", "criteria", "flags", "measures", "time",
-            "day", "unassessed_h", "rules", "options",
+            "day", "assessed", "unassessed_h", "rules", "options",
         )
         .sort("subject_id", "infusion", "toxicity", "scale")
     )  # fmt: skip

@@ -2,52 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from itertools import groupby
 
 from aftercar.report.course import LEFT, RIGHT, Course, Episode, Grade
 from aftercar.report.marks import Panel
+from aftercar.report.names import in_order, scale_name, toxicity_name
 from aftercar.report.svg import CHAR_PX, label, line, readable, rect, tip
 
 GRADE_PX = 6.5  # height of one grade
 NUMBER_PX, BRACKET_PX = 14.0, 12.0  # room for the number above grade 5, and above it for the episodes
 DIGIT_PX = 6.5
 
-TOXICITIES = {
-    "crs": "CRS",
-    "icans": "ICANS",
-    "icaht_early": "ICAHT, early",
-    "icaht_late": "ICAHT, late",
-    "iec_hs": "IEC-HS",
-}
-SCALES = {
-    "crs_astct2019": "ASTCT 2019",
-    "icans_astct": "ASTCT 2019, ICE",
-    "icans_astct_peds": "ASTCT 2019, CAPD",
-    "icaht_early": "EHA/EBMT 2023",
-    "icaht_late": "EHA/EBMT 2023",
-}
-
-
-def toxicity_name(toxicity: str) -> str:
-    """A toxicity as people write it."""
-    return TOXICITIES.get(toxicity, toxicity.replace("_", " "))
-
-
-def scale_name(scale: str) -> str:
-    """A scale as people write it."""
-    return SCALES.get(scale, scale.replace("_", " "))
-
-
-def in_order(toxicities: Iterable[str]) -> list[str]:
-    """Toxicities in reading order: those we know, then others by name."""
-    rank = {t: n for n, t in enumerate(TOXICITIES)}
-    return sorted(set(toxicities), key=lambda t: (rank.get(t, len(rank)), t))
-
 
 def bands(course: Course) -> list[Panel]:
-    """A band for each toxicity, in reading order."""
-    return [_band(course, t) for t in in_order(course.grades)]
+    """A band for each toxicity that is drawn, in reading order."""
+    return [_band(course, t) for t in in_order(course.grades) if t in course.drawn]
 
 
 def _band(course: Course, toxicity: str) -> Panel:

@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 from polars import col
 
-from aftercar.report.bands import in_order, scale_name, toxicity_name
+from aftercar.report.names import ALWAYS, WORDS, in_order, scale_name, toxicity_name
 
 Z95 = 1.959963984540054  # normal quantile of a two-sided 95 % interval
 GRADES = range(6)
@@ -74,10 +74,36 @@ class Worst:
         return f"{count / n:.0%}" if n else ""
 
 
+def charted(worst: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
+    """Rows of the toxicities of which something was charted in some course, and the names of the others."""
+    seen = worst.filter(col("assessed") | col("toxicity").is_in(ALWAYS))["toxicity"].unique()
+    kept = worst.filter(col("toxicity").is_in(seen.implode()))
+    return kept, [toxicity_name(t) for t in in_order(set(worst["toxicity"]) - set(seen))]
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """How many courses meet the criteria of a diagnosis, fully or in part."""
+
+    name: str
+    counts: dict[str, int]
+
+
+def diagnoses(worst: pl.DataFrame) -> list[Diagnosis]:
+    """A row a toxicity whose answer is a word: `criteria met`, `possible`, `suspected`, `watch`."""
+    told = worst.filter(col("status").cast(pl.String).is_in(list(WORDS)))
+    counts = {(t, WORDS[s]): n for t, s, n in told.group_by("toxicity", col("status").cast(pl.String)).len().iter_rows()}
+    return [
+        Diagnosis(toxicity_name(t), {word: counts.get((t, word), 0) for word in WORDS.values()})
+        for t in in_order(told["toxicity"])
+    ]
+
+
 def worst_table(worst: pl.DataFrame) -> list[Worst]:
     """A row a toxicity; grades, incomplete and not applicable add up to `n`."""
     status = col("status").cast(pl.String)
-    applies, settled = status != "not_applicable", status.is_in(["graded", "not_met"])
+    applies = status != "not_applicable"
+    settled = applies & (col("grade") == col("grade_upper"))
 
     def rate(cut: int) -> list[pl.Expr]:
         yes, no = col("grade") >= cut, col("grade_upper") < cut
@@ -90,7 +116,7 @@ def worst_table(worst: pl.DataFrame) -> list[Worst]:
     counts = worst.group_by("toxicity").agg(
         pl.len().alias("n"),
         *((settled & (col("grade") == g)).sum().alias(f"g{g}") for g in GRADES),
-        (status == "incomplete").sum().alias("incomplete"),
+        (applies & ~settled).sum().alias("incomplete"),
         (~applies).sum().alias("not_applicable"),
         *rate(1),
         *rate(3),
@@ -103,7 +129,7 @@ def worst_table(worst: pl.DataFrame) -> list[Worst]:
 def _worst(toxicity: str, r: dict[str, Any]) -> Worst:
     return Worst(
         name=toxicity_name(toxicity),
-        scales=" / ".join(scale_name(s) for s in r["scales"]),
+        scales=" / ".join(n for n in map(scale_name, r["scales"]) if n != toxicity_name(toxicity)),
         n=r["n"],
         grades=tuple(r[f"g{g}"] for g in GRADES),
         incomplete=r["incomplete"],

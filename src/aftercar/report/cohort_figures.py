@@ -5,8 +5,8 @@ from __future__ import annotations
 import polars as pl
 from polars import col
 
-from aftercar.report.bands import in_order, toxicity_name
 from aftercar.report.cohort import Worst
+from aftercar.report.names import in_order, toxicity_name
 from aftercar.report.svg import esc, label, line, px, rect
 
 LEFT, RIGHT, WIDTH = 160.0, 820.0, 900

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import polars as pl
 from polars import col, lit
 
+from aftercar.report.names import ALWAYS, TOXICITIES
 from aftercar.report.svg import DayAxis, number, unit_text
 from aftercar.timeline.concepts import concepts, of_group
 
@@ -153,6 +154,11 @@ class Course:
     before: int = 0
     after: int = 0
     last_row_day: int | None = None
+
+    @property
+    def drawn(self) -> list[str]:
+        """Toxicities with a band: those of which something was charted, and those whose absence is a finding."""
+        return [t for t, row in self.worst.items() if t in TOXICITIES and (row["assessed"] or t in ALWAYS)]
 
     def of(self, *codes: str) -> list[Event]:
         """Events of these concepts on the axis, by time."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from aftercar.report import panels
-from aftercar.report.bands import bands, in_order, toxicity_name
+from aftercar.report.bands import bands
 from aftercar.report.course import RIGHT, Course
 from aftercar.report.marks import Panel
+from aftercar.report.names import WORDS, in_order, toxicity_name
 from aftercar.report.svg import esc, label, line, px, readable, rect, tip
 
 WIDTH = 900
@@ -117,7 +118,7 @@ def summary(course: Course) -> str:
     """The figure in words: worst grade, onset, duration and end of each toxicity."""
     if course.infused is None:
         return "No infusion is on record, so nothing can be graded."
-    return " ".join(_sentence(course, t) for t in in_order(course.worst))
+    return " ".join(_sentence(course, t) for t in in_order(course.drawn))
 
 
 def _sentence(course: Course, toxicity: str) -> str:
@@ -130,7 +131,9 @@ def _sentence(course: Course, toxicity: str) -> str:
         text = f"{name}: none (grade 0)"
     if status == "incomplete":
         text = f"{name}: incomplete, at least grade {grade} and at most {upper}"
-    if grade and worst.get("day") is not None:
+    if status in WORDS:
+        text = f"{name}: {WORDS[status]}"
+    if (grade or status in WORDS) and worst.get("day") is not None:
         text += f", day {worst['day']}"
     at_worst = next((g for g in course.grades.get(toxicity, ()) if g.grade == grade and g.criteria), None)
     if grade and at_worst:

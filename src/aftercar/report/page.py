@@ -16,7 +16,7 @@ from polars import col
 
 from aftercar.errors import InputError
 from aftercar.files import write_text
-from aftercar.report import cohort, cohort_figures
+from aftercar.report import cohort, cohort_figures, other
 from aftercar.report.course import courses
 from aftercar.report.legend import legend_svg
 from aftercar.report.subject import section
@@ -87,11 +87,20 @@ def render_report(
     ids = pl.Series("subject_id", list(shown), dtype=subjects.schema["subject_id"])
     drawn = subjects.filter(col("subject_id").is_in(ids.implode())).sort("subject_id", "infusion")
     own = worst.join(drawn.select("subject_id").unique(), on="subject_id", how="semi")
-    table = cohort.worst_table(worst)
+    crosses = other.crosses(worst)
+    # Other scales of a toxicity stand beside its figure and tables, never in them.
+    worst, episodes = other.parted(worst)[0], other.parted(episodes)[0]
+    charted, blank = cohort.charted(worst)
+    table = cohort.worst_table(charted)
+    by_course: dict[tuple[Any, int], list[dict[str, Any]]] = {}
+    for row in own.iter_rows(named=True):
+        by_course.setdefault((row["subject_id"], row["infusion"]), []).append(row)
+    shown_grades = other.parted(grades)[0]
     sections = [
-        section(course, n, simulated=simulated)
-        for n, course in enumerate(courses(drawn, conform(timeline), grades, episodes, own), start=1)
+        section(course, n, by_course.get((course.about["subject_id"], course.infusion), []), simulated=simulated)
+        for n, course in enumerate(courses(drawn, conform(timeline), shown_grades, episodes, other.parted(own)[0]), start=1)
     ]
+    marked = [c for row in own["criteria"].drop_nulls() for c in row]
     counts = run.get("counts") or {}
     return _template().render(
         css=Markup(_resource("page.css")),
@@ -102,7 +111,11 @@ def render_report(
         n_infusions=subjects.filter(col("day0").is_not_null()).height,
         several=subjects.height > subjects["subject_id"].n_unique(),
         table=table,
-        unsettled=cohort.unsettled(worst),
+        blank=blank,
+        diagnoses=cohort.diagnoses(charted),
+        crosses=crosses,
+        marks=other.marks_in(marked),
+        unsettled=cohort.unsettled(charted),
         most_listed=cohort.MOST_LISTED,
         timing=cohort.timing_table(episodes),
         rejected=cohort.rejected_table(rejected),

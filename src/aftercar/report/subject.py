@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from markupsafe import Markup
 
-from aftercar.report.bands import in_order, scale_name, toxicity_name
 from aftercar.report.course import FIRST_DAY, Course, Grade
 from aftercar.report.figure import figure_svg, summary
+from aftercar.report.names import in_order, scale_name, toxicity_name
+from aftercar.report.other import Others, others
 from aftercar.report.panels import not_charted
 from aftercar.report.svg import readable
 
@@ -46,10 +48,11 @@ class Section:
     caption: list[str]
     rows: list[Line]
     left_out: int
+    others: Others
 
 
-def section(course: Course, n: int, *, simulated: bool) -> Section:
-    """The n-th section of the page."""
+def section(course: Course, n: int, worst: list[dict[str, Any]], *, simulated: bool) -> Section:
+    """The n-th section of the page; `worst` holds the course's rows on all scales."""
     heading = f"Subject {course.subject}" + (f", infusion {course.infusion}" if course.infusion > 1 else "")
     said = summary(course)
     figure, notes = "", []
@@ -66,6 +69,7 @@ def section(course: Course, n: int, *, simulated: bool) -> Section:
         caption=_caption(course, notes),
         rows=rows,
         left_out=left_out,
+        others=others(worst),
     )
 
 

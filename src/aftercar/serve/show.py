@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from aftercar.grade.conformance import Check
-from aftercar.grade.describe import allowed
+from aftercar.grade.describe import MARKS, allowed
 from aftercar.grade.explain import Explanation
 from aftercar.grade.options import OPTIONS
 from aftercar.grade.run import SCALES
@@ -26,7 +26,7 @@ from aftercar.timeline.readers import Imported
 console = Console(highlight=False, markup=False)
 _status = Console(stderr=True, highlight=False, markup=False)
 
-TOXICITY = {"crs": "CRS", "icans": "ICANS", "icaht_early": "ICAHT early", "icaht_late": "ICAHT late"}
+WORDS = {"criteria_met": "criteria met", "possible": "possible", "suspected": "suspected", "watch": "watch"}
 
 
 @contextlib.contextmanager
@@ -61,7 +61,7 @@ def _table(*columns: str, title: str | None = None) -> Table:
     return table
 
 
-_NUMBERS = {"rows", "0", "1", "2", "3", "4", "5", "any", ">= 3", "open", "n/a", "subjects", "day", "grade"}
+_NUMBERS = {*WORDS.values(), "rows", "0", "1", "2", "3", "4", "5", "any", ">= 3", "open", "n/a", "subjects", "day", "grade"}
 
 
 def imported(result: Imported, folder: Path) -> None:
@@ -100,22 +100,35 @@ def imported(result: Imported, folder: Path) -> None:
 
 
 def graded(run: dict[str, Any], out: Path) -> None:
-    """Worst grade by toxicity."""
+    """Worst grade by scale; diagnoses by their word; what was not charted in anyone in one line."""
     counts = run["counts"]
     console.print(f"{counts['subjects']:,} subjects, {counts['infusions']:,} infusions")
     family = {s.name: s.family for s in SCALES.values()}
-    worst = pl.read_parquet(out / "worst.parquet", columns=["scale", "grade", "grade_upper", "status"])
-    table = _table("worst grade", "0", "1", "2", "3", "4", "5", "any", ">= 3", "open", "n/a", title=None)
-    for toxicity in run["graded"]:
-        rows = worst.filter(col("scale").replace_strict(family) == toxicity)
+    worst = pl.read_parquet(out / "worst.parquet", columns=["scale", "grade", "grade_upper", "status", "assessed"])
+    table = _table("worst grade", "0", "1", "2", "3", "4", "5", "any", ">= 3", "open", "n/a")
+    words = _table("diagnosis", *WORDS.values())
+    blank = []
+    for name in run["graded"]:
+        scale = next(s for s in SCALES.values() if s.family == name)
+        rows = worst.filter(col("scale").replace_strict(family) == name)
+        if not rows["assessed"].any():
+            blank.append(scale.title)
+            continue
         applies = rows.filter(col("status") != "not_applicable")
         by_grade = Counter(applies["grade"].to_list())
         open_ = applies.filter(col("grade") < col("grade_upper")).height
         any_, severe = (sum(n for g, n in by_grade.items() if g >= least) for least in (1, 3))
         cells = [str(by_grade.get(g, 0)) for g in range(6)]
         shares = [f"{n} ({n / applies.height:.0%})" if applies.height else "0" for n in (any_, severe)]
-        table.add_row(TOXICITY.get(toxicity, toxicity), *cells, *shares, str(open_), str(rows.height - applies.height))
+        table.add_row(scale.title, *cells, *shares, str(open_), str(rows.height - applies.height))
+        by_word = Counter(rows["status"].to_list())
+        if any(word in by_word for word in WORDS):
+            words.add_row(scale.title, *(str(by_word.get(word, 0)) for word in WORDS))
     console.print(table)
+    if words.row_count:
+        console.print(words)
+    if blank:
+        console.print(f"Nothing charted for: {'; '.join(blank)}.")
     console.print(
         "open: missing data leave a higher grade possible (grade_upper). n/a: the scale does not apply. Derived by software, not adjudicated."
     )
@@ -145,21 +158,20 @@ def _evidence_lines(ids: list[int], rows: dict[int, dict[str, Any]]) -> list[str
 
 
 def explained(why: Explanation) -> None:
-    """The course: each change with its cells, what is missing, warnings and records."""
+    """The course: each change with its cells, what is missing, warnings and records; then what is clear or not charted."""
     rows = {r["event_id"]: r for r in why.evidence.iter_rows(named=True)}
     day0 = {r["infusion"]: r["day0"] for r in why.subject.iter_rows(named=True)}
-    for (toxicity, infusion), course in why.grades.group_by("toxicity", "infusion", maintain_order=True):
+    for (scale, infusion), course in why.grades.group_by("scale", "infusion", maintain_order=True):
         zero = day0.get(infusion)
         console.print(
-            f"\n{TOXICITY.get(str(toxicity), toxicity)}, infusion {infusion}"
-            + (f", day 0 is {zero:%Y-%m-%d %H:%M}" if zero else ""),
-            style="bold",
+            f"\n{_title(str(scale))}, infusion {infusion}" + (f", day 0 is {zero:%Y-%m-%d %H:%M}" if zero else ""), style="bold"
         )
         for row in course.iter_rows(named=True):
             grade = str(row["grade"]) if row["grade"] == row["grade_upper"] else f"{row['grade']} to {row['grade_upper']}"
             when = f"{row['start']:%Y-%m-%d %H:%M}" if row["start"] else ""
             hours = f"  h {(row['start'] - zero).total_seconds() / 3600:.1f}" if zero and row["start"] else ""
-            console.print(f"{when}{hours}  grade {grade} ({row['status']})", style="bold" if row["grade"] else None)
+            said = row["status"].replace("_", " ") + (f", {row['group']}" if row["group"] else "")
+            console.print(f"{when}{hours}  grade {grade} ({said})", style="bold" if row["grade"] else None)
             for label, items in (("because", row["criteria"]), ("unknown", row["missing"]), ("note", row["flags"])):
                 if items:
                     console.print(f"    {label}: {'; '.join(items)}", soft_wrap=True)
@@ -170,7 +182,18 @@ def explained(why: Explanation) -> None:
                 console.print(f"    | {line}", soft_wrap=True)
         used = ", ".join(f"{k}={v}" for k, v in json.loads(course["options"][0]).items())
         console.print(f"    rules {course['rules'][0]}; options {used}", soft_wrap=True)
-    console.print("\nGrade derived by software, not adjudicated.")
+    console.print()
+    for what, scales in (("Clear", why.clear), ("Nothing charted for", why.blank)):
+        if scales:
+            console.print(f"{what}: {'; '.join(map(_title, scales))}.")
+    cells = why.grades["criteria"].list.explode(keep_nulls=False, empty_as_null=False).unique().to_list()
+    if marks := [m for m in MARKS if any(f"[{m}]" in cell for cell in cells)]:
+        console.print("Marks: " + "; ".join(f"[{m}] {MARKS[m]}" for m in marks) + ".")
+    console.print("Grade derived by software, not adjudicated.")
+
+
+def _title(scale: str) -> str:
+    return SCALES[scale].title if scale in SCALES else scale
 
 
 def checked(checks: list[Check], *, verbose: bool) -> int:

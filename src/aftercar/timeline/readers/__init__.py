@@ -107,7 +107,8 @@ def _finish(rows: pl.DataFrame, mappings: Mappings, *, relative: bool) -> pl.Dat
     whole = rows.select(col("subject_id").str.contains(r"^(0|-?[1-9]\d{0,17})$").all()).item()
     if whole and rows.height:
         rows = rows.with_columns(col("subject_id").cast(pl.Int64))
-    rows = pl.concat([rows, completeness(rows, mappings.complete)], how="diagonal_relaxed")
+    said = [completeness(rows, mappings.complete), *(limits(rows, mappings.limits))]
+    rows = pl.concat([rows, *said], how="diagonal_relaxed")
     # The whole row is the key, so that the order of files and rows does not matter.
     rows = rows.sort("subject_id", "time", "code", "numeric_value", "text_value", "end_time", "source", maintain_order=True)
     return conform(rows)
@@ -137,6 +138,21 @@ def completeness(rows: pl.DataFrame, complete: tuple[str, ...] | None) -> pl.Dat
         [spans.with_columns(code=lit("record_complete"), text_value=lit(stream), source=lit(said)) for stream in complete]
         or [spans.head(0).with_columns(code=lit(""), text_value=lit(""), source=lit(""))]
     ).drop_nulls("time")
+
+
+def limits(rows: pl.DataFrame, given: dict[str, float]) -> list[pl.DataFrame]:
+    """Rows with the laboratory's limits, for each subject of whom the source charts none of that name."""
+    everyone = rows.group_by("subject_id").agg(col("time").min()).drop_nulls("time")
+    made = []
+    for name, value in given.items():
+        own = rows.filter(col("code") == name).select("subject_id").unique()
+        new = everyone.join(own, on="subject_id", how="anti")
+        made.append(
+            new.with_columns(
+                code=lit(name), numeric_value=lit(value), unit=lit(concepts()[name].unit), source=lit("[limits] of the mapping")
+            )
+        )
+    return made
 
 
 def require_rows(imported: Imported) -> None:

@@ -9,15 +9,17 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, Literal
 
-from aftercar.errors import MappingError, nearest
+from aftercar.errors import MappingError, UnitError, nearest
 from aftercar.timeline.concepts import codes, concepts
 from aftercar.timeline.schema import ATTRIBUTIONS, TIMELINE
+from aftercar.timeline.units import line
 
 Layout = Literal["long", "wide", "meds"]
 
 _COLUMNS = {"subject_id", "time", "code", "value", "numeric_value", "text_value", "unit", "end_time", "attributable_to"}
-_SECTIONS = {"layout", "decimal", "columns", "time", "codes", "wide", "text", "record", "note", "file", "match"}
-_STREAMS = {"drugs", "seizure", "motor", "icp"}
+_SECTIONS = {"layout", "decimal", "columns", "time", "codes", "wide", "text", "record", "limits", "note", "file", "match"}
+_STREAMS = frozenset(concepts()["record_complete"].values)
+_LIMITS = frozenset(name for name in concepts() if name.endswith(("_uln", "_lln")))
 # Events whose cell in a wide table is a date rather than a word.
 _DATED = {"cart_infusion", "birth", "death", "last_follow_up", "progression", "next_therapy"}
 
@@ -59,6 +61,7 @@ class Mappings:
 
     parts: tuple[Mapping, ...] = (Mapping(),)
     complete: tuple[str, ...] | None = None
+    limits: dict[str, float] = field(default_factory=dict)  # of the site's laboratory, in each concept's own unit
     banner: str | None = None
 
     def of(self, name: str) -> Mapping:
@@ -100,8 +103,22 @@ def _mappings(content: dict[str, Any]) -> Mappings:
     return Mappings(
         parts=(*parts, base),
         complete=None if complete is None else tuple(complete),
+        limits={name: _limit(name, given) for name, given in content.get("limits", {}).items()},
         banner=content.get("note", {}).get("banner"),
     )
+
+
+def _limit(name: str, given: Any) -> float:
+    """A limit of normal in its concept's own unit."""
+    if name not in _LIMITS:
+        raise MappingError(f"[limits] {name}: not a limit of ours. {nearest(name, _LIMITS)}")
+    if not isinstance(given, dict) or set(given) != {"value", "unit"}:
+        raise MappingError(f'[limits] {name} is written {{ value = 40, unit = "U/L" }}.')
+    try:
+        factor, shift = line(str(given["unit"]), concepts()[name])
+    except UnitError as error:
+        raise MappingError(f"[limits] {error}") from error
+    return float(given["value"]) * factor + shift
 
 
 def _part(entry: dict[str, Any], base: Mapping | None = None) -> Mapping:

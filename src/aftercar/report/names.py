@@ -1,0 +1,40 @@
+"""Names and order of toxicities and scales, as people write them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from aftercar.grade.run import SCALES
+
+# Toxicities that a figure draws as a band, in reading order; the others of a subject stand in a table.
+TOXICITIES = {
+    "crs": "CRS",
+    "icans": "ICANS",
+    "iec_hs": "IEC-HS",
+    "iec_hs_grade": "IEC-HS, grade",
+    "icaht_early": "ICAHT, early",
+    "icaht_late": "ICAHT, late",
+    "ticaht_early": "T-ICAHT, early",
+    "ticaht_late": "T-ICAHT, late",
+}
+
+# Drawn even where nothing was charted: that they cannot be graded is the finding.
+ALWAYS = ("crs", "icans", "icaht_early", "icaht_late")
+WORDS = {"criteria_met": "criteria met", "possible": "possible", "suspected": "suspected", "watch": "watch"}
+
+
+def toxicity_name(toxicity: str) -> str:
+    """A toxicity as people write it."""
+    found = next((s.title for s in SCALES.values() if s.default and s.toxicity == toxicity), toxicity.replace("_", " "))
+    return TOXICITIES.get(toxicity, found)
+
+
+def scale_name(scale: str) -> str:
+    """A scale as people write it."""
+    return SCALES[scale].title if scale in SCALES else scale.replace("_", " ")
+
+
+def in_order(toxicities: Iterable[str]) -> list[str]:
+    """Toxicities in reading order: those that are drawn, then others in the order of the scales."""
+    rank = {t: n for n, t in enumerate(dict.fromkeys([*TOXICITIES, *(s.toxicity for s in SCALES.values())]))}
+    return sorted(set(toxicities), key=lambda t: (rank.get(t, len(rank)), t))
