@@ -1,4 +1,4 @@
-"""Time aftercar beside pandas on one made-up cohort, and check that all give the same answers.
+"""Time aftercar beside pandas, and all scales beside ASTCT alone, on one made-up cohort; check that all give the same answers.
 
     python -m benchmarks.run [--subjects 10000] [--loop-subjects 200] [--repeat 3] [--only aftercar,pandas_vectorised]
 
@@ -37,7 +37,9 @@ ANSWERS = {
     "crs_upper": "highest upper bound of the CRS grade (not asked of the loop)",
 }
 WHAT = {
-    "aftercar": "aftercar: bounds, course, evidence, flags, episodes; results written",
+    "aftercar": "aftercar, CRS and ICAHT: bounds, course, evidence, flags, episodes; results written",
+    "astct": "aftercar, CRS and ICANS by ASTCT alone",
+    "all_scales": "aftercar, every scale of every toxicity",
     "pandas_vectorised": "pandas, vectorised: the answers below",
     "pandas_loop": "pandas, loop over subjects and times: the answers below but the upper bound",
     "read_and_sort": "floor: read and sort the files with Polars",
@@ -56,13 +58,16 @@ class Run:
 # --- In the child ---
 
 
-def _aftercar(folder: Path, answers: Path) -> Callable[[], None]:
-    from aftercar.grade.run import grade_folder  # `aftercar` itself loads its parts when they are first used
+def _aftercar(*scales: str) -> Callable[[Path, Path], Callable[[], None]]:
+    def start(folder: Path, answers: Path) -> Callable[[], None]:
+        from aftercar.grade.run import grade_folder  # `aftercar` itself loads its parts when they are first used
 
-    def work() -> None:
-        grade_folder(folder, answers, scales=["crs", "icaht"])
+        def work() -> None:
+            grade_folder(folder, answers, scales=scales)
 
-    return work
+        return work
+
+    return start
 
 
 def _pandas_vectorised(folder: Path, answers: Path) -> Callable[[], None]:
@@ -102,7 +107,9 @@ def _cohort(folder: Path, subjects: int, loop_subjects: int) -> None:
 
 
 CONTENDERS = {
-    "aftercar": _aftercar,
+    "aftercar": _aftercar("crs", "icaht"),
+    "astct": _aftercar("crs", "icans"),
+    "all_scales": _aftercar("all"),
     "pandas_vectorised": _pandas_vectorised,
     "pandas_loop": _pandas_loop,
     "read_and_sort": _read_and_sort,
@@ -207,6 +214,15 @@ def _table(runs: dict[str, list[Run]], subjects: int, loop_subjects: int, rows: 
     return "\n".join(lines)
 
 
+def _every_scale(runs: dict[str, list[Run]]) -> str:
+    """What all scales cost beside ASTCT alone: the median of the ratios of each turn."""
+    if not (runs.get("astct") and runs.get("all_scales")):
+        return ""
+    turns = list(zip(runs["astct"], runs["all_scales"], strict=True))
+    wall, cpu = (statistics.median(getattr(b, k) / getattr(a, k) for a, b in turns) for k in ("wall", "cpu"))
+    return f"All scales at once cost {wall:.2f} times ASTCT alone (CRS and ICANS) in wall time, {cpu:.2f} times in CPU time."
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--subjects", type=int, default=FULL)
@@ -233,12 +249,14 @@ def main() -> int:
             if name == "pandas_loop" and turn:
                 continue
             folder = DATA / ("sample" if name == "pandas_loop" else "cohort")
-            run = _measure(name, folder, DATA / (f"{name}" if name == "aftercar" else f"{name}.parquet"))
+            run = _measure(name, folder, DATA / (f"{name}.parquet" if name.startswith("pandas") else name))
             runs[name].append(run)
             print(f"  {name}: {run.wall:.2f} s, CPU {run.cpu:.2f} s, peak {run.peak:,.0f} MiB")
 
     table = _table(runs, args.subjects, loop_subjects, rows)
     print(f"\n{table}\n")
+    scales = _every_scale(runs)
+    print(f"{scales}\n")
     if "aftercar" not in runs:
         return 0
     compared = {n: loop_subjects if n == "pandas_loop" else args.subjects for n in runs if n.startswith("pandas")}
@@ -250,7 +268,7 @@ def main() -> int:
     print(f"All answers agree: {', '.join(f'{n} on {m:,} subjects' for n, m in compared.items())}.")
     if len(runs) == len(CONTENDERS) and args.subjects >= FULL:
         text = TEMPLATE.format(
-            subjects=f"{args.subjects:,}", rows=f"{rows:,}", machine=_machine(load), repeat=args.repeat, table=table, loop=f"{loop_subjects:,}",
+            subjects=f"{args.subjects:,}", rows=f"{rows:,}", machine=_machine(load), repeat=args.repeat, table=table, scales=scales, loop=f"{loop_subjects:,}",
             seen=_answers_seen(DATA / "aftercar"),
         )  # fmt: skip
         (HERE / "RESULTS.md").write_text(text, encoding="utf-8")
@@ -263,6 +281,8 @@ Written by `python -m benchmarks.run`. {subjects} made-up subjects, 30 days of 4
 Machine: {machine}
 
 {table}
+
+{scales}
 
 Median of {repeat} runs taken in turns (peak memory: the highest); the loop ran once, on {loop} subjects, and its times are multiplied up.
 Times are from opening the files to the answers, without starting Python.
