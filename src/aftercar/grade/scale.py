@@ -252,25 +252,20 @@ def _evidence(rows: pl.DataFrame, criteria: tuple[Criterion, ...], scale: Scale)
     for n, criterion in enumerate(criteria):
         for column in criterion.evidence:
             behind[column] = behind.get(column, 0) | (1 << n)
-    parts: list[pl.DataFrame] = []
     index = pl.int_range(pl.len(), dtype=pl.UInt32)
+    numbered = rows.lazy().with_columns(_row=index)
+    parts: list[pl.LazyFrame] = []
     for column in dict.fromkeys((*scale.gate_evidence, *behind)):
         met = lit(True) if column in scale.gate_evidence else (col("_criteria") & behind[column]) != 0
-        found = (
-            rows.lazy()
-            .select(_row=index, id=column, met=met)
-            .filter(col("met") & col("id").is_not_null())
-            .select("_row", "id")
-            .collect()
-        )
+        found = numbered.filter(met & col(column).is_not_null()).select("_row", id=column)
         if rows.schema[column] == pl.List:  # a score of several items
             found = found.explode("id").drop_nulls()
         parts.append(found.cast({"id": pl.Int64}))
-    each = pl.concat(parts).sort("_row", "id")
     repeated = (col("_row") == col("_row").shift(1)) & (col("id") == col("id").shift(1))
-    lists = each.filter(~repeated.fill_null(False)).group_by("_row", maintain_order=True).agg("id")
-    found = rows.select(_row=index).join(lists, on="_row", how="left", maintain_order="left")["id"]
-    return found.fill_null(pl.Series([[]], dtype=pl.List(pl.Int64)))
+    each = pl.concat(parts).sort("_row", "id").filter(~repeated.fill_null(False))
+    lists = each.group_by("_row", maintain_order=True).agg("id")
+    found = numbered.select("_row").join(lists, on="_row", how="left", maintain_order="left").select("id").collect()
+    return found["id"].fill_null(pl.Series([[]], dtype=pl.List(pl.Int64)))
 
 
 def beside(rows: pl.DataFrame, n: int, record: Record) -> pl.DataFrame:
