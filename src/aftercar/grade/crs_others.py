@@ -252,18 +252,11 @@ def _findings() -> dict[str, pl.Expr]:
 
 def _organs() -> dict[str, pl.Expr]:
     """Each organ's CTCAE grade, surely (`<organ>`) and at most (`<organ>_upper`); transaminases are the higher of AST and ALT."""
-    whole = col("organ_at").is_not_null()
-
-    def bound(name: str, side: str, blank: int) -> pl.Expr:
-        charted = pl.when(whole).then(f"{name}_{side}_whole").otherwise(f"{name}_{side}")
-        return charted.fill_null(pl.when(whole).then(0).otherwise(blank)).cast(pl.Int8)
-
-    bounds = {}
+    found: dict[str, pl.Expr] = {}
     for organ in _ORGANS:
         names = ("alt", "ast") if organ == "transaminases" else (organ,)
-        bounds[organ] = pl.max_horizontal(bound(n, "low", 0) for n in names)
-        bounds[f"{organ}_upper"] = pl.max_horizontal(bound(n, "up", 4) for n in names)
-    return bounds
+        found[organ], found[f"{organ}_upper"] = ctcae.bounds(*names, whole=col("organ_at").is_not_null())
+    return found
 
 
 def _onset(options: Options) -> crs.Onset:

@@ -18,6 +18,7 @@ from aftercar.grade.scale import Criterion, Scale
 from aftercar.timeline.concepts import concepts
 from aftercar.timeline.state import SPAN, Record, grid, look, origin, readings
 
+MOST = {"hemoglobin": 3}  # the highest grade that a value alone can have, where it is not 4
 ORGAN = ("creatinine", "alt", "ast", "bilirubin")  # what `record_complete` = organ covers
 _LIMITS = tuple(c for c in concepts() if c.endswith(("_uln", "_lln")))
 
@@ -184,42 +185,67 @@ def at_least(name: str, grade: int, options: Options, *, whole: pl.Expr = lit(Fa
 
 
 def graded(record: Record, name: str, options: Options) -> pl.DataFrame:
-    """Values of an analyte with their grade: `at, until, event_id, low, up`, and `low_whole, up_whole` where what is not recorded was normal."""
-    found = values(record, name).with_columns(course=col("at") // SPAN)
-    found = found.rename({"value": f"{name}_value", "excluded": f"{name}_excluded"})
+    """Values of an analyte with their grade, surely and at most: `at, until, event_id, unsure, low, up`, and `low_whole, up_whole` where
+    what is not recorded was normal.
+    """
+    return record.once(("ctcae", name), lambda: _graded(record, name, options))
+
+
+def _graded(record: Record, name: str, options: Options) -> pl.DataFrame:
+    found = values(record, name).with_columns(course=col("at") // SPAN).rename({"value": f"{name}_value"})
     found = found.join(limits(record, (name,)), on="course", how="left", maintain_order="left")
-    bounds = {}
-    for suffix, whole in (("", lit(False)), ("_whole", lit(True))):
-        cells = [(k, at_least(name, k, options, whole=whole)) for k in (1, 2, 3, 4)]
-        for side, unknown in (("low", False), ("up", True)):
-            bounds[f"{side}{suffix}"] = pl.max_horizontal(*(c.fill_null(unknown).cast(pl.Int8) * k for k, c in cells)).cast(
-                pl.Int8
-            )
-    return found.select("at", "until", "event_id", **bounds).with_columns(col("at").set_sorted())
+    cells = {
+        (suffix, k): cell
+        for suffix, whole in (("", lit(False)), ("_whole", lit(True)))
+        for k, _, cell in _TABLES[name](Reference(name, whole), options)
+    }
+    found = found.with_columns(
+        pl.when(~col("excluded")).then(c).otherwise(False).alias(f"_{k}{s}") for (s, k), c in cells.items()
+    )
+    bounds = {
+        f"{side}{suffix}": pl.max_horizontal(
+            lit(0, pl.Int8), *(col(f"_{k}{s}").fill_null(unknown).cast(pl.Int8) * k for s, k in cells if s == suffix)
+        ).cast(pl.Int8)
+        for side, unknown in (("low", False), ("up", True))
+        for suffix in ("", "_whole")
+    }
+    return found.select("at", "until", "event_id", "unsure", **bounds).with_columns(col("at").set_sorted())
+
+
+def bounds(*names: str, whole: pl.Expr) -> tuple[pl.Expr, pl.Expr]:
+    """The grade that the highest of some analytes surely has, and may have, on a frame that looks at their `graded` values."""
+
+    def bound(name: str, side: str) -> pl.Expr:
+        charted = pl.when(whole).then(f"{name}_{side}_whole").otherwise(f"{name}_{side}")
+        most = MOST.get(name, 4) if side == "up" else 0
+        absent = pl.when(whole).then(0).otherwise(most) if name in ORGAN else lit(most)
+        return charted.fill_null(absent).cast(pl.Int8)
+
+    low, up = (pl.max_horizontal(bound(name, side) for name in names) for side in ("low", "up"))
+    return low, up
 
 
 def state(record: Record, options: Options) -> pl.DataFrame:
     """All analytes on one grid: they are drawn together."""
-    names = tuple(_TABLES)
-    tables = {n: values(record, n) for n in names} | {"organ": covered(record, "organ")}
+    tables = {n: graded(record, n, options) for n in _TABLES} | {"organ": covered(record, "organ")}
     frame = grid(record, *tables.values())
     for name, table in tables.items():
         frame = look(frame, table, name)
-    frame = frame.with_columns(whole=col("organ_at").is_not_null())
-    return frame.join(limits(record, names), on="course", how="left", maintain_order="left")
+    return frame
 
 
 def _criteria(names: tuple[str, ...], options: Options) -> tuple[Criterion, ...]:
-    whole = col("whole")
-    first, *more = names
-    axis = "transaminases" if more else first
-    grades = [k for k, _, _ in _TABLES[first](Reference(first, whole), options)]
-    rows = []
-    for n, grade in enumerate(grades):
-        text = " or ".join(_TABLES[name](Reference(name, whole), options)[n][1] for name in names)
-        met = pl.any_horizontal(at_least(name, grade, options, whole=whole) for name in names)
-        rows.append(Criterion(grade, axis, text, met, tuple(f"{name}_event_id" for name in names), mark="M"))
-    return tuple(rows)
+    low, up = bounds(*names, whole=col("organ_at").is_not_null())
+    tables = [_TABLES[name](Reference(name, lit(False)), options) for name in names]
+    axis = "transaminases" if "alt" in names else "".join(names)
+    evidence = tuple(f"{name}_event_id" for name in names)
+    return tuple(
+        Criterion(
+            grade, axis, " or ".join(table[n][1] for table in tables),
+            pl.when(low >= grade).then(True).when(up < grade).then(False), evidence, mark="M",
+        )
+        for n, (grade, _, _) in enumerate(tables[0])
+    )  # fmt: skip
 
 
 def _scale(name: str, title: str, *names: str) -> Scale:
