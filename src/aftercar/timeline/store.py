@@ -17,6 +17,7 @@ from aftercar.files import replace_folder
 from aftercar.timeline.concepts import concepts
 from aftercar.timeline.readers import Imported
 from aftercar.timeline.schema import MEDS_VERSION, aligned
+from aftercar.timeline.statements import attributed, read_statements
 
 SHARD_ROWS = 500_000  # rows of a shard; memory is bounded by it, whatever the size of the cohort
 
@@ -30,12 +31,13 @@ class Store:
     info: dict[str, Any]
 
     def shards(self) -> Iterator[pl.LazyFrame]:
-        """Each file as a lazy timeline.
+        """Each file as a lazy timeline, attributed as people said in its statements.
 
         Raises:
             InputError: a file is no timeline.
         """
         kinds: set[bool] = set()
+        said = read_statements(self.folder)
         for n, path in enumerate(self.files):
             try:
                 frame = pl.scan_parquet(path)
@@ -50,7 +52,7 @@ class Store:
             if "event_id" not in schema:  # a dataset of others: its rows are named by file and place
                 frame = frame.with_row_index("event_id").with_columns(col("event_id").cast(pl.Int64) + (n << 32))
                 schema = frame.collect_schema()
-            yield aligned(frame, schema)
+            yield attributed(aligned(frame, schema), said)
 
     def scan(self) -> pl.LazyFrame:
         """All files as one lazy timeline."""
