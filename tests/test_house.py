@@ -25,8 +25,9 @@ MAY_IMPORT = {
     "errors": "",
     "files": "errors",
     "evidence": "errors files",
+    "conformance": "",  # worked cases: data
     "timeline": "errors files evidence",
-    "grade": "errors files evidence timeline",
+    "grade": "errors files evidence timeline conformance",
     "manage": "errors files evidence timeline grade",
     "risk": "errors files evidence timeline",
     "cohort": "errors files evidence timeline grade",

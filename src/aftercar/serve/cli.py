@@ -189,23 +189,40 @@ def report(
 @app.command()
 def conformance(
     files: Annotated[
-        list[Path], typer.Argument(help="Files of worked cases (the schema of vignettes.yaml).", metavar="FILE.yaml...")
-    ],
+        list[Path] | None, typer.Argument(help="Files of worked cases (the schema of vignettes.yaml).", metavar="FILE.yaml...")
+    ] = None,
+    whole_suite: Annotated[bool, typer.Option("--suite", help="Every case that comes with aftercar.")] = False,
+    against: Annotated[
+        str | None,
+        typer.Option("--against", help="Ask another grader instead: a command or an HTTP address (docs/conformance.md)."),
+    ] = None,
+    timeout: Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds that the other grader has for a case.")] = 30.0,
+    trap: Annotated[list[str] | None, typer.Option("--trap", help="Only cases of this trap. May be repeated.")] = None,
     json_: Annotated[Path | None, typer.Option("--json", help="Write every check as JSON.")] = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show every check, not only what failed.")] = False,
 ) -> None:
-    """Run worked cases through the readers and graders. Exit 1 if any check failed."""
+    """Run worked cases through our graders, or another. Exit 1 if any check failed."""
     import json
 
+    from aftercar.errors import InputError
     from aftercar.files import write_text
-    from aftercar.grade.conformance import run_cases
+    from aftercar.grade.against import CONTRACT, run_against
+    from aftercar.grade.conformance import run_cases, suite
     from aftercar.serve import show
 
-    checks = run_cases(files)
+    paths = [*(suite() if whole_suite else []), *(files or [])]
+    if not paths:
+        raise InputError("Name files of cases, or take --suite.")
+    if against is None:
+        checks = run_cases(paths, trap)
+    else:
+        with show.working("asking"):
+            checks = run_against(paths, against, traps=trap, timeout=timeout)
     if json_:
-        content = {"aftercar": __version__, "checks": [c.to_json() for c in checks]}
+        told = {"aftercar": __version__, **({"contract": CONTRACT} if against is not None else {})}
+        content = {**told, "checks": [c.to_json() for c in checks]}
         write_text(json_, json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n")
-    if show.checked(checks, verbose=verbose):
+    if show.checked(checks, verbose=verbose, tables=whole_suite or against is not None):
         raise typer.Exit(1)
 
 

@@ -14,7 +14,7 @@ from polars import col
 from rich.console import Console
 from rich.table import Table
 
-from aftercar.grade.conformance import Check
+from aftercar.grade.conformance import TRAPS, Check
 from aftercar.grade.describe import MARKS, allowed
 from aftercar.grade.explain import Explanation
 from aftercar.grade.options import OPTIONS
@@ -196,15 +196,31 @@ def _title(scale: str) -> str:
     return SCALES[scale].title if scale in SCALES else scale
 
 
-def checked(checks: list[Check], *, verbose: bool) -> int:
-    """Print what failed (or everything) and, last, the counts; the number that failed."""
+def checked(checks: list[Check], *, verbose: bool, tables: bool = False) -> int:
+    """Print what failed (or everything), the counts, and on demand the counts by trap and by scale; the number that failed."""
     for check in checks:
         if check.outcome == "failed" or verbose:
             line = f"{check.outcome}: {check.case} {check.scale} ({check.at})"
             console.print(line + (f": {check.difference}" if check.difference else ""), soft_wrap=True)
     counts = Counter(c.outcome for c in checks)
     print(f"{counts['passed']} passed, {counts['failed']} failed, {counts['not supported']} not supported")
+    if tables:
+        by_trap, by_scale = _table("trap", "what it checks", "passed"), _table("scale", "passed", "not supported")
+        for trap, what in {**TRAPS, "": "cases without a trap"}.items():
+            if mine := Counter(c.outcome for c in checks if c.trap == trap):
+                by_trap.add_row(trap or "-", what, _passed(mine))
+        for scale in dict.fromkeys(sorted(c.scale for c in checks)):
+            mine = Counter(c.outcome for c in checks if c.scale == scale)
+            by_scale.add_row(scale or "-", _passed(mine), str(mine["not supported"] or ""))
+        console.print(by_trap)
+        console.print(by_scale)
     return counts["failed"]
+
+
+def _passed(counts: Counter[str]) -> str:
+    """Passed of all that were judged."""
+    judged = counts["passed"] + counts["failed"]
+    return f"{counts['passed']}/{judged}" if judged else "not supported"
 
 
 def concepts() -> None:
