@@ -23,6 +23,7 @@ from aftercar.grade.icaht import ICAHT_EARLY, ICAHT_LATE
 from aftercar.grade.icans import ICANS_ASTCT, ICANS_ASTCT_PEDS
 from aftercar.grade.options import OPTIONS, Options
 from aftercar.grade.scale import GRADES, Scale, assess, beside, episodes, to_times
+from aftercar.grade.worst import worst
 from aftercar.timeline import subjects as subject_rows
 from aftercar.timeline.schema import REJECTED, conform
 from aftercar.timeline.state import Record, clock, record
@@ -38,8 +39,6 @@ SCALES: dict[str, Scale] = {
         *ctcae.SCALES,
     )
 }  # fmt: skip
-_RANK = {"criteria_met": 4, "possible": 3, "suspected": 2, "watch": 1}  # among equal grades, what is told of the whole record
-
 SHARDS_AT_ONCE = 2  # memory is that of so many shards
 
 
@@ -130,7 +129,7 @@ def _grade(charted: pl.LazyFrame, scales: list[Scale], options: Options) -> Resu
     return Result(
         grades=all_grades,
         episodes=pl.concat(found).sort("subject_id", "infusion", "toxicity", "scale", "episode", maintain_order=True),
-        worst=worst(all_grades, courses),
+        worst=worst(all_grades, courses, {s.name: s.family for s in scales}),
         subjects=courses.drop("opens", "from", "until", "birth"),
     )
 
@@ -206,67 +205,6 @@ def _dated(spells: pl.DataFrame, rec: Record, labels: pl.DataFrame) -> pl.DataFr
         censored=col("resolution").is_null(),
     )
     return _named(dated, labels, _EPISODES)
-
-
-def worst(grades: pl.DataFrame, courses: pl.DataFrame) -> pl.DataFrame:
-    """The worst grade of each subject, infusion and toxicity, a row a scale.
-
-    Stale time (a finding expired, nothing new charted) does not count towards the bounds; it is summed in `unassessed_h`. A
-    toxicity that was never assessed is `incomplete` with its full range.
-    """
-    family = {s.name: s.family for s in SCALES.values()}
-    key = ["subject_id", "infusion", "toxicity", "_family"]
-    stale = col("flags").list.contains("stale")
-    applies = col("status") != "not_applicable"
-    rows = grades.with_columns(_stale=stale, _applies=applies, _family=col("scale").replace_strict(family)).with_columns(
-        _seen=col("_applies") & ~col("_stale"), _hours=((col("end") - col("start")).dt.total_seconds() / 3600)
-    )
-    # A subject is on one of two scales (ICE or CAPD) at a time: rows of the other do not apply.
-    chosen = rows.filter(col("_applies") | ~col("_applies").any().over(key))
-    seen_upper = pl.max_horizontal(col("grade").max(), col("upper_assessed").max())
-    seen = col("_seen").any()
-    # The worst moment: the highest grade, then the surest diagnosis, then the highest score.
-    said = col("status").cast(pl.String).replace_strict(_RANK, default=0, return_dtype=pl.Float64)
-    score = pl.when(col("measures").list.len() > 0).then(col("measures").list.first().struct.field("value")).fill_null(0.0)
-    chosen = chosen.with_columns(_how=pl.when("_applies").then(col("grade") * 1e9 + said * 1e7 + score.fill_null(0.0)))
-    at_worst = (col("_how") == col("_how").max()).fill_null(False)
-    found = chosen.group_by(key, maintain_order=True).agg(
-        scale=col("scale").filter(at_worst).first().fill_null(col("scale").first()),
-        grade=col("grade").max(),
-        grade_upper=pl.when(seen).then(seen_upper).otherwise(col("grade_upper").max()),
-        _any=col("_applies").any(),
-        # Something that the scale reads was charted, or said to be complete.
-        assessed=(col("_seen") & ((col("status") != "incomplete") | (col("evidence").list.len() > 0))).any(),
-        _met=(col("status") == "graded").any(),
-        _said=col("status").filter(at_worst).first(),
-        group=col("group").filter(at_worst).first(),
-        flags=col("flags").list.explode(keep_nulls=False, empty_as_null=False).unique().sort(),
-        criteria=col("criteria").filter(at_worst).first(),
-        time=col("start").filter(at_worst).first(),
-        measures=col("measures").filter(at_worst).first().fill_null(col("measures").first()),
-        unassessed_h=col("_hours").filter(col("_stale")).sum(),
-        rules=col("rules").filter(at_worst).first().fill_null(col("rules").first()),
-        options=col("options").filter(at_worst).first().fill_null(col("options").first()),
-    )
-    status = (
-        pl.when(~col("_any")).then(lit("not_applicable"))
-        .when(col("_said").cast(pl.String).is_in(list(_RANK))).then(col("_said").cast(pl.String))
-        .when(col("grade") < col("grade_upper")).then(lit("incomplete"))
-        .when((col("grade") == 0) & ~col("_met")).then(lit("not_met"))
-        .otherwise(lit("graded"))
-    )  # fmt: skip
-    zero = courses.select("subject_id", "infusion", "day0")
-    day = (col("time").dt.truncate("1d") - col("day0").dt.truncate("1d")).dt.total_days().cast(pl.Int32)
-    return (
-        found.with_columns(status=status.cast(GRADES["status"]))
-        .join(zero, on=["subject_id", "infusion"], how="left", maintain_order="left")
-        .with_columns(day=day)
-        .select(
-            "subject_id", "infusion", "toxicity", "scale", "grade", "grade_upper", "status", "group", "criteria", "flags", "measures", "time",
-            "day", "assessed", "unassessed_h", "rules", "options",
-        )
-        .sort("subject_id", "infusion", "toxicity", "scale")
-    )  # fmt: skip
 
 
 def grade_folder(

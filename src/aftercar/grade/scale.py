@@ -136,8 +136,8 @@ def assess(states: pl.DataFrame, scale: Scale, options: Options) -> pl.DataFrame
     Args:
         states: what `scale.state` gives; sorted by `at`.
     Returns:
-        `course, at, last_at` (end of the record), `end_at`, the columns of `GRADES` from `grade` to `measures`, `present` and `hidden`, a
-        row a stretch. `end_at` is null where the record ends.
+        `course, at, last_at` (end of the record), `end_at`, the columns of `GRADES` from `grade` to `measures`, `present`, `hidden` (it may go on
+        unseen) and `stale`, a row a stretch. `end_at` is null where the record ends.
     """
     criteria = scale.criteria(options)
     gate_assessed = scale.gate if scale.gate_assessed is None else scale.gate_assessed
@@ -187,14 +187,14 @@ def assess(states: pl.DataFrame, scale: Scale, options: Options) -> pl.DataFrame
         evidence=_evidence(rows, criteria, scale),
         measures=measured({name: col(f"_m{n}") for n, name in enumerate(scale.measures or {})}),
         present=col("present").fill_null(False),
-        hidden=_hidden(rows, list(flags), scale),
+        hidden=_flagged(rows, list(flags), scale.hidden_by),
+        stale=_flagged(rows, list(flags), ("stale",)),
     )
 
 
-def _hidden(rows: pl.DataFrame, flags: list[str], scale: Scale) -> pl.Series:
-    """Whether the toxicity may go on unseen."""
-    mask = sum(1 << flags.index(flag) for flag in scale.hidden_by)
-    return (rows["_flags"] & mask) != 0
+def _flagged(rows: pl.DataFrame, flags: list[str], some: tuple[str, ...]) -> pl.Series:
+    """Whether one of some flags is set."""
+    return (rows["_flags"] & sum(1 << flags.index(flag) for flag in some)) != 0
 
 
 def measured(measures: dict[str, pl.Expr]) -> pl.Expr:
@@ -288,8 +288,9 @@ def episodes(rows: pl.DataFrame, gap_h: float, resolution_h: float) -> pl.DataFr
         sign (`last_at`), if it comes within `gap_h`; it is null where it does not, or where fewer than `resolution_h` hours of record
         follow it and no other episode does.
     """
-    seen = ~col("flags").list.contains("stale")
-    rows = rows.with_columns(seen=seen).rename({"last_at": "record_end"})
+    rows = rows.select(
+        "course", "at", "end_at", "grade", "upper_assessed", "present", "hidden", seen=~col("stale"), record_end="last_at"
+    )
     there = rows.filter(col("present") | col("hidden"))
     stop = pl.coalesce("end_at", pl.max_horizontal("at", "record_end"))
     again = ((col("at") - stop.shift(1)).over("course") >= int(gap_h * HOUR)).fill_null(True)

@@ -1,0 +1,98 @@
+"""The worst grade of each subject, infusion and scale family, from the course."""
+
+from __future__ import annotations
+
+import polars as pl
+from polars import col, lit
+
+from aftercar.grade.scale import STATUS
+
+# Among equal grades, what is told of the whole record.
+_RANK = {"criteria_met": 4, "possible": 3, "suspected": 2, "watch": 1}
+
+
+def worst(grades: pl.DataFrame, courses: pl.DataFrame, family: dict[str, str]) -> pl.DataFrame:
+    """A row a subject, infusion and family of scales.
+
+    Stale time (a finding expired, nothing new charted) does not count towards the bounds; it is summed in `unassessed_h`. A
+    toxicity that was never assessed is `incomplete` with its full range.
+
+    Args:
+        grades: sorted by subject and infusion.
+        courses: `subject_id, infusion, day0`.
+        family: of each scale; scales of one family take turns by age.
+    """
+    status = col("status").to_physical()  # by its number: words are slow
+    absent, incomplete, plain = (STATUS.categories.to_list().index(w) for w in ("not_applicable", "incomplete", "graded"))
+    ranks = {n: float(_RANK.get(w, 0)) for n, w in enumerate(STATUS.categories)}
+    ids = {f: n for n, f in enumerate(dict.fromkeys(family.values()))}
+    another = (col("subject_id") != col("subject_id").shift(1)) | (col("infusion") != col("infusion").shift(1))
+    rows = grades.select(
+        "grade",
+        "grade_upper",
+        "upper_assessed",
+        key=another.fill_null(True).cum_sum().cast(pl.Int64) * len(ids)
+        + col("scale").replace_strict({s: ids[f] for s, f in family.items()}, return_dtype=pl.Int64),
+        row=pl.int_range(pl.len(), dtype=pl.UInt32),
+        applies=status != absent,
+        graded=status == plain,
+        stale=col("flags").list.contains("stale"),
+        silent=(status == incomplete) & (col("evidence").list.len() == 0),
+        hours=(col("end") - col("start")).dt.total_seconds() / 3600,
+        # The worst moment: the highest grade, then the surest diagnosis, then the highest score.
+        how=col("grade") * 1e9
+        + status.replace_strict(ranks, return_dtype=pl.Float64) * 1e7
+        + pl.when(col("measures").list.len() > 0).then(col("measures").list.first().struct.field("value")).fill_null(0.0),
+    )
+    found = rows.group_by("key", maintain_order=True).agg(
+        any=col("applies").any(),
+        met=col("graded").any(),
+        grade=col("grade").filter("applies").max().fill_null(0),
+        seen=(col("applies") & ~col("stale")).any(),
+        upper_seen=pl.max_horizontal("grade", "upper_assessed").filter("applies").max().fill_null(0),
+        upper=col("grade_upper").filter("applies").max().fill_null(0),
+        # Something that the scale reads was charted, or said to be complete.
+        assessed=(col("applies") & ~col("stale") & ~col("silent")).any(),
+        unassessed_h=col("hours").filter("applies", "stale").sum(),
+        # A subject is on one of two scales (ICE or CAPD) at a time: rows of the other do not apply.
+        at=col("row").get(pl.when("applies").then("how").otherwise(-1.0).arg_max()),
+    )
+    flags = _flags(grades, rows)
+    zero = courses.select("subject_id", "infusion", "day0")
+    moment = grades.select(
+        "subject_id", "infusion", "toxicity", "scale", "group", "criteria", "measures", time="start", said="status", rules="rules", options="options"
+    )[found["at"]]  # fmt: skip
+    whole = pl.concat([found.drop("at"), moment], how="horizontal").join(flags, on="key", how="left", maintain_order="left")
+    word = (
+        pl.when(~col("any")).then(lit("not_applicable"))
+        .when(col("said").to_physical().replace_strict(ranks, return_dtype=pl.Float64) > 0).then(col("said").cast(pl.String))
+        .when(col("grade") < col("grade_upper")).then(lit("incomplete"))
+        .when((col("grade") == 0) & ~col("met")).then(lit("not_met"))
+        .otherwise(lit("graded"))
+    )  # fmt: skip
+    day = (col("time").dt.truncate("1d") - col("day0").dt.truncate("1d")).dt.total_days().cast(pl.Int32)
+    return (
+        whole.join(zero, on=["subject_id", "infusion"], how="left", maintain_order="left")
+        .with_columns(
+            grade_upper=pl.when("seen").then("upper_seen").otherwise("upper"),
+            time=pl.when("any").then("time"),
+            criteria=pl.when("any").then("criteria"),
+            flags=col("flags").fill_null(lit([], pl.List(pl.String))),
+        )
+        .with_columns(status=word.cast(STATUS), day=day)
+        .select(
+            "subject_id", "infusion", "toxicity", "scale", "grade", "grade_upper", "status", "group", "criteria", "flags", "measures",
+            "time", "day", "assessed", "unassessed_h", "rules", "options",
+        )
+        .sort("subject_id", "infusion", "toxicity", "scale")
+    )  # fmt: skip
+
+
+def _flags(grades: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
+    """All warnings of each key, each once, sorted; rows that do not apply warn only where none does."""
+    some = (
+        rows["applies"].to_frame().with_columns(rows["key"]).with_columns(own=col("applies") | ~col("applies").any().over("key"))
+    )
+    warned = grades.select(col("flags"), key=rows["key"], own=some["own"]).filter(col("own") & (col("flags").list.len() > 0))
+    every = warned.select("key", "flags").unique().explode("flags").unique().sort("key", "flags")
+    return every.group_by("key", maintain_order=True).agg("flags")
