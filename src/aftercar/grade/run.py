@@ -100,7 +100,7 @@ def _grade(charted: pl.LazyFrame, scales: list[Scale], options: Options) -> Resu
     wanted = charted.filter(col("code").is_in([*codes, *subject_rows.CODES]))
     ends, timeline = pl.collect_all([subject_rows.record_ends(charted), wanted])
     timeline = conform(timeline)
-    courses = subjects(timeline, options["day0"], ends)
+    courses = subjects(timeline, options["day0"], ends).with_row_index("place")
     rec = record(timeline, courses, codes, exclude_unknown=options["unknown_attribution"] == "exclude")
     labels = _labels(scales, options)
     over_time, windows = [], []
@@ -125,18 +125,18 @@ def _grade(charted: pl.LazyFrame, scales: list[Scale], options: Options) -> Resu
         rows = pl.concat(windows)
         grades.append(_named(clock(rows, rec.courses), labels, GRADES))
         found.append(_window_episodes(rows, rec, labels))
-    all_grades = pl.concat(grades).sort("subject_id", "infusion", "toxicity", "scale", "start", maintain_order=True)
+    all_grades = pl.concat(grades).sort("_key", maintain_order=True).drop("_key")
     return Result(
         grades=all_grades,
-        episodes=pl.concat(found).sort("subject_id", "infusion", "toxicity", "scale", "episode", maintain_order=True),
+        episodes=pl.concat(found).sort("_key", "episode", maintain_order=True).drop("_key"),
         worst=worst(all_grades, courses, {s.name: s.family for s in scales}),
-        subjects=courses.drop("opens", "from", "until", "birth"),
+        subjects=courses.drop("place", "opens", "from", "until", "birth"),
     )
 
 
 def _labels(scales: list[Scale], options: Options) -> pl.DataFrame:
-    """What every row of a scale carries, a row a scale."""
-    return pl.DataFrame(
+    """What every row of a scale carries, a row a scale; `rank` is its place within a course."""
+    labels = pl.DataFrame(
         {
             "toxicity": [s.toxicity for s in scales],
             "scale": [s.name for s in scales],
@@ -145,19 +145,21 @@ def _labels(scales: list[Scale], options: Options) -> pl.DataFrame:
         },
         schema=dict.fromkeys(("toxicity", "scale", "rules", "options"), pl.String),
     )
+    return labels.with_columns(rank=pl.struct("toxicity", "scale").rank("ordinal").cast(pl.Int64))
 
 
 def _named(rows: pl.DataFrame, labels: pl.DataFrame, schema: Mapping[str, Any]) -> pl.DataFrame:
-    """Rows with `_scale`, a row of `labels`, in the columns and types of a table."""
+    """Rows with `_scale`, a row of `labels`, in the columns and types of a table, and `_key`, which sorts by course and scale."""
     rows = rows.with_columns(labels[c].gather(rows["_scale"]) for c in labels.columns)
-    return rows.select("subject_id", *(col(n).cast(t) for n, t in schema.items() if n != "subject_id"))
+    key = (col("place").cast(pl.Int64) * (labels.height + 1) + col("rank")).alias("_key")
+    return rows.select("subject_id", *(col(n).cast(t) for n, t in schema.items() if n != "subject_id"), key)
 
 
 def _no_infusion(courses: pl.DataFrame, labels: pl.DataFrame) -> pl.DataFrame:
     """A subject without an infusion cannot be graded, and says so."""
     blank = lit([], pl.List(pl.String))
     rows = courses.join(labels.select(_scale=pl.int_range(pl.len(), dtype=pl.Int64)), how="cross").select(
-        "subject_id", "infusion", "_scale", start=lit(None), end=lit(None), grade=lit(0), grade_upper=lit(0), upper_assessed=lit(0),
+        "place", "subject_id", "infusion", "_scale", start=lit(None), end=lit(None), grade=lit(0), grade_upper=lit(0), upper_assessed=lit(0),
         status=lit("not_applicable"), group=lit(None), criteria=blank, missing=blank, flags=lit(["no_infusion"]),
         evidence=lit([], pl.List(pl.Int64)), measures=lit([], GRADES["measures"]),
     )  # fmt: skip
