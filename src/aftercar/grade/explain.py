@@ -22,6 +22,7 @@ class Explanation:
     Attributes:
         grades: rows of `grades` of each scale, in time order; where no toxicity was asked for, of the scales on which something is there
             or open.
+        adjudicated: rows of `worst` with a grade that two readers locked.
         clear, blank: the other scales: nothing is there, or nothing that they read was charted.
         evidence: the timeline rows that they point at.
         subject: rows of `subjects` (day 0 and what is fixed).
@@ -32,6 +33,7 @@ class Explanation:
     evidence: pl.DataFrame
     subject: pl.DataFrame
     run: dict[str, Any]
+    adjudicated: pl.DataFrame
     clear: list[str] = field(default_factory=list)
     blank: list[str] = field(default_factory=list)
 
@@ -100,7 +102,8 @@ def explain(
     order = {name: n for n, name in enumerate(SCALES)}
     place = col("scale").replace_strict(order, default=len(order), return_dtype=pl.Int32)
     rows = rows.sort(place, "infusion", "start", maintain_order=True)
-    return Explanation(rows, evidence, who, run, clear, blank)
+    locked = worst.filter(col("adjudicated_grade").is_not_null())
+    return Explanation(rows, evidence, who, run, locked, clear, blank)
 
 
 def _quiet(worst: pl.DataFrame) -> tuple[list[str], list[str]]:

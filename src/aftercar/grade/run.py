@@ -18,6 +18,7 @@ from aftercar import __version__
 from aftercar.errors import InputError, OptionError, nearest
 from aftercar.files import replace_folder
 from aftercar.grade import crs_others, ctcae, neuro_others
+from aftercar.grade.adjudicate import adjudicated
 from aftercar.grade.crs import CRS_ASTCT_2019
 from aftercar.grade.icaht import ICAHT_EARLY, ICAHT_LATE
 from aftercar.grade.icans import ICANS_ASTCT, ICANS_ASTCT_PEDS
@@ -27,6 +28,7 @@ from aftercar.grade.worst import worst
 from aftercar.timeline import subjects as subject_rows
 from aftercar.timeline.schema import REJECTED, conform
 from aftercar.timeline.state import Record, clock, record
+from aftercar.timeline.statements import read_statements
 from aftercar.timeline.store import Store, open_timeline
 from aftercar.timeline.subjects import subjects
 
@@ -249,6 +251,7 @@ def grade_folder(
         parts = {f.name: sorted(fresh.glob(f"{f.name}-*.part")) for f in fields(Result)}
         for name, files in parts.items():
             _join(files, fresh / f"{name}.parquet")
+        _adjudicate(fresh / "worst.parquet", store)
         if (
             pl.scan_parquet(fresh / "subjects.parquet")
             .select(pl.struct("subject_id", "infusion").is_duplicated().any())
@@ -261,6 +264,11 @@ def grade_folder(
         run = _run_json(store, Path(out), fresh, chosen, opts)
         (fresh / "run.json").write_text(json.dumps(run, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return run
+
+
+def _adjudicate(worst: Path, store: Store) -> None:
+    """Put beside the worst grades what two readers locked in the timeline's statements."""
+    adjudicated(pl.read_parquet(worst), read_statements(store.folder)).write_parquet(worst)
 
 
 def _no_rejects() -> pl.DataFrame:

@@ -46,6 +46,7 @@ class Section:
     summary: str
     figure: Markup
     caption: list[str]
+    adjudicated: list[str]
     rows: list[Line]
     left_out: int
     others: Others
@@ -67,6 +68,7 @@ def section(course: Course, n: int, worst: list[dict[str, Any]], *, simulated: b
         summary=said,
         figure=Markup(figure),  # built from escaped parts
         caption=_caption(course, notes),
+        adjudicated=_adjudicated(worst),
         rows=rows,
         left_out=left_out,
         others=others(worst),
@@ -111,6 +113,15 @@ def _caption(course: Course, notes: list[str]) -> list[str]:
     elif course.before:
         said.append(f"Not drawn: {_rows_text(course.before)} before day −1.")
     return [*said, *(f"{note}." for note in notes)]
+
+
+def _adjudicated(worst: list[dict[str, Any]]) -> list[str]:
+    """What two readers locked."""
+    return [
+        f"Adjudicated: {scale_name(r['scale'])} grade {r['adjudicated_grade']}, by {' and '.join(r['adjudicated_by'])}, {_date(r['adjudicated_at'])}."
+        for r in worst
+        if r.get("adjudicated_grade") is not None
+    ]
 
 
 def _rows_text(n: int) -> str:

@@ -189,7 +189,17 @@ def explained(why: Explanation) -> None:
     cells = why.grades["criteria"].list.explode(keep_nulls=False, empty_as_null=False).unique().to_list()
     if marks := [m for m in MARKS if any(f"[{m}]" in cell for cell in cells)]:
         console.print("Marks: " + "; ".join(f"[{m}] {MARKS[m]}" for m in marks) + ".")
-    console.print("Grade derived by software, not adjudicated.")
+    for row in why.adjudicated.iter_rows(named=True):
+        by = " and ".join(row["adjudicated_by"])
+        console.print(
+            f"Adjudicated: {_title(row['scale'])}, infusion {row['infusion']}: grade {row['adjudicated_grade']} by {by}, {row['adjudicated_at']:%Y-%m-%d}.",
+            style="bold",
+        )
+    console.print(
+        "Other grades are derived by software, not adjudicated."
+        if why.adjudicated.height
+        else "Grade derived by software, not adjudicated."
+    )
 
 
 def _title(scale: str) -> str:
