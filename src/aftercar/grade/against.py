@@ -272,7 +272,7 @@ def _malformed(answer: dict[str, Any]) -> str:
     each = value.values() if isinstance(value, dict) else value if isinstance(value, list) else [value]
     if any(isinstance(v, bool) or not isinstance(v, (*number, type(None))) for v in each):
         return "value must be a number, a list of numbers or a table of them"
-    if answer.get("status") is not None and answer["status"] not in _STATUSES:
+    if not isinstance(status := answer.get("status"), (str, type(None))) or (status and status not in _STATUSES):
         return "status is not a word of the contract"
     if not isinstance(answer.get("group"), (str, type(None))):
         return "group must be a word"
