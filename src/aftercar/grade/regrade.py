@@ -127,7 +127,8 @@ def _candidates(name: str) -> dict[str, str]:
         s for s in SCALES.values() if s.name.endswith(f"_{said}")
     ]
     if not fits:
-        raise OptionError(f"No scale is called {name!r}. {nearest(said, {*SCALES, *(s.family for s in SCALES.values())})}")
+        hint = nearest(said, {*SCALES, *(s.family for s in SCALES.values())})
+        raise OptionError(f"No scale is called {name!r}. {hint or _comparable()}")
     return {s.family: s.toxicity for s in fits}
 
 
@@ -268,7 +269,8 @@ def wilson(k: int, n: int) -> tuple[float | None, float | None]:
     p, z2 = k / n, Z95 * Z95
     middle = (p + z2 / (2 * n)) / (1 + z2 / n)
     half = Z95 * sqrt(p * (1 - p) / n + z2 / (4 * n * n)) / (1 + z2 / n)
-    return max(middle - half, 0.0), min(middle + half, 1.0)
+    # At the ends rounding may leave the limit a hair inside of the share itself.
+    return 0.0 if k == 0 else middle - half, 1.0 if k == n else middle + half
 
 
 def _times(courses: pl.DataFrame, episodes_a: pl.DataFrame, episodes_b: pl.DataFrame) -> pl.DataFrame:

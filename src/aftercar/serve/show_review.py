@@ -10,11 +10,13 @@ from rich.table import Table
 
 from aftercar.grade.adjudicate import LOCKED, SOFTWARE, Agreement
 from aftercar.grade.regrade import OPEN, Regraded
-from aftercar.serve.show import _title, console
+from aftercar.grade.run import SCALES
+from aftercar.report.names import scale_name, toxicity_name
+from aftercar.serve.show import console
 
 
-def _table(first: str, *numbers: str, title: str | None = None) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="bold")
+def _table(first: str, *numbers: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column(first)
     for name in numbers:
         table.add_column(name, justify="right")
@@ -45,7 +47,7 @@ def history(rows: pl.DataFrame) -> None:
     for r in rows.with_columns(said=col("said_at").dt.strftime("%Y-%m-%d %H:%MZ")).iter_rows(named=True):
         about = f"subject {r['subject_id']}"
         if r["toxicity"]:
-            about += f", {TOXICITY.get(r['toxicity'], r['toxicity'])} ({r['scale']}), infusion {r['infusion']}"
+            about += f", {scale_name(r['scale'])}, infusion {r['infusion']}"
         what = {
             "attribution": f"row {r['event_id']} attributed to {r['attributable_to']}",
             "grade": f"grade {r['grade']}",
@@ -86,16 +88,18 @@ def agreed(found: Agreement) -> None:
         return
     table = _table("who", "reading", "n", "open", "agree", "kappa", "linear")
     for r in found.pairs.iter_rows(named=True):
-        who = f"{TOXICITY.get(r['toxicity'], r['toxicity'])} ({r['family']}): {r['a']} and {r['b']}"
+        who = f"{_family_name(r['family'])}: {r['a']} and {r['b']}"
         table.add_row(
             who, r["reading"], str(r["n"]), str(r["open"]), _share(r["raw"]), _number(r["kappa"]), _number(r["kappa_linear"])
         )
     console.print(table)
     for r in found.pairs.filter(col("reason").is_not_null()).iter_rows(named=True):
-        console.print(f"no kappa for {r['toxicity']}, {r['a']} and {r['b']}, {r['reading']}: {r['reason']}", soft_wrap=True)
-    for key, cells in found.cross.group_by("toxicity", "family", "a", "b", "reading", maintain_order=True):
-        toxicity, family, a, b, reading = key
-        console.print(_cross(cells, f"{TOXICITY.get(str(toxicity), toxicity)} ({family}), {reading}: {a} down, {b} across"))
+        console.print(
+            f"no kappa for {_family_name(r['family'])}, {r['a']} and {r['b']}, {r['reading']}: {r['reason']}", soft_wrap=True
+        )
+    for (_, family, a, b, reading), cells in found.cross.group_by("toxicity", "family", "a", "b", "reading", maintain_order=True):
+        console.print(f"\n{_family_name(str(family))}, {reading}: {a} down, {b} across", style="bold", soft_wrap=True)
+        console.print(_cross(cells))
     console.print(
         f"first: each reader's first grade; latest: the last one. {SOFTWARE}: the worst grade derived by software, without its open ones. "
         f"{LOCKED}: what two readers locked.",
@@ -103,10 +107,15 @@ def agreed(found: Agreement) -> None:
     )
 
 
-def _cross(cells: pl.DataFrame, title: str) -> Table:
+def _family_name(family: str) -> str:
+    """A scale, or scales that take turns by age, as people write them."""
+    return scale_name(family) if family in SCALES else toxicity_name(family)
+
+
+def _cross(cells: pl.DataFrame) -> Table:
     levels = sorted({*cells["grade_a"], *cells["grade_b"]})
     counts = {(a, b): n for a, b, n in cells.select("grade_a", "grade_b", "n").iter_rows()}
-    table = _table("", *map(str, levels), title=title)
+    table = _table("", *map(str, levels))
     for a in levels:
         table.add_row(str(a), *(str(counts.get((a, b), 0)) for b in levels))
     return table
@@ -123,7 +132,8 @@ def locked(new: pl.DataFrame) -> None:
 def regraded(found: Regraded, *, subjects: bool) -> None:
     """The shift table, agreement and what changes; who is behind each cell where asked."""
     first, second = found.facts["from"], found.facts["to"]
-    console.print(_shift(found, f"worst grade: {first} down, {second} across"))
+    console.print(f"worst grade: {first} down, {second} across", style="bold")
+    console.print(_shift(found))
     if subjects:
         _who(found.shift)
     _agreement(found.agreement.row(0, named=True))
@@ -138,10 +148,10 @@ def regraded(found: Regraded, *, subjects: bool) -> None:
     _footer(found.facts)
 
 
-def _shift(found: Regraded, title: str) -> Table:
+def _shift(found: Regraded) -> Table:
     counts = {(a, b): n for a, b, n in found.shift.select("from", "to", "n").iter_rows()}
     levels = sorted({level for pair in counts for level in pair}, key=lambda level: (level == OPEN, level))
-    table = _table("", *levels, "all", title=title)
+    table = _table("", *levels, "all")
     for a in levels:
         row = [counts.get((a, b), 0) for b in levels]
         table.add_row(a, *map(str, row), str(sum(row)))
