@@ -421,8 +421,8 @@ def adjudicate_comment(
     key = match_id(subject, ids.collect_schema()["subject_id"])
     if key is None or not ids.select((pl.col("subject_id") == key).any()).collect().item():
         raise InputError("No such subject in the timeline. Ids are written as in the source.")
-    new = append(timeline, pl.DataFrame([{"rater": by, "kind": "comment", "subject_id": key, "comment": comment.strip() or None}]))
-    show_review.recorded(new)
+    row = {"rater": by, "kind": "comment", "subject_id": key, "comment": comment.strip() or None}
+    show_review.recorded(append(timeline, pl.DataFrame([row])))
 
 
 @adjudicating.command("lock")
