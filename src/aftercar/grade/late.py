@@ -1,0 +1,88 @@
+"""What the later toxicities share: findings charted since the infusion, and a row a course of what they amount to."""
+
+from __future__ import annotations
+
+import polars as pl
+from polars import col, lit
+
+from aftercar.grade.course import bounded, course_rows
+from aftercar.grade.days import with_day
+from aftercar.grade.scale import Criterion
+from aftercar.timeline.concepts import concept
+from aftercar.timeline.state import Record, elsewhere, origin
+
+NO_IDS = lit([], pl.List(pl.Int64))
+
+
+def charted(record: Record, *codes: str) -> pl.DataFrame:
+    """Events since the infusion with their calendar `day`; `away` marks what a person attributed to another cause."""
+    events = with_day(record, *codes).filter(col("at") >= origin(col("at")))
+    return events.with_columns(away=elsewhere(record), unsure=col("attributable_to").eq_missing(lit("unknown")))
+
+
+def signs(record: Record, code: str) -> pl.DataFrame:
+    """Words of a concept that count as signs: charted since the infusion, not `none`, not attributed to another cause."""
+    words = [w for w in concept(code).values if w != "none"]
+    return charted(record, code).filter(col("text_value").is_in(words) & ~col("away"))
+
+
+def joined(code: str) -> pl.Expr:
+    """Within a group: its different words in the order of the concept, joined by `+`."""
+    words = pl.Enum(concept(code).values)
+    return col("text_value").cast(words).unique().sort().cast(pl.String).str.join("+")
+
+
+def worst_stated(record: Record, code: str, name: str) -> pl.DataFrame:
+    """The highest grade that somebody stated: `course`, `<name>`, and its rows `<name>_ids`."""
+    rows = charted(record, code).filter(~col("away") & col("numeric_value").is_not_null())
+    highest = rows.filter(col("numeric_value") == col("numeric_value").max().over("course"))
+    return highest.group_by("course").agg(col("numeric_value").first().alias(name), col("event_id").alias(f"{name}_ids"))
+
+
+def stated_grades(present: pl.Expr, stated: pl.Expr, up_to: int, words: tuple[str, ...]) -> tuple[Criterion, ...]:
+    """Cells of a toxicity that is graded as somebody stated; present without a statement it is grade 1, at most `up_to`."""
+
+    def cell(grade: int) -> pl.Expr:
+        unsaid = lit(True) if grade == 1 else lit(None, pl.Boolean) if grade <= up_to else lit(False)
+        return pl.when(~present).then(False).when(stated.is_not_null()).then(stated >= grade).otherwise(unsaid)
+
+    return tuple(Criterion(grade, "grade", text, cell(grade), mark="M") for grade, text in enumerate(words, 1))
+
+
+def bears(antigen: str) -> pl.Expr:
+    """Whether a course's target names this antigen, alone or among others; null where the target is unknown."""
+    return col("target").str.to_uppercase().str.extract_all("[A-Z0-9]+").list.contains(antigen.upper())
+
+
+def gather(record: Record, *tables: pl.DataFrame) -> pl.DataFrame:
+    """A row a course with its `target` and `disease`, and what each table says of it; null where a table has no row."""
+    frame = record.courses.select("course", "target", "disease", "death_cause")
+    for table in tables:
+        frame = frame.join(table, on="course", how="left", maintain_order="left")
+    return frame
+
+
+def ids(*columns: str) -> pl.Expr:
+    """Lists of `event_id`, one after the other."""
+    return pl.concat_list(col(c).fill_null(NO_IDS) for c in columns)
+
+
+def graded(frame: pl.DataFrame, criteria: tuple[Criterion, ...], status: pl.Expr) -> pl.DataFrame:
+    """Add bounds, `status` and the reasons: cells of grade 0 do not grade, they are told where they hold."""
+    frame = bounded(frame, criteria).with_columns(status=status)
+    told = (c.when & ((col("grade") == c.grade) if c.grade else lit(True)) for c in criteria)
+    cells = [pl.when(held.fill_null(False)).then(lit(c.label)) for c, held in zip(criteria, told, strict=True)]
+    return frame.with_columns(criteria=pl.concat_list(cells).list.drop_nulls())
+
+
+def whole_course(
+    frame: pl.DataFrame, record: Record, *, onset: pl.Expr, flags: dict[str, pl.Expr], measures: dict[str, pl.Expr]
+) -> pl.DataFrame:
+    """Rows over the whole record of each course, from day 0 to its end."""
+    rows = course_rows(frame, record, first=lit(0), last=lit(None, pl.Int32), onset=onset, flags=flags, measures=measures)
+    ends = record.courses.select("course", _end=pl.max_horizontal("record_end", "day0"))
+    rows = rows.join(ends, on="course", how="left", maintain_order="left")
+    rows = rows.join(frame.select("course", _began=onset), on="course", how="left", maintain_order="left")
+    # What has no onset is no episode, whatever grade it bears.
+    began = pl.when(col("_began").is_not_null()).then("onset")
+    return rows.with_columns(end="_end", onset=began).drop("_end", "_began")
