@@ -24,7 +24,9 @@ def bounded(frame: pl.DataFrame, criteria: tuple[Criterion, ...], widened: tuple
     swapped = frame.with_columns(col(f"{w}_up").alias(w) for w in widened)
     upper = swapped.select(worst(True)).to_series()
     frame = frame.with_columns(grade=worst(False)).with_columns(grade_upper=pl.max_horizontal("grade", upper))
-    cells = [pl.when(c.when.fill_null(False) & (col("grade") == c.grade)).then(lit(c.label)) for c in criteria]
+    cells = [
+        pl.when(c.when.fill_null(False) & (lit(c.grade == 0) | (col("grade") == c.grade))).then(lit(c.label)) for c in criteria
+    ]
     opens = {c.axis: [] for c in criteria}
     for n, c in enumerate(criteria):
         swapped = swapped.with_columns(c.when.fill_null(True).alias(f"_up{n}"))
@@ -65,7 +67,9 @@ def course_rows(
     return frame.select(
         "course",
         start=pl.max_horizontal(time(first), "day0"),
-        end=pl.max_horizontal(time(last + 1), time(first)).fill_null(pl.max_horizontal("record_end", "day0")),
+        end=pl.when(last.is_null())
+        .then(pl.max_horizontal("record_end", "day0"))
+        .otherwise(pl.max_horizontal(time(last + 1), time(first))),
         grade=pl.when(absent).then(lit(0, pl.Int8)).otherwise("grade"),
         grade_upper=pl.when(absent).then(lit(0, pl.Int8)).otherwise("grade_upper"),
         upper_assessed=pl.when(absent).then(lit(0, pl.Int8)).otherwise("grade_upper"),
@@ -76,6 +80,6 @@ def course_rows(
         flags=pl.concat_list(warned).list.drop_nulls() if warned else lit([], pl.List(pl.String)),
         evidence=col("evidence").fill_null(lit([], pl.List(pl.Int64))).list.unique().list.sort(),
         measures=measured(measures or {}),
-        onset=pl.when(there).then(pl.max_horizontal(time(onset), "day0")),
+        onset=pl.when(there & onset.is_not_null()).then(pl.max_horizontal(time(onset), "day0")),
         resolution=pl.when(there & (stop < last)).then(time(stop + 1)),
     )

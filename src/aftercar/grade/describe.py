@@ -22,7 +22,7 @@ MARKS = {
     "memory": "from memory",
     "lecture-only": "only the lecture says so",
 }
-GRADES = (1, 2, 3, 4, 5)
+GRADES = (0, 1, 2, 3, 4, 5)  # 0: a feature that counts towards a cell
 
 
 @dataclass(frozen=True)
@@ -131,13 +131,18 @@ def markdown(described: list[Description]) -> str:
     for d in described:
         lines += ["", f"## {d.name}", "", f"{d.title}, version {d.version}. {d.citation}{f', doi {d.doi}' if d.doi else ''}.", ""]
         used = [g for g in GRADES if any(g in row for row in d.table.values())]
-        lines += ["| | " + " | ".join(map(str, used)) + " |", "| --- |" + " --- |" * len(used)]
+        lines += ["| | " + " | ".join(map(column, used)) + " |", "| --- |" + " --- |" * len(used)]
         for axis, row in d.table.items():
             lines.append(f"| {axis} | " + " | ".join(_cell(row.get(g, [])) for g in used) + " |")
         if d.rules:
             lines += ["", "Rules: " + "; ".join(f"{rule} [{mark}]" for rule, mark in d.rules.items()) + "."]
         lines += ["", "Options: " + ", ".join(f"`{o['name']}` = {o['default']}" for o in d.options) + "."]
     return "\n".join(lines) + "\n"
+
+
+def column(grade: int) -> str:
+    """The head of a table's column."""
+    return str(grade) if grade else "features"
 
 
 def _cell(texts: list[str]) -> str:

@@ -17,7 +17,7 @@ from polars import col, lit
 from aftercar import __version__
 from aftercar.errors import InputError, OptionError, nearest
 from aftercar.files import replace_folder
-from aftercar.grade import crs_others, ctcae, neuro_others
+from aftercar.grade import b_cells, colitis, crs_others, ctcae, hlh, hscore, iechs, neuro_late, neuro_others, off_tumour, spm
 from aftercar.grade.adjudicate import adjudicated
 from aftercar.grade.crs import CRS_ASTCT_2019
 from aftercar.grade.icaht import ICAHT_EARLY, ICAHT_LATE
@@ -37,7 +37,9 @@ SCALES: dict[str, Scale] = {
     for s in (
         CRS_ASTCT_2019, *crs_others.SCALES,
         ICANS_ASTCT, ICANS_ASTCT_PEDS, *neuro_others.SCALES,
+        *iechs.SCALES, *hlh.SCALES, *hscore.SCALES,
         ICAHT_EARLY, ICAHT_LATE,
+        *b_cells.SCALES, *colitis.SCALES, *neuro_late.SCALES, *spm.SCALES, *off_tumour.SCALES,
         *ctcae.SCALES,
     )
 }  # fmt: skip

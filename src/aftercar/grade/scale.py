@@ -47,7 +47,8 @@ GRADES: dict[str, Any] = {
 
 @dataclass(frozen=True, eq=False)  # eq=False: `==` on a Polars expression is an expression
 class Criterion:
-    """One cell of a published table: met, unmet, or unknown (null).
+    """One cell of a published table: met, unmet, or unknown (null). A cell of grade 0 is a feature: it counts towards another cell, and is told
+    where it holds, or where it is unknown.
 
     `evidence` names the columns that hold the `event_id` of the rows behind it. `assessed` is `when` without what an earlier gap
     in charting leaves open, where the two differ. `mark` says what stands behind the cell: V checked against a source, M from memory,
@@ -160,7 +161,7 @@ def assess(states: pl.DataFrame, scale: Scale, options: Options) -> pl.DataFrame
     flags = {"stale": gap & ~col("_observed"), "earlier_gap": gap & col("_observed")} | (scale.flags or {})
     lazy = lazy.with_columns(
         _flags=_bits([f.fill_null(False) & col("_applies") for f in flags.values()]),
-        _criteria=_bits([col(f"_c{n}").fill_null(False) & (col("grade") == c.grade) for n, c in enumerate(criteria)]),
+        _criteria=_bits([_told(n, c) for n, c in enumerate(criteria)]),
         _missing=_bits([_open(criteria, axis) & col("_applies") for axis in axes]),
         status=_status() if scale.status is None else pl.coalesce(pl.when("_applies").then(scale.status), _status()),
         present=scale.present,
@@ -207,7 +208,14 @@ def measured(measures: dict[str, pl.Expr]) -> pl.Expr:
 
 def _open(criteria: tuple[Criterion, ...], axis: str) -> pl.Expr:
     """Whether an unknown cell of an axis could raise the grade."""
-    return pl.any_horizontal(col(f"_c{n}").is_null() & (col("grade") < c.grade) for n, c in enumerate(criteria) if c.axis == axis)
+    own = [(n, c) for n, c in enumerate(criteria) if c.axis == axis]
+    return pl.any_horizontal(col(f"_c{n}").is_null() & (lit(c.grade == 0) | (col("grade") < c.grade)) for n, c in own)
+
+
+def _told(n: int, criterion: Criterion) -> pl.Expr:
+    """Whether a cell is met and stands behind the grade."""
+    met = col(f"_c{n}").fill_null(False)
+    return met if criterion.grade == 0 else met & (col("grade") == criterion.grade)
 
 
 def _settled(upper: str) -> pl.Expr:

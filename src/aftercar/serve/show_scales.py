@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.table import Table
 
-from aftercar.grade.describe import GRADES, MARKS, Description
+from aftercar.grade.describe import GRADES, MARKS, Description, column
 from aftercar.serve.show import console
 
 
@@ -37,7 +37,7 @@ def one(d: Description) -> None:
     table = Table(pad_edge=False, header_style="bold", show_lines=True)
     table.add_column("", overflow="fold")
     for grade in used:
-        table.add_column(str(grade), overflow="fold", ratio=1)
+        table.add_column(column(grade), overflow="fold", ratio=1)
     for axis, row in d.table.items():
         table.add_row(axis, *("\n".join(row.get(g, [])) for g in used))
     console.print(table)

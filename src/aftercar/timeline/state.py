@@ -326,7 +326,9 @@ def grid(record: Record, *tables: pl.DataFrame) -> pl.DataFrame:
     points.append(record.courses.select(at=col("last_at")))
     # Sorting and dropping repeats is twice as quick as a hash here: each table comes sorted.
     times = pl.concat(points)["at"].sort()
-    times = times.filter((times != times.shift(1)).fill_null(True))
+    # What stands for ever ends where the stretch of the next course begins.
+    inside = (times >= 0) & (times < record.courses.height * SPAN)
+    times = times.filter((times != times.shift(1)).fill_null(True) & inside)
     course = times // SPAN
     every = pl.DataFrame({"course": course, "at": times, "last_at": record.courses["last_at"].gather(course)})
     begin = col("course") * SPAN + ZERO

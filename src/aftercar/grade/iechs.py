@@ -1,0 +1,223 @@
+"""IEC-HS: the hyperinflammation that follows CRS, its criteria and its grade [hines2023].
+
+The tables are from memory and marked M: the paper could not be retrieved. How many common features it takes is ours (P).
+"""
+
+from __future__ import annotations
+
+import polars as pl
+from polars import col, lit
+
+from aftercar.grade import crs, ctcae, lookback
+from aftercar.grade.crs import CRS_ASTCT_2019
+from aftercar.grade.findings import LOW_FLOW, at_least, covered
+from aftercar.grade.lookback import AGAINST_IECHS, Lookback, count, either
+from aftercar.grade.options import Options
+from aftercar.grade.scale import Criterion, Scale
+from aftercar.timeline.concepts import concept, of_group
+from aftercar.timeline.state import DAY, SPAN, Record, calendar_day, look, midnight, origin, readings, split_at
+
+LATE_D = 30  # onset after it asks for another explanation
+_LIVER = ("alt_high", "ast_high")
+_LINEAGES = ("anc_4", "platelets_4")
+COMMON = ("transaminases", "fibrinogen_low", "haemophagocytosis", "cytopenia")
+_SUPPORTING = (
+    "ldh_high", "pt_prolonged", "direct_bilirubin_high", "splenomegaly", "fever", "hypoxia", "pulmonary_infiltrate",
+    "creatinine_2", "triglycerides_high",
+)  # fmt: skip
+
+
+def criteria(options: Options) -> tuple[Criterion, ...]:
+    """Ferritin is required; of the common features `iechs_min_common`."""
+    least = int(options["iechs_min_common"])
+    rapid = ", or doubled within 24 h" if options["ferritin_rapid"] == "doubling_24h" else ""
+    return (
+        Criterion(0, "ferritin", f"ferritin > 2 x ULN or baseline{rapid}", col("ferritin"), ("ferritin_event_id",), mark="M"),
+        Criterion(0, "transaminases", "AST or ALT > 5 x ULN (or an abnormal baseline)", col("transaminases"), ("alt_high_event_id", "ast_high_event_id"), mark="M"),
+        Criterion(0, "fibrinogen", "fibrinogen < 150 mg/dL or < LLN", col("fibrinogen_low"), ("fibrinogen_low_event_id",), mark="M"),
+        Criterion(0, "haemophagocytosis", "haemophagocytosis in marrow or tissue", col("haemophagocytosis"), ("haemophagocytosis_event_id",), mark="M"),
+        Criterion(0, "cytopenia", "a lineage of grade 4: ANC < 500/uL or platelets < 25 x 10^9/L", col("cytopenia"), ("anc_4_event_id", "platelets_4_event_id"), mark="M"),
+        Criterion(1, "diagnosis", f"ferritin and {least} or more common features, infection work-up negative", col("diagnosed"), ("workup_event_id",), mark="P"),
+    )  # fmt: skip
+
+
+def state(record: Record, options: Options) -> pl.DataFrame:
+    """Ferritin, common and supporting features, and the work-up, at each time."""
+    return record.once("iechs", lambda: _state(record, options))
+
+
+def _state(record: Record, options: Options) -> pl.DataFrame:
+    back = Lookback(record, options)
+    back.within("ferritin", *_ferritin(back, options))
+    back.organ("alt_high", "alt", 3)
+    back.organ("ast_high", "ast", 3)
+    limits = ctcae.limits(record, ("fibrinogen", "ldh", "direct_bilirubin"))
+
+    def against(code: str, name: str, met: pl.Expr) -> None:
+        rows = (
+            back.values(code).with_columns(course=col("at") // SPAN).join(limits, on="course", how="left", maintain_order="left")
+        )
+        back.within(name, rows, met)
+
+    against("fibrinogen", "fibrinogen_low", (col("value") < 150) | (col("value") < col("fibrinogen_lln")).fill_null(False))
+    back.value("anc_4", "anc", lambda v: v < 500)
+    back.value("platelets_4", "platelets", lambda v: v < 25)
+    back.stands("haemophagocytosis")
+    against("ldh", "ldh_high", col("value") > col("ldh_uln"))
+    against("direct_bilirubin", "direct_bilirubin_high", col("value") > col("direct_bilirubin_uln"))
+    back.value("pt_prolonged", "pt_prolonged", lambda v: v == 1)
+    back.value("pulmonary_infiltrate", "pulmonary_infiltrate", lambda v: v == 1)
+    back.stands("splenomegaly")
+    back.value("fever", "temperature", lambda v: v >= crs.FEVER_C - crs.TOLERANCE_C, drawn=False)
+    room_air = float(concept("o2_device").values.index("room_air"))
+    back.value("hypoxia", "o2_device", lambda v: v > room_air, drawn=False)
+    back.organ("creatinine_2", "creatinine", 2)
+    back.value("triglycerides_high", "triglycerides", lambda v: v > 265)
+    results = record.of("infection_workup").filter(
+        (col("at") >= origin(col("at"))) & col("text_value").is_in(["negative", "positive"])
+    )
+    workup = results.select(
+        "at", until=(col("at") // SPAN + 1) * SPAN, negative=col("text_value") == "negative", event_id="event_id"
+    )
+    frame = back.frame({"workup": workup.unique("at", keep="last", maintain_order=True)})
+    frame = frame.join(record.courses.select("course", midnight=midnight()), on="course", how="left", maintain_order="left")
+    frame = frame.with_columns(transaminases=either(*_LIVER), cytopenia=either(*_LINEAGES))
+    sure, most = count(COMMON)
+    frame = frame.with_columns(common=sure, common_upper=most, supporting=count(_SUPPORTING)[0])
+    return frame.with_columns(word=_word(int(options["iechs_min_common"]))).with_columns(
+        diagnosed=pl.when(col("word") == "criteria_met").then(True)
+        .when(col("word") == "not_met").then(False)
+        .when((col("word") == "suspected") & (col("common_upper") < int(options["iechs_min_common"]))).then(False),
+        late=(calendar_day(col("at"), col("midnight")) > LATE_D) & col("word").is_in(["criteria_met", "possible", "suspected"]),
+        infection_found=~col("workup_negative"),
+    )  # fmt: skip
+
+
+def _word(least: int) -> pl.Expr:
+    """How far the criteria are met."""
+    enough, some = col("common") >= least, col("common") >= 1
+    return (
+        pl.when(col("ferritin").is_null()).then(lit("incomplete"))
+        .when(~col("ferritin")).then(lit("not_met"))
+        .when(enough & col("workup_negative").fill_null(False)).then(lit("criteria_met"))
+        .when(enough).then(lit("possible"))
+        .when(some).then(lit("suspected"))
+        .when(col("common_upper") == 0).then(lit("not_met"))
+        .otherwise(lit("incomplete"))
+    )  # fmt: skip
+
+
+def _ferritin(back: Lookback, options: Options) -> tuple[pl.DataFrame, pl.Expr]:
+    """Ferritin values and whether each is high: against the limit (not where the baseline was high already), the baseline, or rising."""
+    rows = back.values("ferritin").with_columns(course=col("at") // SPAN)
+    rows = rows.join(ctcae.limits(back.record, ("ferritin",)), on="course", how="left", maintain_order="left")
+    value, uln, base = col("value"), col("ferritin_uln"), col("ferritin_base")
+    high_before = (base > 2 * uln).fill_null(False)
+    by_limit = pl.when(high_before).then(False).otherwise(value > 2 * uln)
+    by_base = (value > 2 * base).fill_null(False)
+    if options["ferritin_rapid"] == "none":
+        return rows, by_limit | by_base
+    earlier = rows.select(before="at", least="value")
+    pairs = rows.select("at", "value").join_where(earlier, col("before") < col("at"), col("before") >= col("at") - DAY)
+    doubled = pairs.filter(col("value") >= 2 * col("least")).select("at", rapid=lit(True)).unique("at")
+    rows = rows.join(doubled, on="at", how="left", maintain_order="left")
+    return rows, by_limit | by_base | col("rapid").fill_null(False)
+
+
+_FEATURE_CODES = (
+    "ferritin", "ferritin_uln", "alt", "alt_uln", "ast", "ast_uln", "fibrinogen", "fibrinogen_lln", "anc", "platelets", "ldh", "ldh_uln",
+    "direct_bilirubin", "direct_bilirubin_uln", "pt_prolonged", "pulmonary_infiltrate", "haemophagocytosis", "splenomegaly",
+    "temperature", "o2_device", "creatinine", "creatinine_uln", "triglycerides", "infection_workup",
+)  # fmt: skip
+_OPTIONS = (
+    "day0", "unknown_attribution", "ctcae", "iechs_window_h", "iechs_min_common", "ferritin_rapid", "resolution_h", "new_episode_gap_h",
+)  # fmt: skip
+
+IECHS_DX = Scale(
+    name="iechs_dx", title="IEC-HS diagnosis, Hines 2023", toxicity="iec_hs", source="hines2023", version="1", criteria=criteria, state=state,
+    codes=_FEATURE_CODES, options=_OPTIONS, status=col("word"), present=col("word").is_in(["criteria_met", "possible"]),
+    flags={"late_onset": col("late"), "infection_found": col("infection_found")},
+    measures={"common": col("common"), "common_upper": col("common_upper"), "supporting": col("supporting")},
+    marks={
+        "criteria": "M", "how many common features": "P", "which rise of ferritin is rapid": "P", "features within 72 h": "M",
+        "possible until an infection work-up is negative": "M", "onset by day 30 expected": "M",
+    },
+)  # fmt: skip
+
+
+# ---- its grade
+
+
+def grade_criteria(options: Options) -> tuple[Criterion, ...]:
+    """By what was needed; laboratory values alone cannot tell 1 from 2."""
+    pressor = (col("pressors") >= 1) | col("vasopressin")
+    return (
+        Criterion(1, "care", "IEC-HS, observed", lit(True), mark="M"),
+        Criterion(2, "care", "a drug against IEC-HS", col("treated"), ("treated_event_id",), mark="M"),
+        Criterion(2, "care", "plasma, cryoprecipitate or fibrinogen", col("factors"), ("factors_event_id",), mark="M"),
+        Criterion(3, "bleeding", "bleeding, severe or transfused", (col("bleeding") >= _BLEEDING["severe"]) | ((col("bleeding") >= _BLEEDING["mild"]) & col("factors")), ("bleeding_event_id",), mark="M"),
+        Criterion(3, "hypotension", "hypotension", col("hypotension"), ("bp_event_id",), mark="M"),
+        Criterion(3, "breathing", "oxygen of any kind", at_least(LOW_FLOW), ("o2_event_id",), mark="M"),
+        Criterion(3, "kidney", "creatinine CTCAE grade 2 or more", _kidney(2), ("creatinine_event_id",), mark="M"),
+        Criterion(4, "hypotension", "vasopressor", pressor, ("pressors_event_id", "vasopressin_event_id"), mark="M"),
+        Criterion(4, "breathing", "ventilator", pl.when("vent").then(True).when(~col("vent_upper")).then(False), ("o2_event_id",), mark="M"),
+        Criterion(4, "kidney", "dialysis", col("dialysed"), ("dialysis_event_id",), mark="M"),
+        Criterion(4, "bleeding", "life-threatening bleeding", col("bleeding") >= _BLEEDING["life_threatening"], ("bleeding_event_id",), mark="M"),
+        Criterion(5, "death", "death due to IEC-HS", col("death_iechs"), ("death_event_id",), gated=False),
+    )  # fmt: skip
+
+
+_BLEEDING = {word: float(n) for n, word in enumerate(concept("bleeding").values)}
+
+
+def _kidney(grade: int) -> pl.Expr:
+    low, up = ctcae.bounds("creatinine", whole=col("organ_at").is_not_null())
+    return pl.when(low >= grade).then(True).when(up < grade).then(False)
+
+
+def grade_state(record: Record, options: Options) -> pl.DataFrame:
+    """The diagnosis beside what was given and what failed."""
+    dx = state(record, options)
+    gate = pl.when(col("word").is_in(["criteria_met", "possible"])).then(True).when(~col("diagnosed")).then(False)
+    stop = pl.when(col("course").shift(-1) == col("course")).then(col("at").shift(-1)).otherwise(col("at") + SPAN // 4)
+    tables = {
+        "dx": dx.select("at", until=stop, gate=gate, observed="observed", event_id="ferritin_event_id"),
+        "treated": lookback.lately(record, AGAINST_IECHS, 72),
+        "factors": lookback.lately(record, of_group("coagulation_factor"), 72),
+        "dialysis": lookback.lately(record, ("dialysis",), 72),
+        "bleeding": readings(record, "bleeding"),
+        "creatinine": ctcae.graded(record, "creatinine", options),
+        "organ": covered(record, "organ"),
+    }
+    frame = crs.base(record, options)
+    points = [pl.concat([t["at"], t["until"]]) for t in tables.values()]
+    frame = split_at(frame, pl.concat(points))
+    for name, table in tables.items():
+        frame = look(frame, table, name)
+
+    def given(name: str) -> pl.Expr:
+        return pl.when(col(f"{name}_at").is_not_null()).then(True).when("drugs_known").then(False)
+
+    died = (col("at") == col("death_at")).fill_null(False) & (col("death_cause") == "iec_hs").fill_null(False)
+    return frame.with_columns(
+        observed=((col("observed_at") == col("at")) | (col("dx_observed") & (col("dx_at") == col("at")))).fill_null(False),
+        gate=col("dx_gate"),
+        treated=given("treated"),
+        factors=given("factors"),
+        dialysed=col("dialysis_at").is_not_null(),
+        bleeding=pl.when("bleeding_excluded").then(0.0).otherwise("bleeding_value").fill_null(0.0),
+        death_iechs=died,
+    )
+
+
+IECHS_GRADE = Scale(
+    name="iechs_grade", title="IEC-HS grade, Hines 2023", toxicity="iec_hs_grade", source="hines2023", version="1", criteria=grade_criteria,
+    state=grade_state,
+    codes=tuple(dict.fromkeys((*_FEATURE_CODES, *CRS_ASTCT_2019.codes, *AGAINST_IECHS, "dialysis", "bleeding"))),
+    options=tuple(dict.fromkeys((*_OPTIONS, "map_cut", "hypotension_evidence", "angiotensin_counts", "count_inodilators", "push_dose_counts", "baseline_o2"))),
+    gate=col("gate"), gate_evidence=("dx_event_id",), met=col("gate"),
+    flags={"attribution_unknown": col("gate") & col("unsure")},
+    marks={"grades": "M", "organ support within 72 h": "P"},
+)  # fmt: skip
+
+SCALES = (IECHS_DX, IECHS_GRADE)

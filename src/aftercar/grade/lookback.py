@@ -1,0 +1,125 @@
+"""What held within the last hours: features that need not be measured at the same minute to be there together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import reduce
+from operator import or_
+
+import polars as pl
+from polars import col, lit
+
+from aftercar.grade import ctcae
+from aftercar.grade.options import Options
+from aftercar.timeline.concepts import of_group
+from aftercar.timeline.state import HOUR, Record, grid, look, origin, readings
+
+# Flags and words that stand from when they are charted until they are charted otherwise.
+STANDING = ("haemophagocytosis", "splenomegaly", "hepatomegaly", "hlh_gene", "immunosuppression", "nk_activity")
+_LIFELONG = ("hlh_gene", "immunosuppression")  # may be known before the infusion
+
+
+class Lookback:
+    """Features of a record, gathered first and put on one grid at the end.
+
+    Each feature becomes the columns `<name>` (true, false, or null: unknown) and `<name>_event_id`.
+    """
+
+    def __init__(self, record: Record, options: Options) -> None:
+        """Begin with no feature."""
+        self.record, self.options = record, options
+        self.hold = int(float(options["iechs_window_h"]) * HOUR) + 1  # the last instant included
+        self._tables: dict[str, pl.DataFrame] = {}
+        self._drawn: list[pl.DataFrame] = []
+        self.names: list[str] = []
+
+    def values(self, code: str) -> pl.DataFrame:
+        """Values of a concept from day 0 on: `at, value, event_id, excluded`."""
+        found = readings(self.record, code)
+        return found.filter(col("at") >= origin(col("at")))
+
+    def within(self, name: str, rows: pl.DataFrame, met: pl.Expr, *, drawn: bool = True) -> None:
+        """A feature that holds if a row of the window meets it; rows with `excluded` are values that do not."""
+        rows = rows.select("at", "event_id", met=pl.when(~col("excluded")).then(met).otherwise(False))
+        for kind, kept in (("yes", col("met")), ("open", col("met").is_null()), ("any", lit(True))):
+            self._tables[f"{name}_{kind}"] = _spans(rows.filter(kept.fill_null(False)), self.hold)
+        if drawn:
+            self._drawn.append(rows.select("at"))
+        self.names.append(name)
+
+    def value(self, name: str, code: str, met: Callable[[pl.Expr], pl.Expr], *, drawn: bool = True) -> None:
+        """A feature of the values of one concept."""
+        self.within(name, self.values(code), met(col("value")), drawn=drawn)
+
+    def organ(self, name: str, code: str, grade: int) -> None:
+        """An analyte of at least a CTCAE grade; a baseline that is not recorded was normal."""
+        rows = ctcae.graded(self.record, code, self.options).with_columns(excluded=lit(False))
+        self.within(name, rows, pl.when(col("low_whole") >= grade).then(True).when(col("up_whole") < grade).then(False))
+
+    def stands(self, name: str, met: Callable[[pl.Expr], pl.Expr] = lambda v: v == 1) -> None:
+        """A feature that stands until charted otherwise."""
+        found = readings(self.record, name)
+        if name not in _LIFELONG:
+            found = found.filter(col("at") >= origin(col("at")))
+        end = pl.coalesce(pl.when(col("at").shift(-1) < col("until")).then(col("at").shift(-1)), "until")
+        rows = found.with_columns(until=end, met=pl.when(~col("excluded")).then(met(col("value"))).otherwise(False))
+        for kind, kept in (("yes", col("met")), ("open", col("met").is_null()), ("any", lit(True))):
+            self._tables[f"{name}_{kind}"] = rows.filter(kept.fill_null(False)).select("at", "until", "event_id")
+        self._drawn.append(found.select("at"))
+        self.names.append(name)
+
+    def frame(self, extra: Mapping[str, pl.DataFrame] | None = None) -> pl.DataFrame:
+        """`course, at, last_at, observed` and the features; `extra` tables are looked at as they are."""
+        drawn = pl.concat([d.select("at") for d in self._drawn]).unique("at").sort("at")
+        drawn = drawn.with_columns(col("at").set_sorted(), until=col("at") + 1)
+        tables = {**self._tables, "drawn": drawn, **(extra or {})}
+        frame = grid(self.record, *tables.values())
+        for name, table in tables.items():
+            frame = look(frame, table, name)
+        return frame.with_columns(
+            observed=col("drawn_at").is_not_null(),
+            **{
+                name: pl.when(col(f"{name}_yes_at").is_not_null()).then(True)
+                .when(col(f"{name}_open_at").is_not_null()).then(None)
+                .when(col(f"{name}_any_at").is_not_null()).then(False)
+                for name in self.names
+            },
+            **{f"{name}_event_id": pl.coalesce(f"{name}_yes_event_id", f"{name}_any_event_id") for name in self.names},
+        )  # fmt: skip
+
+
+def _spans(rows: pl.DataFrame, hold: int) -> pl.DataFrame:
+    """When a row lies within the last `hold` seconds: `at, until, event_id`, overlapping spans merged."""
+    rows = rows.sort("at")
+    apart = (col("at") - col("at").shift(1) > hold).fill_null(True)
+    merged = rows.group_by(apart.cum_sum().alias("_"), maintain_order=True)
+    spans = merged.agg(col("at").first(), until=col("at").last() + hold, event_id=col("event_id").first()).drop("_")
+    return spans.with_columns(col("at").set_sorted())
+
+
+def count(names: tuple[str, ...]) -> tuple[pl.Expr, pl.Expr]:
+    """How many of some features hold, surely and at most."""
+    sure = pl.sum_horizontal(col(n).fill_null(False).cast(pl.Int32) for n in names)
+    most = pl.sum_horizontal(col(n).fill_null(True).cast(pl.Int32) for n in names)
+    return sure, most
+
+
+def either(*features: str) -> pl.Expr:
+    """Whether one of some features holds: unknown where none is known to and one may."""
+    return reduce(or_, (col(f) for f in features))
+
+
+def lately(record: Record, codes: tuple[str, ...], hours: float) -> pl.DataFrame:
+    """When one of some drugs or events was charted in the last hours, or runs; not as prophylaxis: `at, until, event_id`."""
+    rows = record.of(*codes).filter((col("numeric_value") != 0).fill_null(True) & (col("at") >= origin(col("at"))))
+    rows = rows.filter(~col("attributable_to").eq_missing(lit("other")) & ~col("text_value").eq_missing(lit("prophylaxis")))
+    rows = rows.select("at", until=pl.max_horizontal("end_at", col("at") + int(hours * HOUR) + 1), event_id="event_id").sort(
+        "at", "until"
+    )
+    reach = col("until").cum_max().shift(1)
+    merged = rows.group_by((col("at") > reach).fill_null(True).cum_sum().alias("_"), maintain_order=True)
+    spans = merged.agg(col("at").first(), col("until").max(), col("event_id").first()).drop("_")
+    return spans.with_columns(col("at").set_sorted())
+
+
+AGAINST_IECHS = ("anakinra", *of_group("corticosteroid"), "ruxolitinib", "etoposide", "emapalumab")
