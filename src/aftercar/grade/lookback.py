@@ -70,14 +70,13 @@ class Lookback:
 
     def frame(self, extra: Mapping[str, pl.DataFrame] | None = None) -> pl.DataFrame:
         """`course, at, last_at, observed` and the features; `extra` tables are looked at as they are."""
-        drawn = pl.concat([d.select("at") for d in self._drawn]).unique("at").sort("at")
-        drawn = drawn.with_columns(col("at").set_sorted(), until=col("at") + 1)
-        tables = {**self._tables, "drawn": drawn, **(extra or {})}
-        frame = grid(self.record, *tables.values())
+        drawn = pl.concat([d.select("at") for d in self._drawn])["at"].unique().sort()
+        tables = {**self._tables, **(extra or {})}
+        frame = grid(self.record, *tables.values(), pl.DataFrame({"at": drawn, "until": drawn}))
         for name, table in tables.items():
             frame = look(frame, table, name)
         return frame.with_columns(
-            observed=col("drawn_at").is_not_null(),
+            observed=frame["at"].is_in(drawn.implode()),
             **{
                 name: pl.when(col(f"{name}_yes_at").is_not_null()).then(True)
                 .when(col(f"{name}_open_at").is_not_null()).then(None)
