@@ -59,7 +59,7 @@ SEEN = {
     "crs_ctcae5": ("several vasopressors",),
     "icaht_early": ("G-CSF", "rounded", "gap limit"),
     "icaht_late": ("non-transient", "day 100"),
-    "tian": ("1", "2", "3", "4"),
+    "tian": ("mild", "moderate", "severe", "life-threatening", "death"),
     "b_cell_aplasia": ("B cells",),
 }
 

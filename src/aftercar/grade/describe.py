@@ -65,7 +65,7 @@ def sources() -> dict[str, dict[str, str]]:
 def citation(key: str) -> str:
     """A paper in one line."""
     paper = sources()[key]
-    return f"{paper['authors']}. {paper['title']}. {paper['where']}"
+    return ". ".join(paper[part] for part in ("authors", "title", "where") if part in paper)
 
 
 def describe(scale: Scale, options: Options | None = None) -> Description:

@@ -17,7 +17,22 @@ from polars import col, lit
 from aftercar import __version__
 from aftercar.errors import InputError, OptionError, nearest
 from aftercar.files import replace_folder
-from aftercar.grade import b_cells, colitis, crs_others, ctcae, hlh, hscore, iechs, neuro_late, neuro_others, off_tumour, spm
+from aftercar.grade import (
+    b_cells,
+    colitis,
+    crs_others,
+    ctcae,
+    cytopenia,
+    hlh,
+    hscore,
+    iechs,
+    neuro_late,
+    neuro_others,
+    off_tumour,
+    recovery,
+    spm,
+    ticaht,
+)
 from aftercar.grade.adjudicate import adjudicated
 from aftercar.grade.crs import CRS_ASTCT_2019
 from aftercar.grade.icaht import ICAHT_EARLY, ICAHT_LATE
@@ -38,7 +53,7 @@ SCALES: dict[str, Scale] = {
         CRS_ASTCT_2019, *crs_others.SCALES,
         ICANS_ASTCT, ICANS_ASTCT_PEDS, *neuro_others.SCALES,
         *iechs.SCALES, *hlh.SCALES, *hscore.SCALES,
-        ICAHT_EARLY, ICAHT_LATE,
+        ICAHT_EARLY, ICAHT_LATE, *ticaht.SCALES, *recovery.SCALES, *cytopenia.SCALES,
         *b_cells.SCALES, *colitis.SCALES, *neuro_late.SCALES, *spm.SCALES, *off_tumour.SCALES,
         *ctcae.SCALES,
     )
