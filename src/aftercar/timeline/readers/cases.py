@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import re
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,9 @@ def read_cases(path: Path | str) -> list[Case]:
 
 def cases_timeline(cases: list[Case]) -> tuple[pl.DataFrame, dict[str, str]]:
     """The timeline of all cases (`subject_id` is the case's id), and why rows of a case could not be used."""
-    rows = [{**r, "subject_id": c.id, "file": c.id, "row": n} for c in cases if not c.problem for n, r in enumerate(c.rows, 1)]
+    every = [{**r, "subject_id": c.id, "file": c.id, "row": n} for c in cases if not c.problem for n, r in enumerate(c.rows, 1)]
+    unknown = [r for r in every if r.get("not_known")]
+    rows = [r for r in every if not r.get("not_known")]
     frame = pl.DataFrame(rows, schema_overrides=CHARTED, infer_schema_length=None) if rows else pl.DataFrame(schema=CHARTED)
     epoch = lit(RELATIVE_EPOCH).str.to_datetime("%Y-%m-%d", time_unit="us")
     if rows:
@@ -108,7 +111,11 @@ def cases_timeline(cases: list[Case]) -> tuple[pl.DataFrame, dict[str, str]]:
         case: f"{code}: {reason}" + (f" ({detail})" if detail else "")
         for case, code, reason, detail in found.rejected.select("file", "code", "reason", "detail").iter_rows()
     }
-    return conform(found.timeline), problems
+    # What a case says is not known is a row without a value: it takes the place of what stood before.
+    blank = [(r["subject_id"], datetime.fromisoformat(RELATIVE_EPOCH) + timedelta(hours=r["time_h"]), r["code"]) for r in unknown]
+    schema = {"subject_id": pl.String, "time": pl.Datetime("us"), "code": pl.String}
+    told = pl.concat([found.timeline, pl.DataFrame(blank, schema=schema, orient="row")], how="diagonal")
+    return conform(told), problems
 
 
 def _strict(yaml: Any) -> Any:
@@ -267,8 +274,9 @@ def _vitals(hour: float, entry: dict[str, Any]) -> list[dict[str, Any]]:
     if entry.get("fluids_bolus"):
         rows.append(_row(hour, "fluid_bolus", number=entry["fluids_bolus"]))
     for name, value in (entry.get("lab") or {}).items():
-        if value is not None and _concerns(name):
-            rows.append(_row(hour, _code(name), number=value["v"], unit=value["u"]))
+        if _concerns(name):
+            known: dict[str, Any] = {"number": value["v"], "unit": value["u"]} if value is not None else {}
+            rows.append(_row(hour, _code(name), **known) | {"not_known": value is None})
     return rows
 
 
