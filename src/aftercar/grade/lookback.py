@@ -41,8 +41,8 @@ class Lookback:
     def within(self, name: str, rows: pl.DataFrame, met: pl.Expr, *, drawn: bool = True) -> None:
         """A feature that holds if a row of the window meets it; rows with `excluded` are values that do not."""
         rows = rows.select("at", "event_id", met=pl.when(~col("excluded")).then(met).otherwise(False))
-        for kind, kept in (("yes", col("met")), ("open", col("met").is_null()), ("any", lit(True))):
-            self._tables[f"{name}_{kind}"] = _spans(rows.filter(kept.fill_null(False)), self.hold)
+        for kind, kept in (("yes", rows.filter("met")), ("open", rows.filter(col("met").is_null())), ("any", rows)):
+            self._tables[f"{name}_{kind}"] = _spans(kept, self.hold)
         if drawn:
             self._drawn.append(rows.select("at"))
         self.names.append(name)
@@ -63,8 +63,8 @@ class Lookback:
             found = found.filter(col("at") >= origin(col("at")))
         end = pl.coalesce(pl.when(col("at").shift(-1) < col("until")).then(col("at").shift(-1)), "until")
         rows = found.with_columns(until=end, met=pl.when(~col("excluded")).then(met(col("value"))).otherwise(False))
-        for kind, kept in (("yes", col("met")), ("open", col("met").is_null()), ("any", lit(True))):
-            self._tables[f"{name}_{kind}"] = rows.filter(kept.fill_null(False)).select("at", "until", "event_id")
+        for kind, kept in (("yes", rows.filter("met")), ("open", rows.filter(col("met").is_null())), ("any", rows)):
+            self._tables[f"{name}_{kind}"] = kept.select("at", "until", "event_id")
         self._drawn.append(found.select("at"))
         self.names.append(name)
 

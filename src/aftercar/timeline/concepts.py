@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.resources import files
 from typing import Any, Literal
@@ -49,7 +49,10 @@ def _concept(name: str, entry: dict[str, Any]) -> Concept:
 def concepts() -> dict[str, Concept]:
     """All concepts by name, in the order of `concepts.toml`."""
     text = files("aftercar.timeline").joinpath("concepts.toml").read_text(encoding="utf-8")
-    return {name: _concept(name, entry) for name, entry in tomllib.loads(text).items()}
+    found = {name: _concept(name, entry) for name, entry in tomllib.loads(text).items()}
+    # A limit of normal converts as its analyte does.
+    limits = {name: found[name[:-4]] for name in found if name.endswith(("_uln", "_lln"))}
+    return found | {name: replace(found[name], molar_mass=analyte.molar_mass) for name, analyte in limits.items()}
 
 
 def concept(name: str) -> Concept:

@@ -112,7 +112,7 @@ def cases_timeline(cases: list[Case]) -> tuple[pl.DataFrame, dict[str, str]]:
         for case, code, reason, detail in found.rejected.select("file", "code", "reason", "detail").iter_rows()
     }
     # What a case says is not known is a row without a value: it takes the place of what stood before.
-    blank = [(r["subject_id"], datetime.fromisoformat(RELATIVE_EPOCH) + timedelta(hours=r["time_h"]), r["code"]) for r in unknown]
+    blank = [(r["subject_id"], datetime.fromisoformat(RELATIVE_EPOCH) + timedelta(hours=float(r["time_h"])), r["code"]) for r in unknown]
     schema = {"subject_id": pl.String, "time": pl.Datetime("us"), "code": pl.String}
     told = pl.concat([found.timeline, pl.DataFrame(blank, schema=schema, orient="row")], how="diagonal")
     return conform(told), problems
