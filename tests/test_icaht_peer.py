@@ -7,6 +7,7 @@ patient out or has a defect, the difference is a case of its own.
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from fractions import Fraction
@@ -31,7 +32,7 @@ class PeerStops(Exception):
 class Patient:
     """Neutrophil counts as (day, count), and the days of what may end a window."""
 
-    counts: list[tuple[int, float]]
+    counts: Sequence[tuple[int, float]]
     last_fu: int | None = None
     progression: int | None = None
     next_therapy: int | None = None
@@ -192,10 +193,8 @@ def random_patient(draw: random.Random) -> Patient:
             counts.append((day, draw.choice(LEVELS)))
         day += draw.randint(1, often) if draw.random() < 0.95 else draw.choice([7, 8, 9, 20])
     others = [None, None, None, 20, 31, 40, 60, 100]
-    patient = Patient(counts, last_fu, draw.choice(others), draw.choice(others))
-    draw.shuffle(patient.counts)
-    patient.hours = [draw.randrange(24) for _ in patient.counts]
-    return patient
+    draw.shuffle(counts)
+    return Patient(counts, last_fu, draw.choice(others), draw.choice(others), [draw.randrange(24) for _ in counts])
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -52,10 +52,11 @@ def endpoints(record: Record, options: Options, scale: Scale) -> pl.DataFrame:
     """One row a course."""
     window = _to(record, int(options["late_end_day"]))
     value = col("count")
+    low_anc = (value <= 500) | ((value <= 1000) & (col("day") >= PROLONGED_FROM_D))
     anc = _within(record, options, "anc", window).group_by("course").agg(
         severe=(value <= 500).any(), profound=(value <= 100).any(),
         prolonged=((value <= 1000) & (col("day") >= PROLONGED_FROM_D)).any(), beyond=(col("day") >= PROLONGED_FROM_D).any(),
-        anc_ids=col("event_id").filter(value <= 1000), anc_all="event_id", anc_day=col("day").filter(value <= 500).min(),
+        anc_ids=col("event_id").filter(low_anc), anc_all="event_id", anc_day=col("day").filter(low_anc).min(),
     )  # fmt: skip
     platelets = _within(record, options, "platelets", window).group_by("course").agg(
         thrombocytopenia=(value < 50).any(), platelet_ids=col("event_id").filter(value < 50), platelet_all="event_id",

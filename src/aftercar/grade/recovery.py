@@ -42,11 +42,8 @@ def phenotype(record: Record, options: Options, scale: Scale) -> pl.DataFrame:
     longest = low.group_by("course").agg(longest=col("days").max(), start=col("start").sort_by("days", descending=True).first())
     frame = window.select("course", "last").join(longest, on="course", how="left", maintain_order="left")
     high = counts.filter(col("count") > 1500).group_by("course").agg(above=col("day").min())
-    dips = (
-        counts.filter((col("count") < 1000) & (col("day") > DIP_AFTER_D))
-        .group_by("course")
-        .agg(dip=col("day").max(), first_dip=col("day").min())
-    )
+    dips = counts.filter((col("count") < 1000) & (col("day") > DIP_AFTER_D)).join(high, on="course", how="left")
+    dips = dips.group_by("course").agg(dip=col("day").min(), second_dip=col("day").filter(col("day") > col("above")).min())
     tests = counts.group_by("course", maintain_order=True).agg(
         counted=pl.len(), beyond=(col("day") > DIP_AFTER_D).any(), evidence="event_id"
     )
@@ -55,7 +52,7 @@ def phenotype(record: Record, options: Options, scale: Scale) -> pl.DataFrame:
     frame = frame.with_columns(aplastic=(col("longest") >= APLASTIC_D).fill_null(False))
     known = col("beyond").fill_null(False)
     frame = frame.with_columns(
-        intermittent=pl.when(known).then((col("dip") > col("above")).fill_null(False)),
+        intermittent=pl.when(known).then(col("second_dip").is_not_null()),
         quick=pl.when(known).then((col("recovered") & col("dip").is_null()).fill_null(False)) & ~col("aplastic"),
     )
     frame = bounded(frame, scale.criteria(options))
@@ -66,8 +63,8 @@ def phenotype(record: Record, options: Options, scale: Scale) -> pl.DataFrame:
     frame = frame.with_columns(group=word, status=pl.when(word.is_null()).then(lit("incomplete")).otherwise("status"))
     g_csf = days_given(record, of_group("g_csf"), 0, LAST_DAY, "g_csf_days")
     frame = frame.join(g_csf, on="course", how="left", maintain_order="left")
-    measures = {n: col(n) for n in ("longest", "recovered_day", "above", "dip", "counted", "g_csf_days")}
-    onset = pl.when("aplastic").then("start").otherwise("first_dip")
+    measures = {n: col(n) for n in ("longest", "recovered_day", "above", "dip", "second_dip", "counted", "g_csf_days")}
+    onset = pl.when("aplastic").then("start").otherwise("second_dip")
     return course_rows(
         frame, record, flags={"g_csf": col("g_csf_days") > 0}, measures=measures, first=lit(0), last=col("last"), onset=onset
     )
