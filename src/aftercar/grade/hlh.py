@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import polars as pl
 from polars import col, lit
 
 from aftercar.grade import ctcae
+from aftercar.grade.crs import TOLERANCE_C
 from aftercar.grade.lookback import Lookback, count, either
 from aftercar.grade.options import Options
 from aftercar.grade.scale import Criterion, Scale
 from aftercar.timeline.concepts import concept
-from aftercar.timeline.state import SPAN, Record, age_at
+from aftercar.timeline.state import DAY, SPAN, Record, of_course
 
 _CARHLH = ("liver", "kidney", "lung", "haemophagocytosis")
 _CARHLH_LEAST = 2
 ITEMS = ("fever", "splenomegaly", "cytopenias", "fat_or_fibrinogen", "haemophagocytosis", "nk_low", "ferritin_high", "scd25_high")
 LEAST = 5  # of the eight items
-NEONATE_Y = 28 / 365  # below it the haemoglobin cut is 10 g/dL
+YEAR_D = 365.2425
+NEONATE_D = 28  # days of age below which the haemoglobin cut is 10 g/dL
 
 
 def carhlh_criteria(options: Options) -> tuple[Criterion, ...]:
@@ -60,7 +64,7 @@ def criteria(options: Options) -> tuple[Criterion, ...]:
         Criterion(0, "cytopenias", "two of: haemoglobin < 9 g/dL (newborns < 10), platelets < 100 x 10^9/L, ANC < 1000/uL", col("cytopenias"), ("hb_low_event_id", "platelets_low_event_id", "anc_low_event_id")),
         Criterion(0, "triglycerides or fibrinogen", f"triglycerides {over} 265 mg/dL or fibrinogen {under} 150 mg/dL", col("fat_or_fibrinogen"), ("triglycerides_high_event_id", "fibrinogen_low_event_id")),
         Criterion(0, "haemophagocytosis", "haemophagocytosis", col("haemophagocytosis"), ("haemophagocytosis_event_id",)),
-        Criterion(0, "NK cells", "NK activity low or absent", col("nk_low"), ("nk_activity_event_id",)),
+        Criterion(0, "NK cells", "NK activity low or absent", col("nk_low"), ("nk_low_event_id",)),
         Criterion(0, "ferritin", f"ferritin {over} 500 ng/mL", col("ferritin_high"), ("ferritin_high_event_id",)),
         Criterion(0, "sCD25", f"soluble CD25 {over} 2400 U/mL", col("scd25_high"), ("scd25_high_event_id",)),
         Criterion(1, "diagnosis", "five of the eight", col("five")),
@@ -72,16 +76,16 @@ def state(record: Record, options: Options) -> pl.DataFrame:
     """The eight items within the window."""
     strict = not options["hlh_inclusive"]
 
-    def over(cut: float):  # type: ignore[no-untyped-def]
-        return lambda v: v > cut if strict else v >= cut
+    def over(cut: float, tolerance: float = 0.0) -> Callable[[pl.Expr], pl.Expr]:
+        return lambda v: v > cut + tolerance if strict else v >= cut - tolerance
 
     back = Lookback(record, options)
-    back.value("fever", "temperature", over(38.5), drawn=False)
+    back.value("fever", "temperature", over(38.5, TOLERANCE_C), drawn=False)
     back.stands("splenomegaly")
     back.stands("haemophagocytosis")
     back.stands("hlh_gene")
     words = concept("nk_activity").values
-    back.stands("nk_activity", lambda v: v >= float(words.index("low")))
+    back.value("nk_low", "nk_activity", lambda v: v >= float(words.index("low")))
     back.value("triglycerides_high", "triglycerides", over(265))
     back.value("fibrinogen_low", "fibrinogen", lambda v: v < 150 if strict else v <= 150)
     back.value("ferritin_high", "ferritin", over(500))
@@ -89,16 +93,15 @@ def state(record: Record, options: Options) -> pl.DataFrame:
     back.value("platelets_low", "platelets", lambda v: v < 100)
     back.value("anc_low", "anc", lambda v: v < 1000)
     hemoglobin = back.values("hemoglobin")
-    course = hemoglobin.select("at", course=col("at") // SPAN)
-    age = age_at(course, record.courses)
-    hemoglobin = hemoglobin.with_columns(newborn=(age < NEONATE_Y).fill_null(False))
-    back.within("hb_low", hemoglobin, col("value") < pl.when("newborn").then(10.0).otherwise(9.0))
+    hemoglobin = hemoglobin.with_columns(of_course(record.courses, hemoglobin["at"] // SPAN, "age_y", "day0_at"))
+    age_d = col("age_y") * YEAR_D + (col("at") - col("day0_at")) / DAY
+    newborn = (age_d.round(3) < NEONATE_D).fill_null(False)
+    back.within("hb_low", hemoglobin, col("value") < pl.when(newborn).then(10.0).otherwise(9.0))
     frame = back.frame()
     sure, most = count(("hb_low", "platelets_low", "anc_low"))
     frame = frame.with_columns(
         cytopenias=pl.when(sure >= 2).then(True).when(most < 2).then(False),
         fat_or_fibrinogen=either("triglycerides_high", "fibrinogen_low"),
-        nk_low=col("nk_activity"),
     )
     sure, most = count(ITEMS)
     frame = frame.with_columns(score=sure, score_upper=most)
