@@ -133,7 +133,7 @@ _FINDINGS = ("diarrhoea", "diarrhoea_grade", "diarrhoea_bloody", "infection_work
 
 COLITIS = Scale(
     name="colitis", title="IEC enterocolitis, Galarza Fortuna 2024", toxicity="colitis", source="fortuna2024", version="1",
-    criteria=criteria, window=window, lasts=False, codes=_FINDINGS, options=("day0", "unknown_attribution"),
+    criteria=criteria, window=window, lasts=False, codes=_FINDINGS, needs=_FINDINGS, options=("day0", "unknown_attribution"),
     marks={"diarrhoea grade": "M", "30 days": "P", "suspected, possible": "P"},
 )  # fmt: skip
 

@@ -83,3 +83,13 @@ def course_rows(
         onset=pl.when(there & onset.is_not_null()).then(pl.max_horizontal(time(onset), "day0")),
         resolution=pl.when(there & (stop < last)).then(time(stop + 1)),
     )
+
+
+def blank_rows(record: Record) -> pl.DataFrame:
+    """A row a course to which a scale does not apply, as nothing that it needs was charted of anybody."""
+    none = lit([], pl.List(pl.String))
+    frame = record.courses.select(
+        "course", grade=lit(0, pl.Int8), grade_upper=lit(0, pl.Int8), status=lit("not_applicable"), criteria=none, missing=none
+    )
+    nowhere = lit(None, pl.Int32)
+    return course_rows(frame, record, first=lit(0), last=nowhere, onset=nowhere)

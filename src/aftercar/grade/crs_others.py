@@ -13,7 +13,7 @@ from aftercar.grade import crs, ctcae, doses
 from aftercar.grade.crs import CRS_ASTCT_2019
 from aftercar.grade.findings import LEAN, LOW_FLOW, RICH, at_least, counted, covered, share_at_least
 from aftercar.grade.options import Options
-from aftercar.grade.scale import Criterion, Scale
+from aftercar.grade.scale import Criterion, Scale, quiet_once
 from aftercar.timeline.concepts import of_group
 from aftercar.timeline.state import DAY, HOUR, SPAN, Record, elsewhere, look, overlaps, readings, running, split_at
 
@@ -287,8 +287,10 @@ def _judged(frame: pl.DataFrame, options: Options) -> pl.DataFrame:
         symptomatic=pl.when(fever_low | symptom).then(True).when(~fever_up).then(False),
         refractory=col("hypotension") & col("high_dose"),
     )
-    return frame.with_columns(observed=col("observed") | col("told"))
+    return quiet_once(frame.with_columns(observed=col("observed") | col("told")), ~col("open_up"), _FLAGGED)
 
+
+_FLAGGED = ("inotrope", "untreated_hypoxia", "possible_masked_crs")  # warnings that need no CRS
 
 _CODES = (
     *CRS_ASTCT_2019.codes, "constitutional", "life_threatening", "setting",

@@ -23,6 +23,11 @@ ORGAN = ("creatinine", "alt", "ast", "bilirubin")  # what `record_complete` = or
 _LIMITS = tuple(c for c in concepts() if c.endswith(("_uln", "_lln")))
 
 
+def _times(factor: float, reference: pl.Expr) -> pl.Expr:
+    """So many times a limit or baseline; 1.5 x 1.2 is 1.8, not a hair less."""
+    return (factor * reference).round(9)
+
+
 class Reference:
     """Value, limits and baseline of one analyte, as columns `<name>_value`, `_uln`, `_lln`, `_base`.
 
@@ -38,17 +43,17 @@ class Reference:
 
     def over_limit(self, times: float) -> pl.Expr:
         """Above so many times the upper limit."""
-        return self.value > times * self.uln
+        return self.value > _times(times, self.uln)
 
     def over_baseline(self, times: float) -> pl.Expr:
         """Above so many times the baseline."""
-        return pl.when(self.base.is_not_null()).then(self.value > times * self.base).when(self.whole).then(False)
+        return pl.when(self.base.is_not_null()).then(self.value > _times(times, self.base)).when(self.whole).then(False)
 
     def over_reference(self, times: float, at_abnormal: float | None = None) -> pl.Expr:
         """Above so many times the limit, or the baseline where that is abnormal; `at_abnormal` (inclusive) replaces it there."""
         high = self.base > self.uln
-        inclusive = self.value >= (at_abnormal or times) * self.base
-        abnormal = inclusive if at_abnormal else self.value > times * self.base
+        inclusive = self.value >= _times(at_abnormal or times, self.base)
+        abnormal = inclusive if at_abnormal else self.value > _times(times, self.base)
         by_limit = self.over_limit(times)
         # With a baseline that is not known a value under the line of the limit is under that of a higher baseline too.
         guess = pl.when(self.whole | ~by_limit).then(by_limit)
@@ -57,9 +62,16 @@ class Reference:
     def under(self, share: float) -> pl.Expr:
         """Below a share of the lower limit, or of the baseline where that is below it."""
         low = self.base < self.lln
-        by_limit = self.value < share * self.lln
+        by_limit = self.value < _times(share, self.lln)
         guess = pl.when(self.whole | ~by_limit).then(by_limit)
-        return pl.when(self.base.is_null()).then(guess).when(low).then(self.value < share * self.base).when(~low).then(by_limit)
+        return (
+            pl.when(self.base.is_null())
+            .then(guess)
+            .when(low)
+            .then(self.value < _times(share, self.base))
+            .when(~low)
+            .then(by_limit)
+        )
 
 
 Cells = Sequence[tuple[int, str, pl.Expr]]

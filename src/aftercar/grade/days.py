@@ -25,6 +25,10 @@ def with_day(record: Record, *codes: str) -> pl.DataFrame:
 
 def daily(record: Record, options: Options, code: str) -> pl.DataFrame:
     """The lowest count of each calendar day: `course, day, count, event_id`."""
+    return record.once(("daily", code), lambda: _daily(record, options, code))
+
+
+def _daily(record: Record, options: Options, code: str) -> pl.DataFrame:
     counts = with_day(record, code)
     if code == "anc" and options["gcsf"] == "censor_3d_after":
         given = with_day(record, *of_group("g_csf")).select("course", "day").unique()

@@ -6,11 +6,12 @@ An item that was not measured is not 0: the score is a range, from all unknown i
 from __future__ import annotations
 
 from itertools import pairwise
-from math import log
+from math import exp, log
 
 import polars as pl
 from polars import col, lit
 
+from aftercar.grade.crs import TOLERANCE_C
 from aftercar.grade.lookback import Lookback, count
 from aftercar.grade.options import Options
 from aftercar.grade.scale import Criterion, Scale
@@ -48,20 +49,20 @@ def criteria(options: Options) -> tuple[Criterion, ...]:
     """The items with their points, and the cut."""
     rows = []
     for axis, lines in ITEMS.items():
-        worse = lit(False)
+        worse = lit(False)  # a line that is unknown leaves the points of a lesser one that is met
         for points, name, text in lines:
             evidence = tuple(f"{n}_event_id" for n in _EVIDENCE.get(name, (name,)))
             rows.append(Criterion(0, axis, f"{text}: {points} points", col(name) & ~worse, evidence))
-            worse = col(name)
+            worse = col(name).fill_null(False)
     above = pl.when(col("score") >= CUT).then(True).when(col("score_upper") < CUT).then(False)
     return (*rows, Criterion(1, "score", f"HScore >= {CUT}", above))
 
 
 def state(record: Record, options: Options) -> pl.DataFrame:
-    """Each item at its worst within the window, and the score's bounds."""
+    """Each item at its worst within the window, the score's bounds, and the probability as a share of 1."""
     back = Lookback(record, options)
-    back.value("temp_384", "temperature", lambda v: v >= 38.4, drawn=False)
-    back.value("temp_394", "temperature", lambda v: v > 39.4, drawn=False)
+    back.value("temp_384", "temperature", lambda v: v >= 38.4 - TOLERANCE_C, drawn=False)
+    back.value("temp_394", "temperature", lambda v: v > 39.4 + TOLERANCE_C, drawn=False)
     for organ in ("splenomegaly", "hepatomegaly", "haemophagocytosis", "immunosuppression"):
         back.stands(organ)
     back.value("hb_low", "hemoglobin", lambda v: v <= 9.2)
@@ -111,7 +112,7 @@ def probability(score: int) -> float:
     low, high = next((p for p in pairs if p[0] < score < p[1]), pairs[0] if score < min(PROBABILITY) else pairs[-1])
     a, b = (log(PROBABILITY[s] / (1 - PROBABILITY[s])) for s in (low, high))
     logit = a + (b - a) * (score - low) / (high - low)
-    return 1 / (1 + 2.718281828459045 ** (-logit))
+    return 1 / (1 + exp(-logit))
 
 
 HSCORE = Scale(

@@ -13,7 +13,7 @@ from aftercar.grade.crs import CRS_ASTCT_2019
 from aftercar.grade.findings import LOW_FLOW, at_least, covered
 from aftercar.grade.lookback import AGAINST_IECHS, Lookback, count, either
 from aftercar.grade.options import Options
-from aftercar.grade.scale import Criterion, Scale
+from aftercar.grade.scale import Criterion, Scale, quiet_once
 from aftercar.timeline.concepts import concept, of_group
 from aftercar.timeline.state import DAY, SPAN, Record, calendar_day, look, midnight, origin, readings, split_at
 
@@ -112,14 +112,14 @@ def _ferritin(back: Lookback, options: Options) -> tuple[pl.DataFrame, pl.Expr]:
     rows = back.values("ferritin").with_columns(course=col("at") // SPAN)
     rows = rows.join(ctcae.limits(back.record, ("ferritin",)), on="course", how="left", maintain_order="left")
     value, uln, base = col("value"), col("ferritin_uln"), col("ferritin_base")
-    high_before = (base > 2 * uln).fill_null(False)
-    by_limit = pl.when(high_before).then(False).otherwise(value > 2 * uln)
-    by_base = (value > 2 * base).fill_null(False)
+    high_before = (base > (2 * uln).round(9)).fill_null(False)
+    by_limit = pl.when(high_before).then(False).otherwise(value > (2 * uln).round(9))
+    by_base = (value > (2 * base).round(9)).fill_null(False)
     if options["ferritin_rapid"] == "none":
         return rows, by_limit | by_base
     earlier = rows.select(before="at", least="value")
     pairs = rows.select("at", "value").join_where(earlier, col("before") < col("at"), col("before") >= col("at") - DAY)
-    doubled = pairs.filter(col("value") >= 2 * col("least")).select("at", rapid=lit(True)).unique("at")
+    doubled = pairs.filter(col("value") >= (2 * col("least")).round(9)).select("at", rapid=lit(True)).unique("at")
     rows = rows.join(doubled, on="at", how="left", maintain_order="left")
     return rows, by_limit | by_base | col("rapid").fill_null(False)
 
@@ -189,7 +189,11 @@ def grade_state(record: Record, options: Options) -> pl.DataFrame:
         "creatinine": ctcae.graded(record, "creatinine", options),
         "organ": covered(record, "organ"),
     }
-    frame = crs.base(record, options)
+    # Outside of a diagnosis that may be, nothing is graded: one row of each such stretch will do.
+    shut = look(crs.base(record, options).select("at", "death_at"), tables["dx"].select("at", "until", shut=~col("gate")), "dx")[
+        "dx_shut"
+    ]
+    frame = quiet_once(crs.base(record, options).with_columns(shut=shut.fill_null(True)), col("shut"))
     points = [pl.concat([t["at"], t["until"]]) for t in tables.values()]
     frame = split_at(frame, pl.concat(points))
     for name, table in tables.items():

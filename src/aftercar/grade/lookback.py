@@ -41,11 +41,9 @@ class Lookback:
     def within(self, name: str, rows: pl.DataFrame, met: pl.Expr, *, drawn: bool = True) -> None:
         """A feature that holds if a row of the window meets it; rows with `excluded` are values that do not."""
         rows = rows.select("at", "event_id", met=pl.when(~col("excluded")).then(met).otherwise(False))
-        for kind, kept in (("yes", rows.filter("met")), ("open", rows.filter(col("met").is_null())), ("any", rows)):
-            self._tables[f"{name}_{kind}"] = _spans(kept, self.hold)
+        self._put(name, rows, lambda kept: _spans(kept, self.hold))
         if drawn:
             self._drawn.append(rows.select("at"))
-        self.names.append(name)
 
     def value(self, name: str, code: str, met: Callable[[pl.Expr], pl.Expr], *, drawn: bool = True) -> None:
         """A feature of the values of one concept."""
@@ -63,10 +61,24 @@ class Lookback:
             found = found.filter(col("at") >= origin(col("at")))
         end = pl.coalesce(pl.when(col("at").shift(-1) < col("until")).then(col("at").shift(-1)), "until")
         rows = found.with_columns(until=end, met=pl.when(~col("excluded")).then(met(col("value"))).otherwise(False))
-        for kind, kept in (("yes", rows.filter("met")), ("open", rows.filter(col("met").is_null())), ("any", rows)):
-            self._tables[f"{name}_{kind}"] = kept.select("at", "until", "event_id")
+        self._put(name, rows, lambda kept: kept.select("at", "until", "event_id"))
         self._drawn.append(found.select("at"))
+
+    def _put(self, name: str, rows: pl.DataFrame, spans: Callable[[pl.DataFrame], pl.DataFrame]) -> None:
+        """When the feature surely holds (`yes`), may hold (`open`), and is known at all (`any`); what never is needs no look."""
+        parts = {"yes": rows.filter("met"), "open": rows.filter(col("met").is_null()), "any": rows}
+        self._tables |= {f"{name}_{kind}": spans(kept) for kind, kept in parts.items() if kept.height}
         self.names.append(name)
+
+    def _feature(self, name: str) -> pl.Expr:
+        def held(kind: str) -> pl.Expr:
+            return col(f"{name}_{kind}_at").is_not_null() if f"{name}_{kind}" in self._tables else lit(False)
+
+        return pl.when(held("yes")).then(True).when(held("open")).then(None).when(held("any")).then(False)
+
+    def _behind(self, name: str) -> pl.Expr:
+        columns = [f"{name}_{kind}_event_id" for kind in ("yes", "any") if f"{name}_{kind}" in self._tables]
+        return pl.coalesce(*columns) if columns else lit(None, pl.Int64)
 
     def frame(self, extra: Mapping[str, pl.DataFrame] | None = None) -> pl.DataFrame:
         """`course, at, last_at, observed` and the features; `extra` tables are looked at as they are."""
@@ -77,22 +89,17 @@ class Lookback:
             frame = look(frame, table, name)
         return frame.with_columns(
             observed=frame["at"].is_in(drawn.implode()),
-            **{
-                name: pl.when(col(f"{name}_yes_at").is_not_null()).then(True)
-                .when(col(f"{name}_open_at").is_not_null()).then(None)
-                .when(col(f"{name}_any_at").is_not_null()).then(False)
-                for name in self.names
-            },
-            **{f"{name}_event_id": pl.coalesce(f"{name}_yes_event_id", f"{name}_any_event_id") for name in self.names},
-        )  # fmt: skip
+            **{name: self._feature(name) for name in self.names},
+            **{f"{name}_event_id": self._behind(name) for name in self.names},
+        )
 
 
 def _spans(rows: pl.DataFrame, hold: int) -> pl.DataFrame:
     """When a row lies within the last `hold` seconds: `at, until, event_id`, overlapping spans merged."""
-    rows = rows.sort("at")
-    apart = (col("at") - col("at").shift(1) > hold).fill_null(True)
-    merged = rows.group_by(apart.cum_sum().alias("_"), maintain_order=True)
-    spans = merged.agg(col("at").first(), until=col("at").last() + hold, event_id=col("event_id").first()).drop("_")
+    at = rows["at"]
+    begins = (at - at.shift(1) > hold).fill_null(True)
+    ends = begins.shift(-1).fill_null(True)
+    spans = rows.filter(begins).select("at", "event_id").with_columns(until=at.filter(ends) + hold)
     return spans.with_columns(col("at").set_sorted())
 
 

@@ -247,19 +247,20 @@ _PALSY_CODES = ("cranial_nerve_palsy", "cranial_nerve_palsy_grade", "icp_sign")
 
 MNT = Scale(
     name="mnt", title="Movement and neurocognitive toxicity", toxicity="mnt", source="vanoekelen2021", version="1",
-    criteria=mnt_criteria, window=mnt, lasts=False, codes=("mnt_sign", "mnt_grade", "alc"), options=("day0", "unknown_attribution"),
+    criteria=mnt_criteria, window=mnt, lasts=False, codes=("mnt_sign", "mnt_grade", "alc"), needs=("mnt_sign", "mnt_grade", "alc"), options=("day0", "unknown_attribution"),
     marks={"two signs": "P", "grade": "M"},
 )  # fmt: skip
 
 CRANIAL_NERVE_PALSY = Scale(
     name="cranial_nerve_palsy", title="Cranial nerve palsy", toxicity="cranial_nerve_palsy", source="ims2025", version="1",
-    criteria=palsy_criteria, window=palsy, lasts=False, codes=_PALSY_CODES, options=("day0", "unknown_attribution"),
+    criteria=palsy_criteria, window=palsy, lasts=False, codes=_PALSY_CODES, needs=_PALSY_CODES, options=("day0", "unknown_attribution"),
     marks={"sixth nerve": "P", "grade": "M"},
 )  # fmt: skip
 
 TIAN = Scale(
     name="tian", title="Tumour inflammation-associated neurotoxicity, Mahdi 2023", toxicity="tian", source="mahdi2023", version="1",
     criteria=tian_criteria, window=tian, lasts=False,
+    needs=("tian_sign", "cns_tumour", "death"),
     codes=("tian_sign", "cns_tumour", "setting", "icp_intervention", *TREATMENT, "record_complete", "death"),
     options=("day0", "unknown_attribution"), marks={"grade": "M?", "7 days": "P"},
 )  # fmt: skip

@@ -78,6 +78,7 @@ class Scale:
         title: the scale as people write it.
         default: whether it is the scale of its toxicity where none is named.
         window: instead of `state`, for scales that give one row a course: `(Record, Options, Scale) -> grade rows`, as `course_rows` makes them.
+        needs: concepts of which one must be charted for there to be anything to say; without them no course is looked at.
         lasts: whether a toxicity of one row a course has an end within its window; without one it has no duration.
         status: words of a diagnosis, null where the usual ones serve.
         group: a class beside the grade, such as a phenotype.
@@ -105,6 +106,7 @@ class Scale:
     state: Callable[[Record, Options], pl.DataFrame] | None = None
     window: Callable[[Record, Options, Scale], pl.DataFrame] | None = None
     default: bool = True
+    needs: tuple[str, ...] = ()
     lasts: bool = True
     status: pl.Expr | None = None
     group: pl.Expr | None = None
@@ -129,6 +131,19 @@ class Scale:
     def family(self) -> str:
         """Scales of one family take turns by age; a subject has one worst grade a family."""
         return self.toxicity if self.default else self.name
+
+
+def quiet_once(states: pl.DataFrame, quiet: pl.Expr, warnings: tuple[str, ...] = ()) -> pl.DataFrame:
+    """Keep one row of each stretch in which nothing can count, so that it is not assessed at every charting.
+
+    Args:
+        quiet: the gate is surely shut, and no outcome happens.
+        warnings: columns that may be told all the same; where they change, a row stays.
+    """
+    died = (col("at") == col("death_at")).fill_null(False)
+    same = [(col(c).shift(1) == col(c)).fill_null(False) for c in ("course", *warnings)]
+    again = quiet & quiet.shift(1).fill_null(False) & ~died & ~died.shift(1).fill_null(False) & pl.all_horizontal(same)
+    return states.filter(~again)
 
 
 def assess(states: pl.DataFrame, scale: Scale, options: Options) -> pl.DataFrame:
@@ -186,7 +201,7 @@ def assess(states: pl.DataFrame, scale: Scale, options: Options) -> pl.DataFrame
         missing=_names(rows, "_missing", axes),
         flags=_names(rows, "_flags", list(flags)),
         evidence=_evidence(rows, criteria, scale),
-        measures=measured({name: col(f"_m{n}") for n, name in enumerate(scale.measures or {})}),
+        measures=_each(rows, list(scale.measures or {})),
         present=col("present").fill_null(False),
         hidden=_flagged(rows, list(flags), scale.hidden_by),
         stale=_flagged(rows, list(flags), ("stale",)),
@@ -204,6 +219,17 @@ def measured(measures: dict[str, pl.Expr]) -> pl.Expr:
         return lit([], MEASURES)
     each = [pl.when(m.is_not_null()).then(pl.struct(name=lit(n), value=m.cast(pl.Float64))) for n, m in measures.items()]
     return pl.concat_list(each).list.drop_nulls().cast(MEASURES)
+
+
+def _each(rows: pl.DataFrame, names: list[str]) -> pl.Series:
+    """The columns `_m0, _m1 ...` as numbers by name, known or not."""
+    if not names or rows.is_empty():
+        return pl.Series([[]], dtype=MEASURES).new_from_index(0, rows.height)
+    # A list of structs built column by column costs six times as much as one that is laid out in a row and folded.
+    values = rows.select(pl.concat_list(f"_m{n}" for n in range(len(names)))).to_series().explode()
+    place = pl.int_range(len(values), eager=True) % len(names)
+    flat = pl.DataFrame({"name": pl.Series(names).gather(place), "value": values}).to_struct()
+    return flat.reshape((rows.height, len(names))).arr.to_list()
 
 
 def _open(criteria: tuple[Criterion, ...], axis: str) -> pl.Expr:

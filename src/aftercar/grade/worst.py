@@ -67,7 +67,8 @@ def worst(grades: pl.DataFrame, courses: pl.DataFrame, family: dict[str, str]) -
         pl.when(~col("any")).then(lit("not_applicable"))
         .when(col("said").to_physical().replace_strict(ranks, return_dtype=pl.Float64) > 0).then(col("said").cast(pl.String))
         .when(col("grade") < col("grade_upper")).then(lit("incomplete"))
-        .when((col("grade") == 0) & ~col("met")).then(lit("not_met"))
+        # A diagnosis that is ruled out may have a grade: diarrhoea of an infection.
+        .when(((col("grade") == 0) & ~col("met")) | (col("said") == "not_met")).then(lit("not_met"))
         .otherwise(lit("graded"))
     )  # fmt: skip
     day = (col("time").dt.truncate("1d") - col("day0").dt.truncate("1d")).dt.total_days().cast(pl.Int32)

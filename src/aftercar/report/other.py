@@ -20,7 +20,7 @@ MARKS = {
     "memory": "from memory",
     "lecture-only": "only the lecture says so",
 }
-_WHOLE = {"probability", "probability_upper"}  # shares of 1
+_SHARES = {"probability", "probability_upper"}  # of 1
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def numbers(measures: list[dict[str, Any]]) -> str:
         if name.endswith("_upper") and name.removesuffix("_upper") in value:
             continue
         high = value.get(f"{name}_upper", low)
-        form = _share if name in _WHOLE else "{:g}".format
+        form = _share if name in _SHARES else "{:g}".format
         said.append(f"{name.replace('_', ' ')} {form(low)}" + (f"–{form(high)}" if high != low else ""))
     return ", ".join(said)
 

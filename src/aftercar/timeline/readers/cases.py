@@ -112,7 +112,10 @@ def cases_timeline(cases: list[Case]) -> tuple[pl.DataFrame, dict[str, str]]:
         for case, code, reason, detail in found.rejected.select("file", "code", "reason", "detail").iter_rows()
     }
     # What a case says is not known is a row without a value: it takes the place of what stood before.
-    blank = [(r["subject_id"], datetime.fromisoformat(RELATIVE_EPOCH) + timedelta(hours=float(r["time_h"])), r["code"]) for r in unknown]
+    blank = [
+        (r["subject_id"], datetime.fromisoformat(RELATIVE_EPOCH) + timedelta(hours=float(r["time_h"])), r["code"])
+        for r in unknown
+    ]
     schema = {"subject_id": pl.String, "time": pl.Datetime("us"), "code": pl.String}
     told = pl.concat([found.timeline, pl.DataFrame(blank, schema=schema, orient="row")], how="diagonal")
     return conform(told), problems
@@ -347,6 +350,8 @@ def _neuro(hour: float, neuro: dict[str, Any]) -> list[dict[str, Any]]:
     for key in _NEURO_WORDS:
         if neuro.get(key) is not None:
             rows.append(_row(hour, key, text=neuro[key], cause=cause))
+        elif key in neuro and key in ("confusion", "dysphasia", "tremor"):  # else what is not mentioned was not there
+            rows.append(_row(hour, key) | {"not_known": True})
     if neuro.get("icp") is not None:
         rows += [_row(hour, "icp_sign", text=sign, cause=cause) for sign in neuro["icp"] or ["none"]]
     if seizure := neuro.get("seizure"):
