@@ -390,3 +390,42 @@ def test_counts_under_g_csf_may_be_left_out(scale: str) -> None:
     ]
     assert one(scale, rows)["grade"] == 1
     assert one(scale, rows, gcsf="censor_3d_after")["grade"] == 0
+
+
+# ---- windows that end, and records without a count
+
+
+def test_periods_end_by_the_calendar_and_endpoints_with_progression() -> None:
+    rows: list[tuple[float, str, float | None]] = [
+        (1, "anc", 3000),
+        (20, "progression", None),
+        (25, "last_follow_up", None),
+        (40, "platelets", 40),
+    ]
+    assert one("cytopenia_split", rows)["group"] == "delayed"
+    assert one("cytopenia_endpoints", rows)["grade"] == 0
+
+
+def test_without_any_count_all_is_open() -> None:
+    row = one("cytopenia_endpoints", [])
+    assert bounds(row) == ("incomplete", 0, 1)
+    assert set(row["missing"]) == {"ANC", "ANC from day 21", "platelets", "haemoglobin"}
+    row = one("cytopenia_split", [])
+    assert (row["group"], *bounds(row), row["missing"]) == ("none", "incomplete", 0, 1, ["early", "delayed"])
+
+
+def test_a_transfusion_after_the_window_is_no_warning() -> None:
+    rows = [
+        *of("platelets", {**every_day(0, 30, 150), 40: 30, 50: 30}),
+        (15, "progression", None),
+        (20, "platelet_transfusion", 1),
+    ]
+    assert "platelets_transfused" not in one("ticaht_early", rows)["flags"]
+
+
+def test_a_row_without_a_number_is_no_count() -> None:
+    fine = of("anc", every_day(0, 30, 1200))
+    for empty in (None, float("nan")):
+        row = one("icaht_early", [*fine, (5.1, "anc", empty), (6.1, "anc", 400)])
+        assert (row["measures"]["counted"], row["measures"]["d500"], row["behind"]) == (31, 1, [("anc", 6.1)])
+        assert bounds(one("ticaht_late", [(40, "platelets", empty), (45, "platelets", 60)])) == ("graded", 1, 1)

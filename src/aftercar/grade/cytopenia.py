@@ -23,11 +23,6 @@ PERIODS: dict[str, tuple[tuple[str, int, int | None], ...]] = {
 }
 
 
-def _to(record: Record, end: int | None) -> pl.DataFrame:
-    """The last day of each course's window; null: to the end of the record."""
-    return last_days(record).select("course", last=pl.min_horizontal(lit(end, pl.Int32), "last_fu", "ended")).sort("course")
-
-
 def _within(record: Record, options: Options, code: str, window: pl.DataFrame) -> pl.DataFrame:
     counts = daily(record, options, code).join(window, on="course")
     return counts.filter((col("day") >= 0) & ((col("day") <= col("last")) | col("last").is_null()))
@@ -50,7 +45,8 @@ def criteria(options: Options) -> tuple[Criterion, ...]:
 
 def endpoints(record: Record, options: Options, scale: Scale) -> pl.DataFrame:
     """One row a course."""
-    window = _to(record, int(options["late_end_day"]))
+    end = pl.min_horizontal(lit(int(options["late_end_day"]), pl.Int32), "last_fu", "ended")
+    window = last_days(record).select("course", last=end).sort("course")
     value = col("count")
     low_anc = (value <= 500) | ((value <= 1000) & (col("day") >= PROLONGED_FROM_D))
     anc = _within(record, options, "anc", window).group_by("course").agg(
@@ -85,13 +81,11 @@ def endpoints(record: Record, options: Options, scale: Scale) -> pl.DataFrame:
     # Endpoints are told one by one: those that are unknown are missing, whatever the others say.
     cells = {c.axis: [d.when for d in scale.criteria(options) if d.axis == c.axis] for c in scale.criteria(options)}
     open_ = [pl.when(pl.any_horizontal(w.is_null() for w in parts)).then(lit(axis)) for axis, parts in cells.items()]
-    nothing = pl.all_horizontal(col(c).is_null() for c in ("severe", "thrombocytopenia", "anaemia"))
     empty = lit([], pl.List(pl.Int64))
     found = pl.concat_list(col(c).fill_null(empty) for c in ("anc_ids", "platelet_ids", "hb_ids", "red_ids"))
     every = pl.concat_list(col(c).fill_null(empty) for c in ("anc_all", "platelet_all", "hb_all"))
     frame = frame.with_columns(
         missing=pl.concat_list(open_).list.drop_nulls(),
-        status=pl.when(nothing).then(lit("not_applicable")).otherwise("status"),
         evidence=pl.when(col("grade") > 0).then(found).otherwise(every),
         onset=pl.min_horizontal("anc_day", "platelet_day", "hb_day", "red_day"),
     )
@@ -116,7 +110,8 @@ def periods(record: Record, options: Options, scale: Scale) -> pl.DataFrame:
     """One row a course."""
     cuts = CUTS[int(options["cytopenia_min_grade"])]
     split = PERIODS[str(options["cytopenia_split"])]
-    window = _to(record, split[-1][2])
+    # Periods end by the calendar alone; a null `last` is the end of the record.
+    window = record.courses.select("course", last=lit(split[-1][2], pl.Int32)).sort("course")
     counts = pl.concat(_within(record, options, code, window).with_columns(low=col("count") < cut) for code, cut in cuts.items())
     cells = {}
     for name, first, last in split:
@@ -130,13 +125,11 @@ def periods(record: Record, options: Options, scale: Scale) -> pl.DataFrame:
     # A period without any count is unknown.
     frame = frame.with_columns(pl.when(col(f"{n}_n") > 0).then(n).alias(n) for n in names)
     frame = bounded(frame, scale.criteria(options))
-    blank = pl.all_horizontal(col(n).is_null() for n in names)
     group = pl.concat_list([pl.when(col(n).fill_null(False)).then(lit(n)) for n in names]).list.drop_nulls().list.join("+")
     missing = pl.concat_list([pl.when(col(n).is_null()).then(lit(n)) for n in names]).list.drop_nulls()
     frame = frame.with_columns(
-        group=pl.when(~blank).then(group.replace({"": "none"})),
+        group=group.replace({"": "none"}),
         missing=missing,
-        status=pl.when(blank).then(lit("not_applicable")).otherwise("status"),
         evidence=pl.when(col("grade") > 0).then("low_ids").otherwise("every"),
     )
     return course_rows(frame, record, first=lit(0), last=col("last"), onset=col("onset"))

@@ -29,7 +29,8 @@ def daily(record: Record, options: Options, code: str) -> pl.DataFrame:
 
 
 def _daily(record: Record, options: Options, code: str) -> pl.DataFrame:
-    counts = with_day(record, code)
+    # A row without a number is no count, and hides none of its day.
+    counts = with_day(record, code).filter(col("numeric_value").is_not_null())
     if code == "anc" and options["gcsf"] == "censor_3d_after":
         given = with_day(record, *of_group("g_csf")).select("course", "day").unique()
         washed = given.join(pl.DataFrame({"after": range(G_CSF_WASHOUT_D + 1)}), how="cross")

@@ -10,7 +10,7 @@ import polars as pl
 from polars import col, lit
 
 from aftercar.grade.course import bounded, course_rows
-from aftercar.grade.days import EARLY_LAST_DAY, daily, days_given, filled, grid, last_days, runs, with_day
+from aftercar.grade.days import EARLY_LAST_DAY, daily, filled, grid, last_days, runs, with_day
 from aftercar.grade.options import Options
 from aftercar.grade.scale import Criterion, Scale
 from aftercar.timeline.state import Record
@@ -49,6 +49,13 @@ def _total(days: pl.DataFrame, cut: float, options: Options, *, unknown: bool = 
     return found.group_by("course").agg(n=col("days").sum(), start=col("start").min(), stop=col("stop").max())
 
 
+def _transfused(record: Record, window: pl.DataFrame, first: int) -> pl.DataFrame:
+    """On how many days of each window platelets were given: `course, transfused_days`."""
+    given = with_day(record, "platelet_transfusion").select("course", "day").unique()
+    within = given.join(window.select("course", "last"), on="course").filter(col("day").is_between(first, "last"))
+    return within.group_by("course").agg(transfused_days=pl.len())
+
+
 def early(record: Record, options: Options, scale: Scale) -> pl.DataFrame:
     """One row a course."""
     window = _ended(record, EARLY_LAST_DAY).with_columns(last=col("last").clip(0))
@@ -70,8 +77,7 @@ def early(record: Record, options: Options, scale: Scale) -> pl.DataFrame:
     )
     frame = frame.join(facts, on="course", how="left", maintain_order="left")
     frame = frame.join(_recovery(record, days), on="course", how="left", maintain_order="left")
-    given = days_given(record, ("platelet_transfusion",), 0, EARLY_LAST_DAY, "transfused_days")
-    frame = frame.join(given, on="course", how="left", maintain_order="left")
+    frame = frame.join(_transfused(record, window, 0), on="course", how="left", maintain_order="left")
     frame = frame.with_columns(evidence=pl.when(col("grade") > 0).then("low").otherwise("every"))
     flags = {"sparse_platelets": col("blank") > 0, "platelets_transfused": col("transfused_days") > 0}
     measures = {n: col(n) for n in ("d50", "d20", "counted", "blank", "recovery_day", "transfused_days")}
@@ -131,8 +137,7 @@ def late(record: Record, options: Options, scale: Scale) -> pl.DataFrame:
         status=pl.when(no_data).then(absent).otherwise("status"),
         evidence=pl.when(col("grade") > 0).then("low").otherwise("every"),
     )
-    given = days_given(record, ("platelet_transfusion",), first, int(options["late_end_day"]), "transfused_days")
-    frame = frame.join(given, on="course", how="left", maintain_order="left")
+    frame = frame.join(_transfused(record, window, first), on="course", how="left", maintain_order="left")
     flags = {
         "transient_dip": (col("nadir") < 100) & (col("grade") == 0), "platelets_transfused": col("transfused_days") > 0, "no_platelets": no_data,
     }  # fmt: skip
