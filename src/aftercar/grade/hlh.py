@@ -40,7 +40,7 @@ def carhlh_state(record: Record, options: Options) -> pl.DataFrame:
     back = Lookback(record, options)
     back.value("ferritin", "ferritin", lambda v: v > 10_000)
     for name in ("alt", "ast", "bilirubin", "creatinine"):
-        back.organ(f"{name}_3", name, 3)
+        back.graded(f"{name}_3", name, 3)
     back.value("oliguria", "oliguria", lambda v: v >= 3)
     back.value("lung", "pulmonary_oedema", lambda v: v >= 3)
     back.stands("haemophagocytosis")
@@ -123,7 +123,7 @@ SCALES = (
     Scale(
         name="carhlh", title="carHLH, Neelapu 2018", toxicity="iec_hs", source="neelapu2018", version="1", criteria=carhlh_criteria,
         state=carhlh_state, default=False, status=_word(), measures=_MEASURES, options=(*_WINDOW, "ctcae"),
-        codes=("ferritin", *ctcae.ORGAN, *(f"{n}_uln" for n in ctcae.ORGAN), "oliguria", "pulmonary_oedema", "haemophagocytosis"),
+        codes=("ferritin", *ctcae.ORGAN, *(f"{n}_uln" for n in ctcae.ORGAN), "oliguria", "pulmonary_oedema", "haemophagocytosis", "record_complete"),
         marks={"criteria": "M", "features within the window": "P"},
     ),
     Scale(

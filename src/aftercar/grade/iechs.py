@@ -10,20 +10,20 @@ from polars import col, lit
 
 from aftercar.grade import crs, ctcae, lookback
 from aftercar.grade.crs import CRS_ASTCT_2019
-from aftercar.grade.findings import LOW_FLOW, at_least, covered
+from aftercar.grade.findings import LOW_FLOW, at_least
 from aftercar.grade.lookback import AGAINST_IECHS, Lookback, count, either
 from aftercar.grade.options import Options
 from aftercar.grade.scale import Criterion, Scale, quiet_once
 from aftercar.timeline.concepts import concept, of_group
-from aftercar.timeline.state import DAY, SPAN, Record, calendar_day, look, midnight, origin, readings, split_at
+from aftercar.timeline.state import DAY, SPAN, ZERO, Record, look, midnight, origin, split_at
 
+LAST_H = 72  # drugs and dialysis, whatever the window of the features
 LATE_D = 30  # onset after it asks for another explanation
 _LIVER = ("alt_high", "ast_high")
 _LINEAGES = ("anc_4", "platelets_4")
 COMMON = ("transaminases", "fibrinogen_low", "haemophagocytosis", "cytopenia")
 _SUPPORTING = (
-    "ldh_high", "pt_prolonged", "direct_bilirubin_high", "splenomegaly", "fever", "hypoxia", "pulmonary_infiltrate",
-    "creatinine_2", "triglycerides_high",
+    "ldh_high", "pt_prolonged", "direct_bilirubin_high", "splenomegaly", "fever", "lungs", "creatinine_2", "triglycerides_high",
 )  # fmt: skip
 
 
@@ -37,7 +37,7 @@ def criteria(options: Options) -> tuple[Criterion, ...]:
         Criterion(0, "fibrinogen", "fibrinogen < 150 mg/dL or < LLN", col("fibrinogen_low"), ("fibrinogen_low_event_id",), mark="M"),
         Criterion(0, "haemophagocytosis", "haemophagocytosis in marrow or tissue", col("haemophagocytosis"), ("haemophagocytosis_event_id",), mark="M"),
         Criterion(0, "cytopenia", "a lineage of grade 4: ANC < 500/uL or platelets < 25 x 10^9/L", col("cytopenia"), ("anc_4_event_id", "platelets_4_event_id"), mark="M"),
-        Criterion(1, "diagnosis", f"ferritin and {least} or more common features, infection work-up negative", col("diagnosed"), ("workup_event_id",), mark="P"),
+        Criterion(1, "diagnosis", f"ferritin and {least} or more common features, infection work-up negative", col("diagnosed"), ("cleared_event_id",), mark="P"),
     )  # fmt: skip
 
 
@@ -49,8 +49,8 @@ def state(record: Record, options: Options) -> pl.DataFrame:
 def _state(record: Record, options: Options) -> pl.DataFrame:
     back = Lookback(record, options)
     back.within("ferritin", *_ferritin(back, options))
-    back.organ("alt_high", "alt", 3)
-    back.organ("ast_high", "ast", 3)
+    back.graded("alt_high", "alt", 3)
+    back.graded("ast_high", "ast", 3)
     limits = ctcae.limits(record, ("fibrinogen", "ldh", "direct_bilirubin"))
 
     def against(code: str, name: str, met: pl.Expr) -> None:
@@ -60,36 +60,32 @@ def _state(record: Record, options: Options) -> pl.DataFrame:
         back.within(name, rows, met)
 
     against("fibrinogen", "fibrinogen_low", (col("value") < 150) | (col("value") < col("fibrinogen_lln")).fill_null(False))
-    back.value("anc_4", "anc", lambda v: v < 500)
-    back.value("platelets_4", "platelets", lambda v: v < 25)
+    back.graded("anc_4", "anc", 4)
+    back.graded("platelets_4", "platelets", 4)
     back.stands("haemophagocytosis")
     against("ldh", "ldh_high", col("value") > col("ldh_uln"))
     against("direct_bilirubin", "direct_bilirubin_high", col("value") > col("direct_bilirubin_uln"))
     back.value("pt_prolonged", "pt_prolonged", lambda v: v == 1)
     back.value("pulmonary_infiltrate", "pulmonary_infiltrate", lambda v: v == 1)
     back.stands("splenomegaly")
-    back.value("fever", "temperature", lambda v: v >= crs.FEVER_C - crs.TOLERANCE_C, drawn=False)
+    rounded = options["temp_round"] == 0.1
+    back.value("fever", "temperature", lambda v: (v.round(1) if rounded else v) >= crs.FEVER_C - crs.TOLERANCE_C, drawn=False)
     room_air = float(concept("o2_device").values.index("room_air"))
     back.value("hypoxia", "o2_device", lambda v: v > room_air, drawn=False)
-    back.organ("creatinine_2", "creatinine", 2)
+    back.graded("creatinine_2", "creatinine", 2)
     back.value("triglycerides_high", "triglycerides", lambda v: v > 265)
-    results = record.of("infection_workup").filter(
-        (col("at") >= origin(col("at"))) & col("text_value").is_in(["negative", "positive"])
+    frame = back.frame(_workups(record) | {"late": _after(record, LATE_D)})
+    frame = frame.with_columns(
+        transaminases=either(*_LIVER), cytopenia=either(*_LINEAGES), lungs=either("hypoxia", "pulmonary_infiltrate")
     )
-    workup = results.select(
-        "at", until=(col("at") // SPAN + 1) * SPAN, negative=col("text_value") == "negative", event_id="event_id"
-    )
-    frame = back.frame({"workup": workup.unique("at", keep="last", maintain_order=True)})
-    frame = frame.join(record.courses.select("course", midnight=midnight()), on="course", how="left", maintain_order="left")
-    frame = frame.with_columns(transaminases=either(*_LIVER), cytopenia=either(*_LINEAGES))
     sure, most = count(COMMON)
     frame = frame.with_columns(common=sure, common_upper=most, supporting=count(_SUPPORTING)[0])
     return frame.with_columns(word=_word(int(options["iechs_min_common"]))).with_columns(
         diagnosed=pl.when(col("word") == "criteria_met").then(True)
         .when(col("word") == "not_met").then(False)
         .when((col("word") == "suspected") & (col("common_upper") < int(options["iechs_min_common"]))).then(False),
-        late=(calendar_day(col("at"), col("midnight")) > LATE_D) & col("word").is_in(["criteria_met", "possible", "suspected"]),
-        infection_found=~col("workup_negative"),
+        late=col("late_at").is_not_null() & col("word").is_in(["criteria_met", "possible", "suspected"]),
+        infection_found=(col("word") == "possible") & col("workup_positive"),
     )  # fmt: skip
 
 
@@ -99,12 +95,33 @@ def _word(least: int) -> pl.Expr:
     return (
         pl.when(col("ferritin").is_null()).then(lit("incomplete"))
         .when(~col("ferritin")).then(lit("not_met"))
-        .when(enough & col("workup_negative").fill_null(False)).then(lit("criteria_met"))
+        .when(enough & col("cleared_at").is_not_null()).then(lit("criteria_met"))
         .when(enough).then(lit("possible"))
         .when(some).then(lit("suspected"))
         .when(col("common_upper") == 0).then(lit("not_met"))
         .otherwise(lit("incomplete"))
     )  # fmt: skip
+
+
+def _workups(record: Record) -> dict[str, pl.DataFrame]:
+    """The last infection work-up, and the last that was negative: both stand to the end of the course."""
+    rows = record.of("infection_workup").filter(col("at") >= origin(col("at")))
+    rows = rows.select("at", "event_id", until=(col("at") // SPAN + 1) * SPAN, word="text_value")
+    # Of several at one time one that is positive is the last.
+    last = rows.sort("at", col("word").eq_missing(lit("positive")), maintain_order=True).unique(
+        "at", keep="last", maintain_order=True
+    )
+    negative = rows.filter(col("word") == "negative").unique("at", keep="last", maintain_order=True)
+    return {
+        "workup": last.select("at", "until", positive=col("word").eq_missing(lit("positive"))),
+        "cleared": negative.select("at", "until", "event_id"),
+    }
+
+
+def _after(record: Record, day: int) -> pl.DataFrame:
+    """The time of each course after a day: `at, until`."""
+    begins = col("course") * SPAN + ZERO - midnight() + (day + 1) * DAY
+    return record.courses.select(at=begins, until=(col("course") + 1) * SPAN).sort("at")
 
 
 def _ferritin(back: Lookback, options: Options) -> tuple[pl.DataFrame, pl.Expr]:
@@ -128,9 +145,11 @@ _FEATURE_CODES = (
     "ferritin", "ferritin_uln", "alt", "alt_uln", "ast", "ast_uln", "fibrinogen", "fibrinogen_lln", "anc", "platelets", "ldh", "ldh_uln",
     "direct_bilirubin", "direct_bilirubin_uln", "pt_prolonged", "pulmonary_infiltrate", "haemophagocytosis", "splenomegaly",
     "temperature", "o2_device", "creatinine", "creatinine_uln", "triglycerides", "infection_workup",
+    "record_complete",
 )  # fmt: skip
 _OPTIONS = (
-    "day0", "unknown_attribution", "ctcae", "iechs_window_h", "iechs_min_common", "ferritin_rapid", "resolution_h", "new_episode_gap_h",
+    "day0", "unknown_attribution", "temp_round", "ctcae", "iechs_window_h", "iechs_min_common", "ferritin_rapid", "resolution_h",
+    "new_episode_gap_h",
 )  # fmt: skip
 
 IECHS_DX = Scale(
@@ -155,62 +174,86 @@ def grade_criteria(options: Options) -> tuple[Criterion, ...]:
         Criterion(1, "care", "IEC-HS, observed", lit(True), mark="M"),
         Criterion(2, "care", "a drug against IEC-HS", col("treated"), ("treated_event_id",), mark="M"),
         Criterion(2, "care", "plasma, cryoprecipitate or fibrinogen", col("factors"), ("factors_event_id",), mark="M"),
-        Criterion(3, "bleeding", "bleeding, severe or transfused", (col("bleeding") >= _BLEEDING["severe"]) | ((col("bleeding") >= _BLEEDING["mild"]) & col("factors")), ("bleeding_event_id",), mark="M"),
+        Criterion(3, "bleeding", "bleeding, severe or transfused", col("bleeding_severe") | (col("bleeding_mild") & col("factors")), ("bleeding_mild_event_id", "factors_event_id"), mark="M"),
         Criterion(3, "hypotension", "hypotension", col("hypotension"), ("bp_event_id",), mark="M"),
         Criterion(3, "breathing", "oxygen of any kind", at_least(LOW_FLOW), ("o2_event_id",), mark="M"),
-        Criterion(3, "kidney", "creatinine CTCAE grade 2 or more", _kidney(2), ("creatinine_event_id",), mark="M"),
+        Criterion(3, "kidney", "creatinine CTCAE grade 2 or more", col("kidney"), ("kidney_event_id",), mark="M"),
         Criterion(4, "hypotension", "vasopressor", pressor, ("pressors_event_id", "vasopressin_event_id"), mark="M"),
         Criterion(4, "breathing", "ventilator", pl.when("vent").then(True).when(~col("vent_upper")).then(False), ("o2_event_id",), mark="M"),
         Criterion(4, "kidney", "dialysis", col("dialysed"), ("dialysis_event_id",), mark="M"),
-        Criterion(4, "bleeding", "life-threatening bleeding", col("bleeding") >= _BLEEDING["life_threatening"], ("bleeding_event_id",), mark="M"),
-        Criterion(5, "death", "death due to IEC-HS", col("death_iechs"), ("death_event_id",), gated=False),
+        Criterion(4, "bleeding", "life-threatening bleeding", col("bleeding_life_threatening"), ("bleeding_life_threatening_event_id",), mark="M"),
+        Criterion(5, "death", "death due to IEC-HS", col("death_iechs"), ("death_event_id",), gated=False, assessed=col("death_assessed")),
     )  # fmt: skip
 
 
-_BLEEDING = {word: float(n) for n, word in enumerate(concept("bleeding").values)}
+_BLEEDING = tuple(f"bleeding_{word}" for word in concept("bleeding").values[1:])
 
 
-def _kidney(grade: int) -> pl.Expr:
-    low, up = ctcae.bounds("creatinine", whole=col("organ_at").is_not_null())
-    return pl.when(low >= grade).then(True).when(up < grade).then(False)
+def _failing(record: Record, options: Options) -> pl.DataFrame:
+    """Bleeding and kidney within the window: `at, until` and the features."""
+    back = Lookback(record, options)
+    back.graded("whole", "creatinine", 2)
+    back.graded("open", "creatinine", 2, whole=False)
+    for n, name in enumerate(_BLEEDING, start=1):
+        back.value(name, "bleeding", lambda v, n=n: v >= n)
+    frame = back.frame()
+    return frame.select(
+        "at",
+        until=_next(),
+        kidney=pl.when(col("organ_at").is_not_null()).then("whole").otherwise("open"),
+        kidney_event_id="whole_event_id",
+        # Bleeding that nobody charted is not claimed.
+        **{name: col(name).fill_null(False) for name in _BLEEDING},
+        **{f"{name}_event_id": col(f"{name}_event_id") for name in _BLEEDING},
+    )
+
+
+def _next() -> pl.Expr:
+    """When the row of a frame ends."""
+    return pl.when(col("course").shift(-1) == col("course")).then(col("at").shift(-1)).otherwise(col("at") + SPAN // 4)
 
 
 def grade_state(record: Record, options: Options) -> pl.DataFrame:
     """The diagnosis beside what was given and what failed."""
     dx = state(record, options)
     gate = pl.when(col("word").is_in(["criteria_met", "possible"])).then(True).when(~col("diagnosed")).then(False)
-    stop = pl.when(col("course").shift(-1) == col("course")).then(col("at").shift(-1)).otherwise(col("at") + SPAN // 4)
     tables = {
-        "dx": dx.select("at", until=stop, gate=gate, observed="observed", event_id="ferritin_event_id"),
-        "treated": lookback.lately(record, AGAINST_IECHS, 72),
-        "factors": lookback.lately(record, of_group("coagulation_factor"), 72),
-        "dialysis": lookback.lately(record, ("dialysis",), 72),
-        "bleeding": readings(record, "bleeding"),
-        "creatinine": ctcae.graded(record, "creatinine", options),
-        "organ": covered(record, "organ"),
+        "dx": dx.select("at", until=_next(), gate=gate, observed="observed", event_id="ferritin_event_id"),
+        "treated": lookback.lately(record, AGAINST_IECHS, LAST_H, prophylaxis=False),
+        "factors": lookback.lately(record, of_group("coagulation_factor"), LAST_H),
+        "dialysis": lookback.lately(record, ("dialysis",), LAST_H),
+        "failing": _failing(record, options),
     }
+    base = crs.base(record, options)
+    rows = base.select("course", "at", "last_at", "death_at", row=pl.int_range(pl.len(), dtype=pl.UInt32))
+    # Split first: what stands when the diagnosis opens was charted before.
+    rows = split_at(rows, pl.concat([pl.concat([t["at"], t["until"]]) for t in tables.values()]))
     # Outside of a diagnosis that may be, nothing is graded: one row of each such stretch will do.
-    shut = look(crs.base(record, options).select("at", "death_at"), tables["dx"].select("at", "until", shut=~col("gate")), "dx")[
-        "dx_shut"
-    ]
-    frame = quiet_once(crs.base(record, options).with_columns(shut=shut.fill_null(True)), col("shut"))
-    points = [pl.concat([t["at"], t["until"]]) for t in tables.values()]
-    frame = split_at(frame, pl.concat(points))
+    shut = tables["dx"].select("at", "until", shut=~col("gate").fill_null(True))
+    rows = quiet_once(look(rows, shut, "dx").with_columns(shut=col("dx_shut").fill_null(True)), col("shut"))
+    frame = base[rows["row"]].with_columns(rows["at"].set_sorted())
     for name, table in tables.items():
         frame = look(frame, table, name)
 
     def given(name: str) -> pl.Expr:
         return pl.when(col(f"{name}_at").is_not_null()).then(True).when("drugs_known").then(False)
 
-    died = (col("at") == col("death_at")).fill_null(False) & (col("death_cause") == "iec_hs").fill_null(False)
+    died = (col("at") == col("death_at")).fill_null(False)
+    of_it, unsaid = (col("death_cause") == "iec_hs").fill_null(False), col("death_cause").fill_null("unknown") == "unknown"
+
+    def due(there: pl.Expr) -> pl.Expr:
+        """Whether it died of IEC-HS; null where nobody said of what while IEC-HS was there."""
+        return pl.when(died & of_it).then(True).when(died & unsaid & there).then(None).otherwise(False)
+
     return frame.with_columns(
         observed=((col("observed_at") == col("at")) | (col("dx_observed") & (col("dx_at") == col("at")))).fill_null(False),
         gate=col("dx_gate"),
         treated=given("treated"),
         factors=given("factors"),
         dialysed=col("dialysis_at").is_not_null(),
-        bleeding=pl.when("bleeding_excluded").then(0.0).otherwise("bleeding_value").fill_null(0.0),
-        death_iechs=died,
+        **{name: col(f"failing_{name}") for part in ("kidney", *_BLEEDING) for name in (part, f"{part}_event_id")},
+        death_iechs=due(col("dx_gate").fill_null(True)),
+        death_assessed=due(col("dx_gate").fill_null(False)),
     )
 
 
@@ -218,9 +261,9 @@ IECHS_GRADE = Scale(
     name="iechs_grade", title="IEC-HS grade, Hines 2023", toxicity="iec_hs_grade", source="hines2023", version="1", criteria=grade_criteria,
     state=grade_state,
     codes=tuple(dict.fromkeys((*_FEATURE_CODES, *CRS_ASTCT_2019.codes, *AGAINST_IECHS, "dialysis", "bleeding"))),
-    options=tuple(dict.fromkeys((*_OPTIONS, "map_cut", "hypotension_evidence", "angiotensin_counts", "count_inodilators", "push_dose_counts", "baseline_o2"))),
+    options=tuple(dict.fromkeys((*_OPTIONS, "map_cut", "hypotension_evidence", "angiotensin_counts", "count_inodilators", "push_dose_counts", "baseline_o2", "untreated_hypoxia"))),
     gate=col("gate"), gate_evidence=("dx_event_id",), met=col("gate"),
-    flags={"attribution_unknown": col("gate") & col("unsure")},
+    flags={"attribution_unknown": col("gate") & col("unsure"), "death_cause_unknown": col("death_assessed").is_null()},
     marks={"grades": "M", "organ support within 72 h": "P"},
 )  # fmt: skip
 

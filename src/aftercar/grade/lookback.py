@@ -10,19 +10,18 @@ import polars as pl
 from polars import col, lit
 
 from aftercar.grade import ctcae
+from aftercar.grade.findings import covered
 from aftercar.grade.options import Options
 from aftercar.timeline.concepts import of_group
-from aftercar.timeline.state import HOUR, Record, grid, look, origin, readings
+from aftercar.timeline.state import HOUR, Record, elsewhere, grid, look, origin, readings
 
-# Flags and words that stand from when they are charted until they are charted otherwise.
-STANDING = ("haemophagocytosis", "splenomegaly", "hepatomegaly", "hlh_gene", "immunosuppression", "nk_activity")
 _LIFELONG = ("hlh_gene", "immunosuppression")  # may be known before the infusion
 
 
 class Lookback:
     """Features of a record, gathered first and put on one grid at the end.
 
-    Each feature becomes the columns `<name>` (true, false, or null: unknown) and `<name>_event_id`.
+    Each feature becomes the columns `<name>` (true, false, or null: unknown) and `<name>_event_id`, the last row that meets it.
     """
 
     def __init__(self, record: Record, options: Options) -> None:
@@ -30,6 +29,8 @@ class Lookback:
         self.record, self.options = record, options
         self.hold = int(float(options["iechs_window_h"]) * HOUR) + 1  # the last instant included
         self._tables: dict[str, pl.DataFrame] = {}
+        self._turns: list[pl.DataFrame] = []  # when a feature begins or ends
+        self._organs: set[str] = set()
         self._drawn: list[pl.DataFrame] = []
         self.names: list[str] = []
 
@@ -41,6 +42,7 @@ class Lookback:
     def within(self, name: str, rows: pl.DataFrame, met: pl.Expr, *, drawn: bool = True) -> None:
         """A feature that holds if a row of the window meets it; rows with `excluded` are values that do not."""
         rows = rows.select("at", "event_id", met=pl.when(~col("excluded")).then(met).otherwise(False))
+        rows = rows.with_columns(until=col("at") + self.hold)
         self._put(name, rows, lambda kept: _spans(kept, self.hold))
         if drawn:
             self._drawn.append(rows.select("at"))
@@ -49,10 +51,17 @@ class Lookback:
         """A feature of the values of one concept."""
         self.within(name, self.values(code), met(col("value")), drawn=drawn)
 
-    def organ(self, name: str, code: str, grade: int) -> None:
-        """An analyte of at least a CTCAE grade; a baseline that is not recorded was normal."""
+    def graded(self, name: str, code: str, grade: int, *, whole: bool = True) -> None:
+        """An analyte of at least a CTCAE grade. Where the organ record is complete, an organ item that was not charted is not there.
+
+        Args:
+            whole: whether a baseline that is not recorded was normal; else what depends on it is unknown.
+        """
+        low, up = (f"{side}_whole" if whole else side for side in ("low", "up"))
         rows = ctcae.graded(self.record, code, self.options).with_columns(excluded=lit(False))
-        self.within(name, rows, pl.when(col("low_whole") >= grade).then(True).when(col("up_whole") < grade).then(False))
+        self.within(name, rows, pl.when(col(low) >= grade).then(True).when(col(up) < grade).then(False))
+        if code in ctcae.ORGAN:
+            self._organs.add(name)
 
     def stands(self, name: str, met: Callable[[pl.Expr], pl.Expr] = lambda v: v == 1) -> None:
         """A feature that stands until charted otherwise."""
@@ -61,30 +70,36 @@ class Lookback:
             found = found.filter(col("at") >= origin(col("at")))
         end = pl.coalesce(pl.when(col("at").shift(-1) < col("until")).then(col("at").shift(-1)), "until")
         rows = found.with_columns(until=end, met=pl.when(~col("excluded")).then(met(col("value"))).otherwise(False))
-        self._put(name, rows, lambda kept: kept.select("at", "until", "event_id"))
+        self._put(name, rows, lambda kept: kept)
         self._drawn.append(found.select("at"))
 
     def _put(self, name: str, rows: pl.DataFrame, spans: Callable[[pl.DataFrame], pl.DataFrame]) -> None:
         """When the feature surely holds (`yes`), may hold (`open`), and is known at all (`any`); what never is needs no look."""
         parts = {"yes": rows.filter("met"), "open": rows.filter(col("met").is_null()), "any": rows}
-        self._tables |= {f"{name}_{kind}": spans(kept) for kind, kept in parts.items() if kept.height}
+        for kind, kept in parts.items():
+            if kept.height:
+                merged = spans(kept).select("at", "until", "event_id")
+                self._turns.append(merged)
+                # What stands behind a feature is a row of the window, not the first of its stretch.
+                self._tables[f"{name}_{kind}"] = kept.select("at", "until", "event_id") if kind == "yes" else merged
         self.names.append(name)
 
     def _feature(self, name: str) -> pl.Expr:
         def held(kind: str) -> pl.Expr:
             return col(f"{name}_{kind}_at").is_not_null() if f"{name}_{kind}" in self._tables else lit(False)
 
-        return pl.when(held("yes")).then(True).when(held("open")).then(None).when(held("any")).then(False)
+        none = held("any") | (col("organ_at").is_not_null() if name in self._organs else lit(False))
+        return pl.when(held("yes")).then(True).when(held("open")).then(None).when(none).then(False)
 
     def _behind(self, name: str) -> pl.Expr:
-        columns = [f"{name}_{kind}_event_id" for kind in ("yes", "any") if f"{name}_{kind}" in self._tables]
-        return pl.coalesce(*columns) if columns else lit(None, pl.Int64)
+        return col(f"{name}_yes_event_id") if f"{name}_yes" in self._tables else lit(None, pl.Int64)
 
     def frame(self, extra: Mapping[str, pl.DataFrame] | None = None) -> pl.DataFrame:
         """`course, at, last_at, observed` and the features; `extra` tables are looked at as they are."""
         drawn = pl.concat([d.select("at") for d in self._drawn])["at"].unique().sort()
-        tables = {**self._tables, **(extra or {})}
-        frame = grid(self.record, *tables.values(), pl.DataFrame({"at": drawn, "until": drawn}))
+        extra = dict(extra or {}) | ({"organ": covered(self.record, "organ")} if self._organs else {})
+        tables = {**self._tables, **extra}
+        frame = grid(self.record, *self._turns, *extra.values(), pl.DataFrame({"at": drawn, "until": drawn}))
         for name, table in tables.items():
             frame = look(frame, table, name)
         return frame.with_columns(
@@ -115,10 +130,10 @@ def either(*features: str) -> pl.Expr:
     return reduce(or_, (col(f) for f in features))
 
 
-def lately(record: Record, codes: tuple[str, ...], hours: float) -> pl.DataFrame:
-    """When one of some drugs or events was charted in the last hours, or runs; not as prophylaxis: `at, until, event_id`."""
+def lately(record: Record, codes: tuple[str, ...], hours: float, *, prophylaxis: bool = True) -> pl.DataFrame:
+    """When one of some drugs or events was charted in the last hours, or runs: `at, until, event_id`; `prophylaxis`: also if it was that."""
     rows = record.of(*codes).filter((col("numeric_value") != 0).fill_null(True) & (col("at") >= origin(col("at"))))
-    rows = rows.filter(~col("attributable_to").eq_missing(lit("other")) & ~col("text_value").eq_missing(lit("prophylaxis")))
+    rows = rows.filter(~elsewhere(record) & (lit(prophylaxis) | ~col("text_value").eq_missing(lit("prophylaxis"))))
     rows = rows.select("at", until=pl.max_horizontal("end_at", col("at") + int(hours * HOUR) + 1), event_id="event_id").sort(
         "at", "until"
     )
