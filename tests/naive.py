@@ -46,6 +46,7 @@ class Row:
     text: str | None = None
     end: int | None = None
     cause: str | None = None
+    unit: str | None = None
 
 
 def seconds(time: datetime) -> int:
@@ -62,6 +63,7 @@ def row(record: Mapping[str, Any]) -> Row:
         text=record["text_value"],
         end=None if record["end_time"] is None else seconds(record["end_time"]),
         cause=record["attributable_to"],
+        unit=record.get("unit"),
     )
 
 
@@ -229,12 +231,14 @@ def hypotension(course: Course, options: Mapping[str, Any], t: int) -> Tri:
     return False if enough else None
 
 
-def infusions(course: Course, drug: str, options: Mapping[str, Any]) -> list[tuple[int, int]]:
-    """When a drug ran, touching or overlapping rows joined."""
+def infusions(course: Course, drug: str, options: Mapping[str, Any], only: Row | None = None) -> list[tuple[int, int]]:
+    """When a drug ran, touching or overlapping rows joined; or when one row of it did."""
     rows = course.of(drug)
     runs = []
     for r in rows:
         push = r.text == "bolus"
+        if only is not None and r is not only:
+            continue
         if not counts(r, options) or (push and not options["push_dose_counts"]):
             continue
         if r.value == 0 and not push:
@@ -353,6 +357,11 @@ class Findings:
     def active(self) -> bool:
         return self.fever or self.sign
 
+    @property
+    def begins(self) -> bool:
+        """Whether CRS begins with it, in an open segment."""
+        return self.fever
+
 
 def findings(course: Course, options: Mapping[str, Any], t: int, unknown: bool, drugs: Mapping[str, Any]) -> Findings:
     fever = fever_now(course, options, t)
@@ -414,14 +423,20 @@ class Moment:
     waived: bool
 
 
-def walk(course: Course, options: Mapping[str, Any], unknown: bool) -> list[Moment]:
-    """Rules 1 to 4 along the course, with every unknown finding read as absent, or as present."""
+def walk(
+    course: Course, options: Mapping[str, Any], unknown: bool, find: Callable[..., Any] | None = None, more: Iterable[str] = ()
+) -> list[Moment]:
+    """Rules 1 to 4 along the course, with every unknown finding read as absent, or as present.
+
+    Another scale has findings of its own, that `find` makes of the concepts of ASTCT and of `more`.
+    """
+    find = find or findings
     carry, clear = options["fever_carry_h"] * HOUR, options["resolution_h"] * HOUR
     drugs = {d: infusions(course, d, options) for d in (*agents(options), *LIKE_VASOPRESSIN)}
     edges = [edge for runs in drugs.values() for run in runs for edge in run]
     vital = ("temperature", "hypotension", "sbp", "map", "o2_device", "o2_flow", "fio2", "spo2")
-    base = changes(course, vital, edges)
-    found = [findings(course, options, t, unknown, drugs) for t in base]
+    base = changes(course, (*vital, *more), edges)
+    found = [find(course, options, t, unknown, drugs) for t in base]
     end = course.record_end + 1
 
     def now(t: int) -> Findings:
@@ -457,7 +472,7 @@ def walk(course: Course, options: Mapping[str, Any], unknown: bool) -> list[Mome
         # 3. and 4. CRS begins, and is waived
         lasts, drugs_before = (FOREVER, prophylaxis) if number is None else (number, waiving)
         drug_before = any(d <= t < d + lasts for d in drugs_before)
-        if is_open and begun is None and (f.fever or (f.sign and drug_before)):
+        if is_open and begun is None and (f.begins or (f.sign and drug_before)):
             begun = t
         drug_since = number is None and begun is not None and any(begun <= d <= t for d in given)
         waived = begun is not None and (drug_before or drug_since)
@@ -627,12 +642,14 @@ def seizure_bounds(course: Course, options: Mapping[str, Any], at: int) -> tuple
     return 3, 3 if fast or treated or brief else 4
 
 
-def seizure_domain(course: Course, options: Mapping[str, Any], t: int) -> tuple[int, int]:
+def seizure_domain(
+    course: Course, options: Mapping[str, Any], t: int, bounds: Callable[..., tuple[int, int]] = seizure_bounds
+) -> tuple[int, int]:
     hold = options["seizure_hold_h"] * HOUR
     rows = [r for r in course.of("seizure") if course.first_dose <= r.time <= t]
     # A seizure of another cause does not count, and says nothing of others.
     charted = sorted({r.time for r in rows if r.text == "none" or counts(r, options)})
-    held = [b for at in charted if t < at + hold and (b := seizure_bounds(course, options, at))[0]]
+    held = [b for at in charted if t < at + hold and (b := bounds(course, options, at))[0]]
     low = max((b[0] for b in held), default=0)
     none_said = any(r.text == "none" and r.time == charted[-1] and t < r.time + VALID["seizure"] for r in rows)
     known = bool(held) or none_said or complete(course, "seizure", t)

@@ -22,8 +22,10 @@ SCHEMA = {
     "text_value": pl.String,
     "end_time": pl.Datetime("us"),
     "attributable_to": pl.String,
+    "unit": pl.String,
 }
 FAMILIES = ("crs", "icans", "icaht")
+MORE_FAMILIES = ("organ", "blood", "doses", "penn", "cres", "terms")
 
 TEMPERATURES = (36.4, 36.9, 37.4, 37.8, 37.94, 37.96, 37.99, 37.9999999, 38.0, 38.04, 38.3, 39.2, 40.4)
 DEVICES = (
@@ -37,6 +39,34 @@ VASOPRESSORS = (
 )  # fmt: skip
 WAIVERS = ("acetaminophen", "ibuprofen", "tocilizumab", "dexamethasone", "hydrocortisone", "anakinra")
 OVERLAPS_MIN = (-30, 0, 20, 59, 60, 61, 120)
+WEIGHTS = (50, 80, 100)
+# Rates on both sides of the high doses, also for a weight of 50 or 100 kg.
+RATES: dict[str | None, tuple[float | None, ...]] = {
+    "ug/min": (2, 5, 9.5, 10, 15, 19.5, 20, 100, 190, 200),
+    "ug/kg/min": (0.05, 0.09, 0.1, 0.125, 0.19, 0.2, 0.25, 0.4, 2, 4, 9.5, 10, 20),
+    "mg/h": (0.3, 0.6, 1.2, 6, 12),
+    "mg/kg/h": (0.003, 0.006, 0.012, 0.6),
+    "mL/h": (5, 10, 25),
+    "U/min": (0.03,),
+    None: (None, 0.1, 10, 25),
+}
+UNITS = ("ug/min", "ug/min", "ug/min", "ug/kg/min", "ug/kg/min", "ug/kg/min", "mg/h", "mg/kg/h", "mL/h", None)
+GRADED_DEVICES = (*DEVICES, "nasal_cannula", "nasal_cannula", "face_mask", "partial_rebreather", "niv", "ecmo", "t_piece")
+GRADED_FLOWS = (0, 2, 4, 4.5, 5, 6, 6.5, 10, 15)
+# Limit, a usual baseline, and multiples of either at which a CTCAE grade begins; exact in binary.
+ORGAN_ITEMS = {
+    "creatinine": (1.0, (0.5, 1.0, 1.5), (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0, 3.0, 3.5, 4.5, 6.0, 6.5)),
+    "ast": (40.0, (20.0, 40.0, 80.0), (20.0, 40.0, 41.0, 60.0, 80.0, 119.0, 120.0, 121.0, 200.0, 201.0, 240.0, 401.0, 800.0, 801.0, 1601.0)),
+    "alt": (32.0, (16.0, 48.0), (16.0, 32.0, 33.0, 72.0, 96.0, 97.0, 144.0, 145.0, 160.0, 161.0, 241.0, 640.0, 641.0)),
+    "bilirubin": (1.0, (0.5, 2.0), (0.5, 1.0, 1.25, 1.5, 2.0, 3.0, 3.5, 10.0, 10.5)),
+}  # fmt: skip
+BLOOD_ITEMS = {
+    "anc": (2000.0, (300, 500, 700, 999, 1000, 1499, 1500, 1999, 2000, 4000)),
+    "platelets": (140.0, (10, 24, 25, 49, 50, 74, 75, 139, 140, 200)),
+    "hemoglobin": (12.0, (6.5, 7.9, 8, 9.9, 10, 11.9, 12, 14)),
+    "fibrinogen": (200.0, (40, 49, 50, 51, 60, 75, 76, 100, 112, 150, 151, 199, 200, 300)),
+}
+
 COUNTS = (0, 50, 100, 101, 300, 480, 500, 501, 504, 700, 1000, 1000.5, 1200, 1500, 1501, 2500, 4000)
 
 
@@ -46,7 +76,8 @@ def random_timeline(rng: np.random.Generator, n_subjects: int, families: Sequenc
     Args:
         rng: where all chance comes from.
         n_subjects: how many.
-        families: which toxicities get findings: `crs`, `icans`, `icaht`.
+        families: which findings there are: of `crs`, `icans`, `icaht`, or of the scales beside them: `organ` and `blood` for
+            CTCAE, `doses` (vasopressors with rates, FiO2, onset), `penn` (treatments), `cres`, `terms`.
     """
     rows: list[dict[str, Any]] = []
     for subject_id in range(1, n_subjects + 1):
@@ -90,7 +121,7 @@ class _Subject:
 
     def add(
         self, hour: float, code: str, value: float | str | None = None, *,
-        text: str | None = None, end: float | None = None, cause: str | None = None,
+        text: str | None = None, end: float | None = None, cause: str | None = None, unit: str | None = None,
     ) -> None:  # fmt: skip
         number = None if isinstance(value, str) or value is None else float(value)
         self.rows.append(
@@ -102,6 +133,7 @@ class _Subject:
                 "text_value": value if isinstance(value, str) else text,
                 "end_time": None if end is None else self.at(end),
                 "attributable_to": cause,
+                "unit": unit,
             }
         )
 
@@ -275,6 +307,190 @@ class _Subject:
                     self.add(day * 24 + self.hour(0, 12), "anc", self.pick(COUNTS))
         for _ in range(self.pick([0, 0, 1, 3])):
             self.add(self.hour(0, last * 24), self.pick(["filgrastim", "pegfilgrastim"]), 300)
+
+    # The scales beside these
+
+    def stream(self, name: str, share: float) -> None:
+        """A stream whose record is complete, for a while or to the end."""
+        if self.chance(share):
+            start = self.pick([-48, -48, 0, 20])
+            self.add(start, "record_complete", name, end=start + self.pick([40, 90, 3000, 3000, 3000]))
+
+    def organ(self) -> None:
+        """Creatinine, AST, ALT, bilirubin: with limits and baselines, or without."""
+        self.stream("organ", 0.5)
+        for item, (limit, baselines, values) in ORGAN_ITEMS.items():
+            self.laboratory(item, f"{item}_uln", limit, baselines, values)
+
+    def blood(self) -> None:
+        """Counts and fibrinogen."""
+        self.stream("organ", 0.3)
+        for item, (limit, values) in BLOOD_ITEMS.items():
+            baselines = (limit, limit * 0.75, limit * 0.5, limit * 2) if item == "fibrinogen" else values
+            self.laboratory(item, f"{item}_lln", limit, baselines, values)
+
+    def laboratory(self, item: str, limit_code: str, limit: float, baselines: Sequence[Any], values: Sequence[Any]) -> None:
+        if self.chance(0.15):
+            return
+        if self.chance(0.8):
+            self.add(-72, limit_code, limit)
+            if self.chance(0.1):
+                self.add(-24, limit_code, limit * 1.5)
+        if self.chance(0.7):
+            self.add(self.pick([-100, -30, -2]), item, self.pick(baselines), cause=self.cause(0.03))
+            if self.chance(0.2):
+                self.add(-1, item, self.pick(baselines))
+        ill = self.chance(0.6)
+        for hour in np.arange(self.hour(-6, 12), self.hours, self.pick([8, 12, 24, 36])):
+            if self.chance(0.75):
+                value = self.pick(values) if ill else self.pick(baselines)
+                self.add(float(hour), item, value, cause=self.cause(0.05))
+                if self.chance(0.05):
+                    self.add(float(hour), item, self.pick(values), cause=self.cause(0.3))
+
+    def doses(self) -> None:
+        """What separates the other scales of CRS: rates of vasopressors, FiO2, how CRS begins, statements."""
+        if self.chance(0.75):
+            self.temperatures()
+        self.pressures()
+        self.someone_says()
+        if self.chance(0.75):
+            self.add(-48, "weight", self.pick(WEIGHTS))
+            if self.chance(0.15):
+                self.add(-20, "weight", self.pick(WEIGHTS))
+        for _ in range(self.pick([0, 1, 1, 2, 3])):
+            self.infusion()
+        for _ in range(self.pick([0, 1, 2, 3])):
+            self.oxygen_with_share()
+        if self.chance(0.4):
+            for hour in np.arange(self.hour(0, 10), self.hours, 12):
+                self.add(float(hour), "spo2", self.pick([85, 89, 90, 97]), cause=self.likely_cause())
+        for _ in range(self.pick([0, 0, 1, 2])):
+            self.add(self.hour(-30), self.pick(WAIVERS), 100)
+
+    def likely_cause(self) -> str | None:
+        """A cause that often is the cells, so that a sign may begin CRS without fever."""
+        return self.pick(["iec", "iec", "other", "unknown"]) if self.chance(0.25) else None
+
+    def someone_says(self) -> None:
+        for code in ("constitutional", "life_threatening"):
+            for _ in range(self.pick([0, 0, 0, 1, 2])):
+                self.add(self.hour(-12), code, self.pick([0, 1, 1]), cause=self.likely_cause())
+        for _ in range(self.pick([0, 0, 1])):
+            self.add(self.hour(), "hypotension", self.pick([0, 1, 1]), cause=self.likely_cause())
+
+    def infusion(self) -> None:
+        """One drug at changing rates, often beside another."""
+        drug = self.pick(VASOPRESSORS)
+        unit = self.pick(UNITS)
+        hour = self.hour(-4)
+        for _ in range(self.pick([1, 2, 3, 5])):
+            length = self.pick([0.5, 1, 2.5, 3, 3.5, 6, 12, 23.5, 24])
+            end = None if self.chance(0.35) else hour + length
+            rate = None if self.chance(0.04) else self.pick(RATES[unit])
+            if self.chance(0.06):
+                self.add(hour, drug, 100, text="bolus", unit="ug", cause=self.likely_cause())
+            else:
+                self.add(hour, drug, rate, end=end, unit=unit, cause=self.likely_cause())
+            if self.chance(0.2):
+                self.add(hour + self.pick([0, 1, 3, 8]), drug, 0, unit=unit)
+            hour += length + self.pick([0, 0, 0, 0, -1, 1, 5.5, 6, 6.5])
+            if self.chance(0.3):
+                drug = self.pick(VASOPRESSORS)
+                hour -= self.pick([0, 0.5, 1, 2, 4])
+            if self.chance(0.2):
+                unit = self.pick(UNITS)
+
+    def oxygen_with_share(self) -> None:
+        hour = self.hour()
+        if self.chance(0.85):
+            end = hour + self.pick([2, 12, 40]) if self.chance(0.3) else None
+            self.add(hour, "o2_device", self.pick(GRADED_DEVICES), end=end, cause=self.likely_cause())
+        if self.chance(0.6):
+            self.add(hour + self.pick([0, 0, 0, -0.5, -1, -1.5, 3]), "o2_flow", self.pick(GRADED_FLOWS))
+        if self.chance(0.4):
+            self.add(hour + self.pick([0, 0, 0, -0.5, -1, -1.5, 3]), "fio2", self.pick([21, 28, 39, 40, 41, 60, 100]))
+        if self.chance(0.08):
+            self.add(-20, "o2_device_baseline", self.pick(["nasal_cannula", "cpap"]))
+            if self.chance(0.6):
+                self.add(-20, "o2_flow_baseline", self.pick([2, 4]))
+
+    def penn(self) -> None:
+        """What only Penn reads: boluses, treatments, the setting."""
+        for _ in range(self.pick([0, 0, 1, 2, 3])):
+            amount, unit = self.pick([(500, "mL"), (1, None), (2, None), (None, None), (0.5, "L")])
+            self.add(self.hour(-12), "fluid_bolus", amount, unit=unit, cause=self.cause(0.1))
+        for _ in range(self.pick([0, 0, 1, 2])):
+            intent = self.pick([None, "treatment", "prophylaxis"])
+            self.add(self.hour(-12), self.pick(["tocilizumab", "siltuximab"]), 8, text=intent, cause=self.cause(0.1))
+        for drug in ("iv_therapy", "parenteral_nutrition", "plasma", "cryoprecipitate", "fibrinogen_concentrate"):
+            if self.chance(0.1):
+                start = self.hour(-12)
+                end = start + self.pick([2, 30]) if drug == "parenteral_nutrition" and self.chance(0.5) else None
+                self.add(start, drug, None, end=end, cause=self.cause(0.1))
+        if self.chance(0.7):
+            self.add(-40, "setting", self.pick(["inpatient", "outpatient"]))
+        for _ in range(self.pick([0, 0, 1, 2])):
+            self.add(self.hour(-12), "setting", self.pick(["inpatient", "outpatient"]))
+
+    def cres(self) -> None:
+        """CARTOX-10, papilloedema by stage, opening pressure; consciousness, motor and seizures as for ICANS."""
+        if self.chance(0.1):
+            self.add(-30, "icp_sign", "focal_oedema")
+        for hour in np.arange(self.hour(-12, 12), self.hours, self.pick([6, 12, 12, 30])):
+            if self.chance(0.85):
+                self.cartox(float(hour))
+        for _ in range(self.pick([0, 0, 1, 2])):
+            self.seizure(self.hour())
+
+    def cartox(self, hour: float) -> None:
+        ill = self.chance(0.4)
+        if self.chance(0.7):
+            self.add(hour, "cartox", self.pick([0, 0, 2, 3, 6, 7, 9]) if ill else self.pick([9, 10]), cause=self.cause(0.05))
+            if self.chance(0.04):
+                self.add(hour, "cartox", self.pick([0, 5, 10]))
+        if self.chance(0.6):
+            words = ["alert", "drowsy_spontaneous", "touch", "vigorous_or_none"] if ill else ["alert"]
+            self.add(hour, "consciousness", self.pick(words), cause=self.cause(0.05))
+        if self.chance(0.12):
+            self.add(hour, "sedated", self.pick([0, 1, 1]))
+        if self.chance(0.4):
+            sign = self.pick(["papilloedema", "papilloedema", "focal_oedema", "diffuse_oedema", "cn6", "cushing", "posturing"])
+            self.add(hour, "icp_sign", sign if self.chance(0.3) else "none", cause=self.cause(0.05))
+            if sign == "papilloedema" and self.chance(0.4):
+                self.add(hour + self.pick([0, 0, 0, 1]), "papilloedema_stage", self.pick([0, 1, 2, 3, 5]), cause=self.cause(0.05))
+        if self.chance(0.06):
+            self.add(hour, "papilloedema_stage", self.pick([0, 1, 2, 3, 4]))
+        if self.chance(0.1):
+            self.add(hour, "opening_pressure", self.pick([8, 14.9, 15, 19.9, 20, 24]), cause=self.cause(0.05))
+        if self.chance(0.06):
+            self.add(hour, "haemorrhage", self.pick([0, 1]))
+        if self.chance(0.3):
+            self.add(hour, "motor", "focal_deep" if self.chance(0.1) else "none", cause=self.cause(0.05))
+        if self.chance(0.25):
+            self.add(hour, "seizure", "none")
+
+    def terms(self) -> None:
+        """Confusion, dysphasia and tremor by the words of CTCAE; consciousness and seizures as for ICANS."""
+        self.stream("symptoms", 0.6)
+        for hour in np.arange(self.hour(-12, 12), self.hours, self.pick([6, 12, 20, 30])):
+            ill = self.chance(0.4)
+            for code in ("confusion", "dysphasia", "tremor"):
+                words = ["none", "mild", "moderate", "severe"] + (["life_threatening"] if code == "confusion" else [])
+                if self.chance(0.5):
+                    self.add(float(hour), code, self.pick(words) if ill else "none", cause=self.cause(0.05))
+            if self.chance(0.5):
+                words = ["alert", "drowsy_spontaneous", "voice", "touch", "vigorous_or_none"] if ill else ["alert"]
+                self.add(float(hour), "consciousness", self.pick(words), cause=self.cause(0.05))
+            if self.chance(0.1):
+                self.add(float(hour), "sedated", self.pick([0, 1, 1]))
+            if self.chance(0.2):
+                self.add(float(hour), "seizure", "none")
+        for _ in range(self.pick([0, 0, 1, 2, 3])):
+            hour = self.hour()
+            self.seizure(hour)
+            if self.chance(0.15):
+                self.add(hour, "seizure", self.pick(["clinical_focal", "eeg_nonconvulsive"]))
 
     def end(self) -> None:
         """How the record ends."""
