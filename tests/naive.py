@@ -424,18 +424,19 @@ class Moment:
 
 
 def walk(
-    course: Course, options: Mapping[str, Any], unknown: bool, find: Callable[..., Any] | None = None, more: Iterable[str] = ()
-) -> list[Moment]:
+    course: Course, options: Mapping[str, Any], unknown: bool, find: Callable[..., Any] | None = None, more: Iterable[str] = (),
+    also: Iterable[int] = (),
+) -> list[Moment]:  # fmt: skip
     """Rules 1 to 4 along the course, with every unknown finding read as absent, or as present.
 
-    Another scale has findings of its own, that `find` makes of the concepts of ASTCT and of `more`.
+    Another scale has findings of its own, that `find` makes of the concepts of ASTCT and of `more`; they may change `also` at these times.
     """
     find = find or findings
     carry, clear = options["fever_carry_h"] * HOUR, options["resolution_h"] * HOUR
     drugs = {d: infusions(course, d, options) for d in (*agents(options), *LIKE_VASOPRESSIN)}
     edges = [edge for runs in drugs.values() for run in runs for edge in run]
     vital = ("temperature", "hypotension", "sbp", "map", "o2_device", "o2_flow", "fio2", "spo2")
-    base = changes(course, (*vital, *more), edges)
+    base = changes(course, (*vital, *more), (*edges, *also))
     found = [find(course, options, t, unknown, drugs) for t in base]
     end = course.record_end + 1
 

@@ -568,7 +568,9 @@ def moments(course: Course, options: Mapping[str, Any], vasopressors: Vasopresso
 def crs(course: Course, options: Mapping[str, Any], scale: str, unknown: bool) -> CrsCourse:
     """The course of CRS on one of the other scales, every unknown finding read as absent, or as present."""
     v = Vasopressors(course, options)
-    mine, other = (naive.walk(course, options, u, partial(find, v), ("constitutional",)) for u in (unknown, not unknown))
+    # An attribution holds for its own row, so each row of an infusion may change what begins CRS.
+    rows = [t for a, b, _ in v.rows for t in (a, b)]
+    mine, other = (naive.walk(course, options, u, partial(find, v), ("constitutional",), rows) for u in (unknown, not unknown))
     spans = (v.long_enough(v.high, unknown), v.long_enough(v.high_penn, unknown), v.day_long(unknown))
     steps: Steps = []
     for t in sorted({*(m.time for m in (*mine, *other)), *moments(course, options, v)}):

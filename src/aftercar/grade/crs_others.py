@@ -15,7 +15,7 @@ from aftercar.grade.findings import LEAN, LOW_FLOW, RICH, at_least, counted, cov
 from aftercar.grade.options import Options
 from aftercar.grade.scale import Criterion, Scale, quiet_once
 from aftercar.timeline.concepts import of_group
-from aftercar.timeline.state import DAY, HOUR, SPAN, Record, elsewhere, look, overlaps, readings, running, split_at
+from aftercar.timeline.state import DAY, HOUR, SPAN, Record, elsewhere, look, outside, overlaps, readings, running, split_at
 
 _IV_ANTICYTOKINE = ("tocilizumab", "siltuximab")  # given into a vein by their labels; anakinra is not
 _IV = (*_IV_ANTICYTOKINE, "iv_therapy", "parenteral_nutrition")
@@ -181,7 +181,9 @@ def _tables(record: Record, options: Options) -> dict[str, pl.DataFrame]:
     agents = [*counted(options), *of_group("vasopressin_like")]
     runs = running(record, agents, push_doses=push)
     turns = doses.high(doses.rates(record, agents, push_doses=push))
-    (high, high_upper), (penn, penn_upper) = doses.sustained(turns, "lee"), doses.sustained(turns, "penn")
+    unknown = outside(record, covered(record, "drugs"))
+    (high, high_upper), (penn, penn_upper) = (doses.sustained(turns, scale, unknown) for scale in ("lee", "penn"))
+    gap, ran = int(float(options["mskcc_pressor_gap_h"]) * HOUR), runs.select("at", "until", "event_id")
     boluses = record.of("fluid_bolus").filter(~elsewhere(record))
     # A volume is one bolus; a bare number is how many.
     number = (
@@ -196,7 +198,8 @@ def _tables(record: Record, options: Options) -> dict[str, pl.DataFrame]:
         "high_upper": high_upper,
         "penn": penn,
         "penn_upper": penn_upper,
-        "long": doses.day_long(runs, int(float(options["mskcc_pressor_gap_h"]) * HOUR), DAY),
+        "long": doses.day_long(ran, gap, DAY),
+        "long_upper": doses.day_long(pl.concat([ran, unknown]), gap, DAY),
         "boluses": doses.rolling_sum(boluses, number, 24),
         "factors": _lately(record, *of_group("coagulation_factor")),
         "iv": _lately(record, *_IV),
@@ -215,10 +218,10 @@ def _longest(pairs: pl.DataFrame) -> pl.DataFrame:
 
 
 def _lately(record: Record, *codes: str) -> pl.DataFrame:
-    """When one of these was given in the last 24 hours, or runs: `at, until, event_id`."""
+    """When one of these was given, or ran, in the last 24 hours: `at, until, event_id`."""
     given = record.of(*codes).filter((col("numeric_value") != 0).fill_null(True) & ~elsewhere(record))
     given = given.filter(~(col("code").is_in(_IV_ANTICYTOKINE) & col("text_value").eq_missing(lit("prophylaxis"))))
-    rows = given.select("at", until=pl.max_horizontal("end_at", col("at") + DAY), event_id="event_id").sort("at", "until")
+    rows = given.select("at", until=pl.max_horizontal("end_at", "at") + DAY, event_id="event_id").sort("at", "until")
     return _longest(rows)
 
 
@@ -227,22 +230,26 @@ def _stands(name: str) -> pl.Expr:
     return ((col(f"{name}_value") == 1) & ~col(f"{name}_excluded")).fill_null(False)
 
 
-def _bound(sure: str, possible: str) -> pl.Expr:
-    """True in a sure stretch, false outside a possible one where every drug is recorded, else unknown."""
-    none = col("drugs_known") & col(f"{possible}_at").is_null()
-    return pl.when(col(f"{sure}_at").is_not_null()).then(True).when(none).then(False)
+def _bound(name: str) -> pl.Expr:
+    """True in a sure stretch, false outside a possible one, else unknown."""
+    return pl.when(col(f"{name}_at").is_not_null()).then(True).when(col(f"{name}_upper_at").is_null()).then(False)
+
+
+def _given(name: str) -> pl.Expr:
+    """True where it is charted, false where every drug is recorded, else unknown."""
+    return pl.when(col(f"{name}_at").is_not_null()).then(True).when("drugs_known").then(False)
 
 
 def _findings() -> dict[str, pl.Expr]:
     return {
         "constitutional": _stands("constitutional"),
         "life_threatening": _stands("life_threatening"),
-        "multiple": _bound("several", "several"),
-        "high_dose": _bound("high", "high_upper"),
-        "penn_dose": _bound("penn", "penn_upper"),
-        "day_long": _bound("long", "long"),
-        "iv": _bound("iv", "iv"),
-        "factors": _bound("factors", "factors"),
+        "multiple": _given("several"),
+        "high_dose": _bound("high"),
+        "penn_dose": _bound("penn"),
+        "day_long": _bound("long"),
+        "iv": _given("iv"),
+        "factors": _given("factors"),
         "boluses": pl.coalesce("boluses_n", pl.when("drugs_known").then(0.0)),
         "inpatient": col("setting_inpatient"),
         "vent_any": pl.when("vent").then(True).when(~col("vent_upper")).then(False),
@@ -305,7 +312,7 @@ def _scale(name: str, title: str, source: str, criteria, options: tuple[str, ...
     return Scale(
         name=f"crs_{name}", title=f"CRS, {title}", toxicity="crs", source=source, version="1", criteria=criteria, state=state, codes=_CODES,
         options=_OPTIONS + options, default=False, gate=col("gate"), gate_assessed=col("gate_assessed"),
-        gate_evidence=("fever_event_id",), met=col("open_low"), present=col("active_low") | (col("grade") == 5),
+        gate_evidence=("fever_event_id",), met=col("open_low"), present=col("active_low") | (col("grade") == 5), hidden=col("grade") > 0,
         flags=CRS_ASTCT_2019.flags, marks=marks | {"when CRS begins and ends": "P"},
     )  # fmt: skip
 

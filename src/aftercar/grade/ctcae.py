@@ -15,7 +15,7 @@ from polars import col, lit
 from aftercar.grade.findings import covered
 from aftercar.grade.options import Options
 from aftercar.grade.scale import Criterion, Scale
-from aftercar.timeline.concepts import concepts
+from aftercar.timeline.concepts import concept, concepts
 from aftercar.timeline.state import SPAN, Record, grid, look, origin, readings
 
 MOST = {"hemoglobin": 3}  # the highest grade that a value alone can have, where it is not 4
@@ -57,21 +57,19 @@ class Reference:
         by_limit = self.over_limit(times)
         # With a baseline that is not known a value under the line of the limit is under that of a higher baseline too.
         guess = pl.when(self.whole | ~by_limit).then(by_limit)
-        return pl.when(self.base.is_null()).then(guess).when(high).then(abnormal).when(~high).then(by_limit)
+        # Nor is a value under the line of the baseline over that of a limit that is not known, if the baseline was normal.
+        no_limit = pl.when(self.value <= _times(times, self.base)).then(False) if at_abnormal is None else lit(None, pl.Boolean)
+        known = pl.when(high).then(abnormal).otherwise(by_limit)
+        return pl.when(self.base.is_null()).then(guess).when(self.uln.is_null()).then(no_limit).otherwise(known)
 
     def under(self, share: float) -> pl.Expr:
         """Below a share of the lower limit, or of the baseline where that is below it."""
         low = self.base < self.lln
         by_limit = self.value < _times(share, self.lln)
         guess = pl.when(self.whole | ~by_limit).then(by_limit)
-        return (
-            pl.when(self.base.is_null())
-            .then(guess)
-            .when(low)
-            .then(self.value < _times(share, self.base))
-            .when(~low)
-            .then(by_limit)
-        )
+        no_limit = pl.when(self.value >= _times(share, self.base)).then(False)
+        known = pl.when(low).then(self.value < _times(share, self.base)).otherwise(by_limit)
+        return pl.when(self.base.is_null()).then(guess).when(self.lln.is_null()).then(no_limit).otherwise(known)
 
 
 Cells = Sequence[tuple[int, str, pl.Expr]]
@@ -167,8 +165,12 @@ def values(record: Record, name: str) -> pl.DataFrame:
 
 def limits(record: Record, names: tuple[str, ...]) -> pl.DataFrame:
     """`course` and, of each analyte, the limits (`_uln`, `_lln`) and the last value before day 0 (`_base`)."""
+    # At one time the worst value counts; of two limits the wider.
     rows = record.of(*(f"{n}{side}" for n in names for side in ("_uln", "_lln") if f"{n}{side}" in _LIMITS))
+    low = col("code").str.ends_with("_lln") | col("code").is_in([n for n in names if concept(n).worst == "min"])
+    rows = rows.sort("at", pl.when(low).then(-col("numeric_value")).otherwise("numeric_value"), nulls_last=False)
     before = record.of(*names).filter(col("at") < origin(col("at")))
+    before = before.sort("at", pl.when(low).then(-col("numeric_value")).otherwise("numeric_value"), nulls_last=False)
     known = record.courses.select("course").sort("course")
     parts = [
         rows.group_by("course", "code", maintain_order=True).agg(col("numeric_value").drop_nulls().last()),

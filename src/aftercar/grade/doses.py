@@ -6,7 +6,7 @@ import polars as pl
 from polars import col, lit
 
 from aftercar.timeline.concepts import of_group
-from aftercar.timeline.state import HOUR, Record, infusions, of_course
+from aftercar.timeline.state import HOUR, Record, infusions, of_course, union
 from aftercar.timeline.units import rate
 
 SUSTAINED_S = 3 * HOUR  # a high dose counts if it runs for so long
@@ -82,25 +82,21 @@ def high(running: pl.DataFrame) -> pl.DataFrame:
     return found.select("at", "until", "event_id", lee=lee, penn=lee | by_weight)
 
 
-def sustained(turns: pl.DataFrame, what: str) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Stretches of at least three hours in which a dose is high, and those in which it is or may be: `at, until, event_id` each."""
-    both = []
-    for holds in (col(what).fill_null(False), col(what).fill_null(True)):
-        rows = turns.filter(holds)
-        stretch = (col("at") != col("until").shift(1)).fill_null(True).cum_sum()
-        rows = rows.group_by(stretch.alias("_"), maintain_order=True).agg(
-            col("at").min(), col("until").max(), col("event_id").first()
-        )
-        both.append(rows.filter(col("until") - col("at") >= SUSTAINED_S).drop("_"))
-    return both[0], both[1]
+def sustained(turns: pl.DataFrame, what: str, unknown: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Stretches of at least three hours in which a dose is high, and those in which it is or may be: `at, until, event_id` each.
+
+    `unknown` is when nobody knows what ran.
+    """
+    columns = ("at", "until", "event_id")
+    sure = union(turns.filter(col(what)).select(columns))
+    possible = union(pl.concat([turns.filter(col(what).fill_null(True)).select(columns), unknown.select(columns)]))
+    long = col("until") - col("at") >= SUSTAINED_S
+    return sure.filter(long), possible.filter(long)
 
 
 def day_long(intervals: pl.DataFrame, gap_s: int, total_s: int) -> pl.DataFrame:
     """When any of the drugs ran, in stretches without a longer gap whose hours on a drug add up to `total_s`: `at, until, event_id`."""
-    rows = intervals.sort("at", "until")
-    apart = (col("at") > col("until").cum_max().shift(1)).fill_null(True)
-    merged = rows.group_by(apart.cum_sum().alias("_"), maintain_order=True)
-    spells = merged.agg(col("at").min(), col("until").max(), col("event_id").first()).drop("_")
+    spells = union(intervals.select("at", "until", "event_id"))
     broken = (col("at") - col("until").shift(1) > gap_s).fill_null(True)
     spells = spells.with_columns(stretch=broken.cum_sum())
     return spells.filter((col("until") - col("at")).sum().over("stretch") >= total_s).drop("stretch")

@@ -14,6 +14,7 @@ from aftercar.timeline.state import (
     age_at,
     elsewhere,
     grid,
+    infusions,
     look,
     of_course,
     origin,
@@ -22,6 +23,7 @@ from aftercar.timeline.state import (
     readings,
     running,
     steps,
+    union,
 )
 
 LOW_SATURATION = 90  # percent; below it, without oxygen given, a warning. A convention of this project.
@@ -69,10 +71,7 @@ CODES = (
 def covered(record: Record, stream: str) -> pl.DataFrame:
     """When a stream of the record is complete: `at, until, event_id`."""
     rows = record.of("record_complete").filter((col("text_value") == stream) & (col("end_at") > col("at")))
-    rows = rows.select("course", "at", "event_id", until="end_at").sort("at", "until")
-    apart = (col("at") > col("until").cum_max().shift(1)).fill_null(True)
-    whole = rows.group_by(apart.cum_sum().alias("_"), maintain_order=True)
-    return whole.agg(col("at").first(), col("until").max(), col("event_id").first()).drop("_")
+    return union(rows.select("at", "event_id", until="end_at"))
 
 
 def states(record: Record, options: Options, extra: list[pl.DataFrame] | None = None) -> pl.DataFrame:
@@ -99,6 +98,7 @@ def states(record: Record, options: Options, extra: list[pl.DataFrame] | None = 
         "pair": overlaps(runs, int(options["pressor_overlap_min"]) * 60),
         "vasopressin": steps(running(record, list(of_group("vasopressin_like")), push_doses=push)),
         "inotrope": steps(others),
+        "pressors_said": union(infusions(record, [*agents, *of_group("vasopressin_like")], push_doses=push).filter("stated")),
         "drug_record": covered(record, "drugs"),
     }
     # Two pairs may overlap one another: as of any time the pair that lasts longest is the one to see.
@@ -149,7 +149,7 @@ def states(record: Record, options: Options, extra: list[pl.DataFrame] | None = 
         pl.any_horizontal(
             col("bp_stated"),
             col("o2_stated") & (col("o2") >= LOW_FLOW),
-            *(col(f"{c}_stated") & (col(f"{c}_n") > 0) for c in ("pressors", "vasopressin")),
+            col("pressors_said_at").is_not_null(),
         )
         .fill_null(False)
         .alias("stated"),

@@ -345,14 +345,14 @@ _CODES = (
 ICANS_ASTCT = Scale(
     name="icans_astct", title="ICANS, ASTCT 2019", toxicity="icans", source="lee2019astct", version="1",
     criteria=criteria, state=state, codes=_CODES, options=_OPTIONS, applies=~col("child"), flags=_FLAGS,
-    gate_evidence=("ice_event_ids", "consciousness_event_id"), hidden_by=("sedated",),
+    gate_evidence=("ice_event_ids", "consciousness_event_id"), hidden=col("sedated"),
     marks={"I1 ICE 10 and all normal is grade 0": "M"} | _MARKS,
 )  # fmt: skip
 
 ICANS_ASTCT_PEDS = Scale(
     name="icans_astct_peds", title="ICANS under 12 years, ASTCT 2019", toxicity="icans", source="lee2019astct", version="1",
     criteria=criteria_child, state=state, codes=_CODES, options=_OPTIONS, applies=col("child"), flags=_FLAGS,
-    gate_evidence=("capd_event_id", "consciousness_event_id"), hidden_by=("sedated",),
+    gate_evidence=("capd_event_id", "consciousness_event_id"), hidden=col("sedated"),
     marks={
         "CAPD 1-8 is grade 1 or 2 by consciousness": "M", "grades of CAPD": "M", "CAPD unable because of sedation is not grade 4": "P",
     } | _MARKS,

@@ -13,7 +13,7 @@ from aftercar.grade.findings import covered
 from aftercar.grade.options import Options
 from aftercar.grade.scale import Criterion, Scale
 from aftercar.timeline.concepts import concept
-from aftercar.timeline.state import Record, grid, look, origin, readings
+from aftercar.timeline.state import HOUR, Record, elsewhere, grid, look, origin, readings
 
 HIGH_PRESSURE = 20.0  # mm[Hg], inclusive: CRES grade 4
 HIGH_STAGE = 3  # of papilloedema, inclusive: CRES grade 4
@@ -39,7 +39,7 @@ def cres(options: Options) -> tuple[Criterion, ...]:
         Criterion(3, "seizure", "partial seizure, or non-convulsive on EEG that responds to treatment", col("seizure"), seizure, mark="M"),
         Criterion(4, "seizure", "generalised seizure or status epilepticus", col("seizure_severe"), ("seizure_severe_event_id", *seizure), mark="M"),
         Criterion(4, "motor", "new motor weakness", col("motor_deep"), ("motor_event_id",), mark="M"),
-        Criterion(5, "death", "death due to neurotoxicity", col("death_icans"), ("death_event_id",), gated=False, assessed=col("death_assessed")),
+        Criterion(5, "death", "death due to neurotoxicity", col("death_icans_cres"), ("death_event_id",), gated=False, assessed=col("death_assessed_cres")),
     )  # fmt: skip
 
 
@@ -68,7 +68,7 @@ def ctcae(options: Options) -> tuple[Criterion, ...]:
         Criterion(2, "seizure", "brief generalised seizure", col("seizure_general"), ("general_event_id", *seizure), mark="M"),
         Criterion(3, "seizure", "several seizures", col("seizure_several"), seizure, mark="M"),
         Criterion(4, "seizure", "life-threatening or prolonged seizure", col("seizure_long"), ("long_event_id", *seizure), mark="M"),
-        Criterion(5, "death", "death due to neurotoxicity", col("death_icans"), ("death_event_id",), gated=False, assessed=col("death_assessed")),
+        Criterion(5, "death", "death due to neurotoxicity", col("death_icans_ctcae"), ("death_event_id",), gated=False, assessed=col("death_assessed_ctcae")),
     )  # fmt: skip
 
 
@@ -102,10 +102,19 @@ def _seizures(record: Record, hold_h: float) -> pl.DataFrame:
     return both.select("at", "until", "event_id", "unsure", kind=kind, cres=cres, prolonged=prolonged)
 
 
+def _every_seizure(record: Record, hold_h: float) -> pl.DataFrame:
+    """Every charted seizure with the end of its hold, also several at one time: `at, until, event_id, text_value`."""
+    rows = record.of("seizure").filter((col("text_value") != "none") & ~elsewhere(record) & (col("at") >= origin(col("at"))))
+    return rows.select("at", "event_id", "text_value", until=pl.coalesce("end_at", col("at") + int(hold_h * HOUR))).sort(
+        "at", "until"
+    )
+
+
 def state(record: Record, options: Options) -> pl.DataFrame:
     """Every domain of both scales at each time."""
     hold = float(options["seizure_hold_h"])
-    seizures = _seizures(record, hold)
+    seizures = _seizures(record, hold).filter(col("at") >= origin(col("at")))
+    every = _every_seizure(record, hold)
     assessed = record.of("cartox", "consciousness", "motor", "icp_sign", "seizure").select("at").unique().sort("at")
     tables = {
         "cartox": icans.until_next(readings(record, "cartox"), assessed, 0),
@@ -117,10 +126,12 @@ def state(record: Record, options: Options) -> pl.DataFrame:
         "seizure": seizures,
         "seizure_severe": seizures.filter(col("cres")),
         "seizure_open": seizures.filter(col("cres").is_null()),
-        "general": seizures.filter(col("kind") != _SEIZURE["clinical_focal"]),
+        "general": every.filter(col("text_value") != "clinical_focal").unique("at", keep="last", maintain_order=True),
         "long": seizures.filter(col("prolonged")),
         "long_open": seizures.filter(col("prolonged").is_null()),
-        "several": seizures.select(col("at").shift(-1), "until", "event_id").filter(col("at") < col("until")),
+        "several": every.select(col("at").shift(-1), "until", "event_id")
+        .filter(col("at") < col("until"))
+        .unique("at", keep="last", maintain_order=True),
         "seizure_said": readings(record, "seizure").filter(~col("excluded")),
         **{s: readings(record, s) for s in _SYMPTOMS},
     }
@@ -165,12 +176,13 @@ def _judge(frame: pl.DataFrame, options: Options) -> pl.DataFrame:
         unsure=pl.any_horizontal(col(f"{c}_unsure").fill_null(False) for c in ("cartox", "consciousness", "motor", "icp", "seizure", *_SYMPTOMS)),
     )  # fmt: skip
     charted = ("cartox", "consciousness", "motor", "icp", "pressure", "stage", "seizure", *_SYMPTOMS)
-    signs = (
-        col("score") <= 9, col("consciousness") >= 1, col("motor_deep"), col("seizure"), col("pressure_raised"), col("pressure_high"),
-        *(col(s) >= 1 for s in _SYMPTOMS),
-    )  # fmt: skip
+    obtunded = col("consciousness") >= icans.CONSCIOUSNESS["vigorous_or_none"]
+    of_cres = (col("score") <= 9, obtunded, col("motor_deep"), col("seizure"), col("pressure_raised"), col("pressure_high"))
+    of_ctcae = (col("consciousness") >= 1, col("seizure"), *(col(s) >= 1 for s in _SYMPTOMS))
     return frame.with_columns(
-        observed=pl.any_horizontal(col(f"{c}_at") == col("at") for c in charted).fill_null(False), **icans.death_due(signs)
+        observed=pl.any_horizontal(col(f"{c}_at") == col("at") for c in charted).fill_null(False),
+        **{f"{name}_cres": e for name, e in icans.death_due(of_cres).items()},
+        **{f"{name}_ctcae": e for name, e in icans.death_due(of_ctcae).items()},
     )
 
 
@@ -180,7 +192,7 @@ def _pressure(options: Options, bled: pl.Expr) -> dict[str, pl.Expr]:
     raised = (pressure >= float(options["raised_pressure_mmhg"])) | (stage >= 1)
     high = (pressure >= HIGH_PRESSURE) | (stage >= HIGH_STAGE)
     # Papilloedema without a stage is somewhere on the scale.
-    unstaged = col("icp_papilloedema") & col("stage_value").is_null()
+    unstaged = col("icp_papilloedema") & (col("stage_at") != col("icp_at")).fill_null(True)
     oedema = (col("icp_focal") & ~bled & ~col("focal_before").fill_null(False)) | (col("icp_diffuse") & ~bled)
     examined, complete = col("icp_at").is_not_null(), col("all_icp_at").is_not_null()
     signs_high = pl.when(examined & oedema).then(True).when(examined & unstaged).then(None).when(examined | complete).then(False)
@@ -198,19 +210,19 @@ _CODES = (
 _FLAGS = {
     "sedated": col("sedated"),
     "attribution_unknown": col("unsure"),
-    "death_cause_unknown": col("death_assessed").is_null(),
+    "death_cause_unknown": col("death_assessed_cres").is_null() | col("death_assessed_ctcae").is_null(),
 }
 _OPTIONS = ("day0", "unknown_attribution", "seizure_hold_h", "resolution_h", "new_episode_gap_h")
 
 SCALES = (
     Scale(
         name="cres_cartox", title="CRES (CARTOX-10), Neelapu 2018", toxicity="icans", source="neelapu2018", version="1", criteria=cres,
-        state=state, codes=_CODES, options=(*_OPTIONS, "raised_pressure_mmhg"), default=False, flags=_FLAGS, hidden_by=("sedated",),
+        state=state, codes=_CODES, options=(*_OPTIONS, "raised_pressure_mmhg"), default=False, flags=_FLAGS, hidden=col("sedated"),
         gate_evidence=("cartox_event_id", "consciousness_event_id"), marks={"raised opening pressure": "P", "seizure hold": "P"},
     ),
     Scale(
         name="neuro_ctcae", title="Neurotoxicity, CTCAE v5 terms", toxicity="icans", source="ctcae5", version="1", criteria=ctcae,
-        state=state, codes=_CODES, options=_OPTIONS, default=False, flags=_FLAGS, hidden_by=("sedated",),
+        state=state, codes=_CODES, options=_OPTIONS, default=False, flags=_FLAGS, hidden=col("sedated"),
         gate_evidence=("consciousness_event_id",), marks={"somnolence by level of consciousness": "P", "seizure hold": "P"},
     ),
 )  # fmt: skip

@@ -92,7 +92,7 @@ class Scale:
         applies: whether the scale is for this subject and time at all.
         met: where false, grade 0 reads `not_met` (the syndrome is absent) and not `graded` (assessed and normal).
         present: whether the toxicity is there, for episodes.
-        hidden_by: flags of time in which it may go on unseen, such as sedation; that time does not part two episodes.
+        hidden: when it may go on unseen, such as under sedation, or lies between two signs; that time does not part two episodes.
     """
 
     name: str
@@ -119,7 +119,7 @@ class Scale:
     met: pl.Expr = lit(True)
     present: pl.Expr = col("grade") > 0
     flags: dict[str, pl.Expr] | None = None
-    hidden_by: tuple[str, ...] = ()
+    hidden: pl.Expr = lit(False)
     marks: dict[str, str] | None = None
 
     @property
@@ -180,10 +180,23 @@ def assess(states: pl.DataFrame, scale: Scale, options: Options) -> pl.DataFrame
         _missing=_bits([_open(criteria, axis) & col("_applies") for axis in axes]),
         status=_status() if scale.status is None else pl.coalesce(pl.when("_applies").then(scale.status), _status()),
         present=scale.present,
+        _hidden=scale.hidden.fill_null(False),
         _group=lit(None, pl.String) if scale.group is None else scale.group,
         **{f"_m{n}": m.cast(pl.Float64) for n, m in enumerate((scale.measures or {}).values())},
     )
-    same = ["course", "grade", "grade_upper", "upper_assessed", "status", "present", "_flags", "_criteria", "_missing", "_group"]
+    same = [
+        "course",
+        "grade",
+        "grade_upper",
+        "upper_assessed",
+        "status",
+        "present",
+        "_hidden",
+        "_flags",
+        "_criteria",
+        "_missing",
+        "_group",
+    ]
     same += [f"_m{n}" for n in range(len(scale.measures or {}))]
     changed = pl.any_horizontal(col(c).ne_missing(col(c).shift(1)) for c in same)
     rows = lazy.filter(changed.fill_null(True)).collect(engine="in-memory")
@@ -203,14 +216,9 @@ def assess(states: pl.DataFrame, scale: Scale, options: Options) -> pl.DataFrame
         evidence=_evidence(rows, criteria, scale),
         measures=_each(rows, list(scale.measures or {})),
         present=col("present").fill_null(False),
-        hidden=_flagged(rows, list(flags), scale.hidden_by),
-        stale=_flagged(rows, list(flags), ("stale",)),
+        hidden="_hidden",
+        stale=(col("_flags") & 1) != 0,  # the first of the flags
     )
-
-
-def _flagged(rows: pl.DataFrame, flags: list[str], some: tuple[str, ...]) -> pl.Series:
-    """Whether one of some flags is set."""
-    return (rows["_flags"] & sum(1 << flags.index(flag) for flag in some)) != 0
 
 
 def measured(measures: dict[str, pl.Expr]) -> pl.Expr:
@@ -329,10 +337,16 @@ def episodes(rows: pl.DataFrame, gap_h: float, resolution_h: float) -> pl.DataFr
     stop = pl.coalesce("end_at", pl.max_horizontal("at", "record_end"))
     again = ((col("at") - stop.shift(1)).over("course") >= int(gap_h * HOUR)).fill_null(True)
     there = there.with_columns(stop=stop, spell=again.cum_sum().over("course"))
-    present = there.filter("present").with_columns(episode=col("spell").rank("dense").over("course").cast(pl.Int32))
-    found = present.group_by("course", "episode").agg(
+    # What is hidden before the first sign or after the last is no part of the episode.
+    first, last = (
+        col("at").filter("present").min().over("course", "spell"),
+        col("stop").filter("present").max().over("course", "spell"),
+    )
+    there = there.filter((col("at") >= first) & (col("at") < last))
+    there = there.with_columns(episode=col("spell").rank("dense").over("course").cast(pl.Int32))
+    found = there.group_by("course", "episode").agg(
         at=col("at").min(),
-        last_at=col("stop").max(),
+        last_at=col("stop").filter("present").max(),
         max_grade=col("grade").max(),
         max_grade_upper=pl.max_horizontal(col("grade").max(), col("upper_assessed").max()),
         record_end=col("record_end").first(),

@@ -253,49 +253,51 @@ def infusions(record: Record, codes: list[str], *, push_doses: bool = True) -> p
 
 
 def running(record: Record, codes: list[str], *, push_doses: bool = True) -> pl.DataFrame:
-    """When each drug ran: `infusions` with touching rows of one drug merged: `course, code, at, until, event_id, assumed_end, unsure, stated`."""
+    """When each drug ran: `infusions` with touching rows of one drug merged: `course, code, at, until, event_id, assumed_end, unsure`."""
     rows = infusions(record, codes, push_doses=push_doses)
     drug = ("code", "course")
     reach = col("until").cum_max().shift(1).over(drug)
     rows = rows.with_columns(stretch=(col("at") > reach).fill_null(True).cum_sum().over(drug))
     return (
         rows.group_by("course", "code", "stretch")
-        .agg(
-            *(col("at").min(), col("until").max(), col("event_id").first(), col("assumed_end").last()),
-            *(col("unsure").any(), col("stated").any()),
-        )
+        .agg(col("at").min(), col("until").max(), col("event_id").first(), col("assumed_end").last(), col("unsure").any())
         .drop("stretch")
         .sort("at", "code")
     )
 
 
 def steps(intervals: pl.DataFrame) -> pl.DataFrame:
-    """How many of the intervals hold at each time: `at, until, n`, of the latest begun `event_id, assumed_end, unsure`, and whether any
-    that holds is `stated`.
-    """
-    begins = intervals.select(
-        "at", "event_id", "assumed_end", "unsure", change=lit(1, pl.Int64), said=col("stated").cast(pl.Int64)
-    )
+    """How many of the intervals hold at each time: `at, until, n`, and of the latest begun `event_id, assumed_end, unsure`."""
+    begins = intervals.select("at", "event_id", "assumed_end", "unsure", change=lit(1, pl.Int64))
     ends = intervals.select(at="until").with_columns(
-        event_id=lit(None, pl.Int64),
-        assumed_end=lit(None, pl.Boolean),
-        unsure=lit(None, pl.Boolean),
-        change=lit(-1, pl.Int64),
-        said=-intervals["stated"].cast(pl.Int64),
+        event_id=lit(None, pl.Int64), assumed_end=lit(None, pl.Boolean), unsure=lit(None, pl.Boolean), change=lit(-1, pl.Int64)
     )
     turns = pl.concat([begins, ends]).sort("at", "event_id").group_by("at", maintain_order=True)
-    every = turns.agg(
-        *(col("change").sum(), col("said").sum(), col("event_id").last(), col("assumed_end").last(), col("unsure").any())
-    )
+    every = turns.agg(col("change").sum(), col("event_id").last(), col("assumed_end").last(), col("unsure").any())
     return every.select(
         "at",
         until=col("at").shift(-1),
         n=col("change").cum_sum(),
-        stated=col("said").cum_sum() > 0,
         event_id=col("event_id").forward_fill(),
         assumed_end=col("assumed_end").forward_fill(),
         unsure=col("unsure").forward_fill(),
     ).filter(col("n") > 0)
+
+
+def union(intervals: pl.DataFrame, gap_s: int = 0) -> pl.DataFrame:
+    """When any of the intervals holds, across gaps of at most `gap_s`: `at, until, event_id` of the first."""
+    rows = intervals.sort("at", "until")
+    apart = (col("at") - col("until").cum_max().shift(1) > gap_s).fill_null(True)
+    merged = rows.group_by(apart.cum_sum().alias("_"), maintain_order=True)
+    return merged.agg(col("at").min(), col("until").max(), col("event_id").first()).drop("_")
+
+
+def outside(record: Record, intervals: pl.DataFrame) -> pl.DataFrame:
+    """When none of the intervals holds, from the beginning of each course's stretch of the axis to its end: `at, until, event_id` (null)."""
+    edges = record.courses.select(at=col("course") * SPAN, until=col("course") * SPAN)
+    rows = pl.concat([edges, intervals.select("at", "until")]).sort("at", "until")
+    gaps = rows.select(at=col("until").cum_max(), until=col("at").shift(-1).fill_null(record.courses.height * SPAN))
+    return gaps.filter(col("at") < col("until")).with_columns(event_id=lit(None, pl.Int64))
 
 
 def overlaps(intervals: pl.DataFrame, at_least_s: int) -> pl.DataFrame:
