@@ -189,6 +189,10 @@ def test_ferritin() -> None:
         "twice such a baseline": ([uln, (-2, "ferritin", 601), (11, "ferritin", 1203)], True),
         "no limit, above twice the baseline": ([base, (11, "ferritin", 1001)], True),
         "neither": ([(11, "ferritin", 9000)], None),
+        "a baseline alone, not twice it": ([base, (11, "ferritin", 1000)], None),
+        "doubled against a lesser value of the same time": (
+            [uln, (10.5, "ferritin", 100), (10.5, "ferritin", 150), (11, "ferritin", 250)], False,
+        ),
         "doubled within a day": ([(10, "ferritin", 100), (11, "ferritin", 200)], True),
         "doubled, limits known": ([uln, (10, "ferritin", 100), (11, "ferritin", 200)], True),
         "nearly doubled": ([uln, (10, "ferritin", 100), (11, "ferritin", 199)], False),
@@ -208,6 +212,8 @@ def test_common_features() -> None:
         "ALT at five times": ("AST", [*uln, (11, "alt", 200), (11, "ast", 20)], False),
         "ALT above": ("AST", [*uln, (11, "alt", 200.5)], True),
         "AST above": ("AST", [*uln, (11, "ast", 200.5), (11, "alt", 20)], True),
+        "not measured, complete": ("AST", [*uln, (0, "record_complete", "organ"), (11, "alt", 20)], False),
+        "nothing measured, complete": ("AST", [*uln, (0, "record_complete", "organ")], False),
         "one normal, one not measured": ("AST", [*uln, (11, "alt", 20)], None),
         "no limit": ("AST", [(11, "alt", 9000), (11, "ast", 9000)], None),
         "five times an abnormal baseline": ("AST", [*uln, (-2, "alt", 80), (11, "alt", 400), (11, "ast", 20)], False),
@@ -244,6 +250,11 @@ WORDS: dict[str, tuple[list[Row], tuple[str, int, int]]] = {
     "work-up before day 0": ([HIGH, LIVER, FIBRINOGEN, (-1, "infection_workup", "negative")], ("possible", 0, 1)),
     "work-up long ago": ([HIGH, LIVER, FIBRINOGEN, (1, "infection_workup", "negative")], ("criteria_met", 1, 1)),
     "work-up to come": ([HIGH, LIVER, FIBRINOGEN, (13, "infection_workup", "negative")], ("possible", 0, 1)),
+    "work-up negative, then positive": ([HIGH, LIVER, FIBRINOGEN, NEGATIVE, (11.5, "infection_workup", "positive")], ("criteria_met", 1, 1)),
+    "work-up positive, then pending": (
+        [HIGH, LIVER, FIBRINOGEN, (11, "infection_workup", "positive"), (11.5, "infection_workup", "pending")], ("possible", 0, 1),
+    ),
+    "positive, but suspected only": ([HIGH, LIVER, (11, "infection_workup", "positive")], ("suspected", 0, 1)),
     "one feature, others unknown": ([HIGH, LIVER, NEGATIVE], ("suspected", 0, 1)),
     "one feature, others absent": ([HIGH, *LOW, LIVER, NEGATIVE], ("suspected", 0, 0)),
     "no feature": ([HIGH, *LOW, NEGATIVE], ("not_met", 0, 0)),
@@ -285,6 +296,9 @@ def test_features_of_different_days_come_together() -> None:
 def test_onset_after_day_30_is_late() -> None:
     found = graded("iechs_dx", {"": [*LIMITS, *((d, c, v) for d in (30, 31) for _, c, v in (HIGH, LIVER, FIBRINOGEN))]})[""]
     assert ["late_onset" in on(found, d)["flags"] for d in (30, 31)] == [False, True]
+    standing = graded("iechs_dx", {"": [*LIMITS, *((30, c, v) for _, c, v in (HIGH, LIVER, FIBRINOGEN))]})[""]
+    # Day 31 begins 14 hours after the time of day of the infusion.
+    assert ["late_onset" in on(standing, 30 + h * H)["flags"] for h in (14 - 1 / 3600, 14)] == [False, True]
 
 
 def test_supporting_features() -> None:
@@ -334,9 +348,12 @@ GRADES: dict[str, tuple[list[Row], tuple[int, int]]] = {
     "emapalumab": ([(12, "emapalumab", 10)], (2, 2)),
     "tocilizumab is not against it": ([(12, "tocilizumab", 640)], (1, 1)),
     "cryoprecipitate": ([(12, "cryoprecipitate", 2)], (2, 2)),
+    "cryoprecipitate as prophylaxis": ([(12, "cryoprecipitate", "prophylaxis")], (2, 2)),
     "bleeding, mild": ([(12, "bleeding", "mild")], (1, 1)),
     "bleeding, mild, and plasma": ([(12, "bleeding", "mild"), (12, "plasma", 2)], (3, 3)),
     "bleeding, severe": ([(12, "bleeding", "severe")], (3, 3)),
+    "bleeding that stopped": ([(10, "bleeding", "severe"), (12, "bleeding", "none")], (3, 3)),
+    "bleeding long ago": ([(9 - SECOND, "bleeding", "severe")], (1, 1)),
     "bleeding of another cause": ([(12, "bleeding", "severe", "other")], (1, 1)),
     "bleeding, life-threatening": ([(12, "bleeding", "life_threatening")], (4, 4)),
     "hypotension": ([(12, "hypotension", 1)], (3, 3)),
@@ -346,6 +363,9 @@ GRADES: dict[str, tuple[list[Row], tuple[int, int]]] = {
     "ecmo": ([(12, "o2_device", "ecmo")], (4, 4)),
     "creatinine 1.5 x": ([(12, "creatinine", 1.5)], (1, 1)),
     "creatinine above": ([(12, "creatinine", 1.51)], (3, 3)),
+    "creatinine, three days ago": ([(9, "creatinine", 1.51)], (3, 3)),
+    "creatinine, longer ago": ([(9 - SECOND, "creatinine", 1.51)], (1, 1)),
+    "creatinine of another cause": ([(12, "creatinine", 9, "other")], (1, 1)),
     "norepinephrine": ([(12, "norepinephrine", 1)], (4, 4)),
     "vasopressin": ([(12, "vasopressin", 0.03)], (4, 4)),
     "dialysis": ([(9, "dialysis", None)], (4, 4)),
@@ -368,6 +388,9 @@ def test_what_the_grade_does_not_know() -> None:
         "oxygen": (without("o2_device"), (1, 4)),
         "pressures": (without("hypotension"), (1, 3)),
         "creatinine": (without("creatinine"), (1, 3)),
+        "creatinine, complete": ([*without("creatinine"), (0, "record_complete", "organ")], (1, 1)),
+        "its baseline": ([*without("creatinine"), (12, "creatinine", 1.0)], (1, 3)),
+        "its baseline, complete": ([*without("creatinine"), (12, "creatinine", 1.0), (0, "record_complete", "organ")], (1, 1)),
     }
     found = asked("iechs_grade", {name: rows for name, (rows, _) in cases.items()})
     assert {n: (r["grade"], r["grade_upper"]) for n, r in found.items()} == {n: g for n, (_, g) in cases.items()}
@@ -388,6 +411,20 @@ def test_death_of_iechs() -> None:
     cases: dict[str, list[Row]] = {cause: [*MET, *WELL, (12, "death", cause)] for cause in ("iec_hs", "infection")}
     found = {name: rows["grade"].max() for name, rows in graded("iechs_grade", cases).items()}
     assert found == {"iec_hs": 5, "infection": 1}
+    unknown = graded("iechs_grade", {"": [*MET, *WELL, (12, "death", "unknown")]})[""].row(-1, named=True)
+    assert (unknown["grade"], unknown["grade_upper"], unknown["flags"]) == (1, 5, ["death_cause_unknown"])
+    never = [(11, "ferritin", 100), *LIMITS, *WELL, (12, "death", "unknown")]
+    assert graded("iechs_grade", {"": never})[""]["grade_upper"][-1] == 0
+
+
+def test_the_grade_reads_what_stands_when_the_diagnosis_opens() -> None:
+    rows: list[Row] = [
+        *LIMITS, (0, "record_complete", "drugs"), (0, "record_complete", "organ"), (5, "ferritin", 100), (5, "hypotension", 1),
+        (6, "o2_device", "ventilator"), (6.1, "o2_device", "room_air"), (6.1, "hypotension", 0), (6.2, "ferritin", 5000),
+        (6.2, "alt", 900), (6.2, "fibrinogen", 100),
+    ]  # fmt: skip
+    row = one("iechs_grade", *rows, day=6.2)
+    assert (row["grade"], row["grade_upper"]) == (1, 1)
 
 
 # ---- carHLH
