@@ -154,7 +154,7 @@ def ticaht_late(course: Course, options: Options) -> Verdict:
 
 
 def anc_phenotype(course: Course, options: Options) -> Verdict:
-    """`By then` is read as day 21, the third of the three days included."""
+    """Quick: three days at or above 500 after the last day below it, and no late dip."""
     last = last_day(course, 60)
     if last < 0:
         return NOT_APPLICABLE
@@ -170,12 +170,11 @@ def anc_phenotype(course: Course, options: Options) -> Verdict:
     dips = [d for d, v in late.items() if v < 1000]
     if any(v > 1500 and any(dip > d for dip in dips) for d, v in counts.items()):
         return Verdict(None, None, "graded", "intermittent")
+    lows = [d for d, v in enumerate(values) if v is not None and v < 500]
     high = [v is not None and v >= 500 for v in values]
-    starts = [d for d in range(min(22, len(high)) - 2) if all(high[d : d + 3])]
-    if starts and not dips:
-        after = values[starts[0] + 3 :]
-        if max(lengths(after, lambda v: v < 500, options), default=0) < 3:
-            return Verdict(None, None, "graded", "quick")
+    after = range(lows[-1] + 1 if lows else 0, len(high) - 2)
+    if not dips and any(all(high[d : d + 3]) for d in after):
+        return Verdict(None, None, "graded", "quick")
     return Verdict(None, None, "graded", "unclassified")
 
 
@@ -196,7 +195,10 @@ def cytopenia_endpoints(course: Course, options: Options) -> Verdict:
         "severe_thrombocytopenia": any(v < 50 for v in platelets.values()),
         "anaemia": any(v < 8 for v in hemoglobin.values()) or any(0 <= d <= last for d in red_cells),
     }
-    lineage = dict.fromkeys(met, anc) | {"severe_thrombocytopenia": platelets, "anaemia": hemoglobin}
+    late = {d: v for d, v in anc.items() if d >= 21}
+    lineage = dict.fromkeys(met, anc) | {
+        "severe_thrombocytopenia": platelets, "anaemia": hemoglobin, "prolonged_neutropenia": late,
+    }  # fmt: skip
     criteria = tuple(name for name, holds in met.items() if holds)
     missing = tuple(name for name, holds in met.items() if not holds and not lineage[name])
     grade, upper = int(bool(criteria)), int(bool(criteria or missing))

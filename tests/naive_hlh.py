@@ -114,6 +114,9 @@ def transaminases_3(course: Course, options: Options, t: int) -> Tri:
         reference = uln
         if uln is not None and before is not None and options["ctcae"] == "v5":
             reference = max(uln, before)
+        if uln is None and before is not None and options["ctcae"] == "v5":
+            # Whatever the limit is, a value under the line of the baseline is not over the line of the higher of the two.
+            return organ(course, options, t, code, lambda v: False if v <= 5 * before else None)
         return organ(course, options, t, code, lambda v: above(v, 5, reference))
 
     return any_of(enzyme("ast"), enzyme("alt"))
@@ -178,11 +181,11 @@ def iechs_ferritin(course: Course, options: Options, t: int) -> Tri:
         value = r.value or 0.0
         if ferritin_rose(course, options, r):
             return True
-        if uln is None and before is None:
+        if before is not None and value > 2 * before:
+            return True
+        if uln is None:  # a limit that nobody recorded: whether it is passed is not known
             return None
-        by_limit = uln is not None and not (before is not None and before > 2 * uln) and value > 2 * uln
-        by_baseline = before is not None and value > 2 * before
-        return by_limit or by_baseline
+        return not (before is not None and before > 2 * uln) and value > 2 * uln
 
     return held(course, options, t, "ferritin", meets)
 
@@ -443,8 +446,14 @@ def hlh2004_at(course: Course, options: Options, t: int) -> Moment:
     def below(code: str, cut: float) -> Tri:
         return number(course, options, t, code, lambda v: v < cut)
 
-    neonate = course.age is not None and course.age < 0.077
-    low, unknown = tally([below("hemoglobin", 10 if neonate else 9), below("platelets", 100), below("anc", 1000)])
+    def hemoglobin(r: Row) -> bool:
+        """On the day of the value a newborn is younger than 28 days."""
+        days = None if course.age is None else course.age * 365.2425 + (r.time - course.day0) / naive.DAY
+        newborn = days is not None and round(days, 3) < 28
+        return (r.value or 0.0) < (10 if newborn else 9)
+
+    anaemic = held(course, options, t, "hemoglobin", hemoglobin)
+    low, unknown = tally([anaemic, below("platelets", 100), below("anc", 1000)])
     n, m = tally(
         [
             at_least("temperature", 38.5),

@@ -184,7 +184,7 @@ def stated_grade(course: Course, options: Options, code: str, otherwise: tuple[i
 
 
 def mnt(course: Course, options: Options) -> Verdict:
-    """With a target other than BCMA, `suspected` becomes `possible` too; the peak is that of day 0-30."""
+    """With a target other than BCMA, `possible` is the most that is said; the peak is that of day 0-30."""
     said_signs, alc = charted(course, "mnt_sign"), charted(course, "alc")
     found = {r.text for r in signs(course, options, "mnt_sign")}
     early = [r for r in alc if course.day(r.time) <= 30 and r.value is not None]
@@ -195,7 +195,7 @@ def mnt(course: Course, options: Options) -> Verdict:
     flags = frozenset({"target_unknown"} if antigen is None else () if antigen == "BCMA" else {"not_bcma"})
     if found:
         said = "criteria_met" if len(found) >= 2 and found & MOVEMENT else "suspected"
-        if antigen not in (None, "BCMA"):
+        if antigen not in (None, "BCMA") and said == "criteria_met":
             said = "possible"
         grade, upper = stated_grade(course, options, "mnt_grade", (1, 4))
         return Verdict(grade, upper, said, measures=measures, flags=flags)
@@ -225,13 +225,13 @@ def cranial_nerve_palsy(course: Course, options: Options) -> Verdict:
 
 
 def tian(course: Course, options: Options) -> Verdict:
-    """Seven days are calendar days; a dose at the time of a sign is after it; drugs are complete where they are at every sign.
-
-    Only death that is stated to be of it is grade 5. Without a sign, only `tian_sign` says that it was looked for.
+    """Seven days are calendar days; a dose at the time of a sign is after it; drugs must be complete from every sign to the end of day 7 after it,
+    or of the record. Death that is stated to be of it is grade 5, also without a sign.
     """
     found = signs(course, options, "tian_sign")
-    if not found:
-        return Verdict(0, 0, "not_met") if charted(course, "tian_sign") else NOT_APPLICABLE
+    died = course.death is not None and course.death.text == "tian"
+    if not found and not died:
+        return Verdict(0, 0, "not_met") if charted(course, "tian_sign", "cns_tumour") else NOT_APPLICABLE
     tumour = [r for r in course.everything if r.code == "cns_tumour"]
     in_cns = bool(tumour and tumour[-1].value == 1) or "CNS" in (fixed(course, "disease") or "").upper()
     kinds = {r.text for r in found}
@@ -242,8 +242,8 @@ def tian(course: Course, options: Options) -> Verdict:
         return any(r.time <= d.time and course.day(d.time) - course.day(r.time) <= 7 for r in found for d in doses)
 
     settings = [setting(course, r.time) for r in found]
-    complete = all(naive.complete(course, "drugs", r.time) for r in found)
-    if course.death is not None and course.death.text == "tian":
+    complete = all(complete_for_a_week(course, r.time) for r in found)
+    if died:
         grade = upper = 5
     else:
         urgent = "herniation" in kinds or soon_after(["icp_intervention"])
@@ -251,7 +251,16 @@ def tian(course: Course, options: Options) -> Verdict:
         grade = 4 if urgent else 3 if "inpatient" in settings else 2 if treated else 1
         upper = max(grade, 3 if None in settings else 1, 1 if complete else 2)
     said, flags = ("criteria_met", ()) if in_cns else ("possible", ("no_cns_tumour",))
-    return Verdict(grade, upper, said, f"type {'+'.join(types)}", flags=frozenset(flags))
+    return Verdict(grade, upper, said, f"type {'+'.join(types)}" if types else None, flags=frozenset(flags))
+
+
+def complete_for_a_week(course: Course, t: int) -> bool:
+    """Whether drugs are recorded from a time to the end of the seventh day after it, or of the record."""
+    stop = min(course.record_end, t + 8 * naive.DAY)
+    while course.day(stop) > course.day(t) + 7:
+        stop -= (stop - course.day0) % naive.HOUR or naive.HOUR
+    edges = {t, stop, *(e for r in course.everything if r.code == "record_complete" for e in (r.time, r.end or r.time))}
+    return all(naive.complete(course, "drugs", e) for e in edges if t <= e < stop or e == t)
 
 
 def setting(course: Course, t: int) -> str | None:
@@ -292,7 +301,7 @@ def listed(antigen: str) -> list[tuple[str, bool]]:
 def off_tumour(course: Course, options: Options) -> Verdict:
     """The group names each effect in our short words, with a question mark where the list has one; grade 1 where one is found.
 
-    The ICE score is the stated total. The page gives neither grade nor status for effects that are not there.
+    The ICE score is the stated total. The page gives neither a status nor a group: `None`.
     """
     antigen = target(course)
     if antigen is None:
@@ -312,4 +321,4 @@ def off_tumour(course: Course, options: Options) -> Verdict:
         "taste": "taste" in organs,
     }
     found = [f"{name}?" if question else name for name, question in listed(antigen) if there[name]]
-    return Verdict(int(bool(found)), int(bool(found)), "criteria_met" if found else "not_met", "+".join(found) or None)
+    return Verdict(int(bool(found)), int(bool(found)), None)

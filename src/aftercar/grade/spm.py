@@ -31,11 +31,12 @@ def window(record: Record, options: Options, scale: Scale) -> pl.DataFrame:
     late = charted(record, *CUTS).filter((col("day") > WATCH_AFTER_D) & ~col("away"))
     low = late.filter(col("numeric_value") < col("code").replace_strict(CUTS, return_dtype=pl.Float64))
     low = low.group_by("course").agg(low=lit(True), low_day=col("day").min(), low_ids=col("event_id"))
-    frame = gather(record, found, low)
+    read = charted(record, "second_malignancy", *CUTS).group_by("course").agg(charted=lit(True))
+    frame = gather(record, found, low, read)
     there, watch = col("group").is_not_null(), col("low").fill_null(False)
-    status = pl.when(there).then(lit("criteria_met")).when(watch).then(lit("watch")).otherwise(lit("not_met"))
+    status = pl.when(there).then(lit("criteria_met")).when(watch).then(lit("watch")).when("charted").then(lit("not_met"))
     frame = frame.with_columns(evidence=pl.when(there).then(ids("spm_ids")).otherwise(ids("low_ids")))
-    frame = graded(frame, scale.criteria(options), status)
+    frame = graded(frame, scale.criteria(options), status.otherwise(lit("not_applicable")))
     flags = {"cytopenia_after_day_90": ~there & watch, "attribution_unknown": col("unsure")}
     measures = {"onset_day": col("onset"), "cytopenia_day": col("low_day")}
     return whole_course(frame, record, onset=col("onset"), flags=flags, measures=measures)

@@ -23,7 +23,8 @@ DAY = 24 * HOUR
 
 # What holds for every course of a subject, whenever it was charted.
 OF_THE_SUBJECT = (
-    "record_complete", "developmental_delay", "o2_device_baseline", "o2_flow_baseline", "ice_baseline", "hlh_gene", "cns_tumour",
+    "record_complete", "developmental_delay", "o2_device_baseline", "o2_flow_baseline", "ice_baseline", "hlh_gene", "immunosuppression",
+    "cns_tumour",
     *(name for name in concepts() if name.endswith(("_uln", "_lln"))),
 )  # fmt: skip
 
