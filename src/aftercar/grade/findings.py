@@ -148,7 +148,7 @@ def states(record: Record, options: Options, extra: list[pl.DataFrame] | None = 
         ),
         pl.any_horizontal(
             col("bp_stated"),
-            col("o2_stated") & (col("o2") >= LOW_FLOW),
+            col("o2_stated"),
             col("pressors_said_at").is_not_null(),
         )
         .fill_null(False)
@@ -303,7 +303,14 @@ def _oxygen(frame: pl.DataFrame, options: Options, sources: list[str]) -> pl.Dat
     def of_strongest(column: str) -> pl.Expr:
         return pl.coalesce(pl.when(col(f"_{source}") == col("o2")).then(f"{source}_{column}") for source in sources)
 
-    frame = frame.with_columns(**{f"o2_{c}": of_strongest(c) for c in ("unsure", "stated", "event_id")})
+    charted = pl.any_horizontal(col(f"{source}_value").is_not_null() for source in sources)
+    by_device = pl.any_horizontal(
+        (col(f"{source}_stated") & (col(f"_{source}") >= LOW_FLOW)).fill_null(False) for source in sources
+    )
+    alone = ((flow > 0) & col("o2_flow_stated")) | ((fio2 > ROOM_AIR_FIO2) & col("fio2_stated"))
+    frame = frame.with_columns(
+        o2_stated=by_device | (~charted & alone).fill_null(False), **{f"o2_{c}": of_strongest(c) for c in ("unsure", "event_id")}
+    )
     lean = LEAN if options["untreated_hypoxia"] == 2 else NONE
     return frame.with_columns(
         pl.max_horizontal("o2", pl.when(untreated).then(counts)).cast(pl.Int8).alias("o2"),
