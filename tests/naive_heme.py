@@ -145,7 +145,7 @@ def ticaht_late(course: Course, options: Options) -> Verdict:
         below = [v for v in counts.values() if v < limit]
         return len(below) >= 2 or (len(counts) == 1 and len(below) == 1)
 
-    d20 = sum(v is not None and v < 20 for v in grid(counts, 31, last, options))
+    d20 = sum(lengths(grid(counts, 31, last, options), lambda v: v < 20, options))
     grade = 4 if cut(20) and d20 >= 14 else 3 if cut(20) else 2 if cut(50) else 1 if cut(100) else 0
     return Verdict(grade, grade, status(grade, grade))
 

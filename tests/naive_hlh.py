@@ -169,8 +169,11 @@ def ferritin_rose(course: Course, options: Options, r: Row) -> bool:
     """At least twice an earlier value, charted from the infusion on, of the 24 hours before; whatever that one was attributed to."""
     if options["ferritin_rapid"] == "none":
         return False
-    earlier = [e for e in window(course, "ferritin", r.time, 24) if e.time < r.time]
-    return any((r.value or 0.0) >= 2 * (e.value or 0.0) for e in earlier)
+    earlier: dict[int, float] = {}  # of several at one time the worst counts
+    for e in window(course, "ferritin", r.time, 24):
+        if e.time < r.time:
+            earlier[e.time] = max(e.value or 0.0, earlier.get(e.time, 0.0))
+    return any((r.value or 0.0) >= 2 * value for value in earlier.values())
 
 
 def iechs_ferritin(course: Course, options: Options, t: int) -> Tri:

@@ -18,7 +18,6 @@ from aftercar.timeline.state import HOUR, Record, elsewhere, grid, look, origin,
 HIGH_PRESSURE = 20.0  # mm[Hg], inclusive: CRES grade 4
 HIGH_STAGE = 3  # of papilloedema, inclusive: CRES grade 4
 SEIZURE_LONG_MIN = icans.SEIZURE_LONG_MIN
-_SEIZURE = {w: float(n) for n, w in enumerate(concept("seizure").values)}
 _OUTCOME = {w: float(n) for n, w in enumerate(concept("seizure_outcome").values)}
 _ENDED_BADLY = [_OUTCOME["ongoing"], _OUTCOME["no_return_to_baseline"]]
 _RESOLVED = [_OUTCOME["resolved_fast"], _OUTCOME["resolved_with_treatment"]]
@@ -77,29 +76,36 @@ def _unless_other(name: str) -> pl.Expr:
     return pl.when(f"{name}_excluded").then(0.0).otherwise(f"{name}_value")
 
 
-def _seizures(record: Record, hold_h: float) -> pl.DataFrame:
-    """Seizures held for `hold_h`: `at, until, event_id, unsure`, `kind`, `cres` (grade 4: true, false, unknown) and `prolonged` likewise."""
-    kinds = readings(record, "seizure", hold_h).filter((col("value") > 0) & ~col("excluded"))
+def _seizures(every: pl.DataFrame, record: Record, hold_h: float) -> pl.DataFrame:
+    """Each time at which seizures began, the worst of them: `at, until, event_id`, `cres` (grade 4: true, false, unknown) and `prolonged`
+    likewise.
+    """
     minutes = readings(record, "seizure_duration", hold_h).filter(~col("excluded")).select("at", minutes="value")
     outcomes = readings(record, "seizure_outcome", hold_h).filter(~col("excluded")).select("at", outcome="value")
-    both = kinds.join(minutes, on="at", how="left").join(outcomes, on="at", how="left").sort("at")
-    kind, outcome, minutes = col("value"), col("outcome"), col("minutes")
+    both = every.join(minutes, on="at", how="left").join(outcomes, on="at", how="left")
+    kind, outcome, minutes = col("text_value"), col("outcome"), col("minutes")
     bad = (minutes > SEIZURE_LONG_MIN).fill_null(False) | outcome.is_in(_ENDED_BADLY).fill_null(False)
-    electrical = kind == _SEIZURE["eeg_nonconvulsive"]
+    electrical = kind == "eeg_nonconvulsive"
     settled = (
         pl.when(electrical).then(outcome.is_in(_RESOLVED)).otherwise((minutes <= SEIZURE_LONG_MIN) | outcome.is_in(_RESOLVED))
     )
-    cres = (
-        pl.when(bad | (kind == _SEIZURE["clinical_generalised"])).then(True)
-        .when(settled.fill_null(False)).then(False)
-    )  # fmt: skip
+    cres = pl.when(bad | (kind == "clinical_generalised")).then(True).when(settled.fill_null(False)).then(False)
     prolonged = (
         pl.when(bad).then(True)
         .when(outcome == _OUTCOME["resolved_fast"]).then(False)
         .when(electrical & (outcome == _OUTCOME["resolved_with_treatment"])).then(False)
         .when(minutes <= SEIZURE_LONG_MIN).then(False)
     )  # fmt: skip
-    return both.select("at", "until", "event_id", "unsure", kind=kind, cres=cres, prolonged=prolonged)
+    both = both.with_columns(cres=cres, prolonged=prolonged).sort("at", "event_id")
+    return both.group_by("at", maintain_order=True).agg(
+        col("until").max(), col("event_id").first(), *(col(c).any(ignore_nulls=False) for c in ("cres", "prolonged"))
+    )  # fmt: skip
+
+
+def _signs(record: Record) -> pl.DataFrame:
+    """Signs of pressure; `staged` where the stage of papilloedema was charted with them."""
+    stages = record.of("papilloedema_stage").select("at", staged=lit(True)).unique("at")
+    return icans.pressure_signs(record).join(stages, on="at", how="left", maintain_order="left")
 
 
 def _every_seizure(record: Record, hold_h: float) -> pl.DataFrame:
@@ -113,14 +119,14 @@ def _every_seizure(record: Record, hold_h: float) -> pl.DataFrame:
 def state(record: Record, options: Options) -> pl.DataFrame:
     """Every domain of both scales at each time."""
     hold = float(options["seizure_hold_h"])
-    seizures = _seizures(record, hold).filter(col("at") >= origin(col("at")))
     every = _every_seizure(record, hold)
+    seizures = _seizures(every, record, hold)
     assessed = record.of("cartox", "consciousness", "motor", "icp_sign", "seizure").select("at").unique().sort("at")
     tables = {
         "cartox": icans.until_next(readings(record, "cartox"), assessed, 0),
         "consciousness": readings(record, "consciousness"),
         "motor": readings(record, "motor"),
-        "icp": icans.pressure_signs(record),
+        "icp": _signs(record),
         "pressure": readings(record, "opening_pressure"),
         "stage": readings(record, "papilloedema_stage"),
         "seizure": seizures,
@@ -173,7 +179,7 @@ def _judge(frame: pl.DataFrame, options: Options) -> pl.DataFrame:
         seizure_long=seizure("long", "long_open"),
         **_pressure(options, bled),
         **symptoms,
-        unsure=pl.any_horizontal(col(f"{c}_unsure").fill_null(False) for c in ("cartox", "consciousness", "motor", "icp", "seizure", *_SYMPTOMS)),
+        unsure=pl.any_horizontal(col(f"{c}_unsure").fill_null(False) for c in ("cartox", "consciousness", "motor", "icp", "seizure_said", *_SYMPTOMS)),
     )  # fmt: skip
     charted = ("cartox", "consciousness", "motor", "icp", "pressure", "stage", "seizure", *_SYMPTOMS)
     obtunded = col("consciousness") >= icans.CONSCIOUSNESS["vigorous_or_none"]
@@ -192,7 +198,7 @@ def _pressure(options: Options, bled: pl.Expr) -> dict[str, pl.Expr]:
     raised = (pressure >= float(options["raised_pressure_mmhg"])) | (stage >= 1)
     high = (pressure >= HIGH_PRESSURE) | (stage >= HIGH_STAGE)
     # Papilloedema without a stage is somewhere on the scale.
-    unstaged = col("icp_papilloedema") & (col("stage_at") != col("icp_at")).fill_null(True)
+    unstaged = col("icp_papilloedema") & col("icp_staged").is_null()
     oedema = (col("icp_focal") & ~bled & ~col("focal_before").fill_null(False)) | (col("icp_diffuse") & ~bled)
     examined, complete = col("icp_at").is_not_null(), col("all_icp_at").is_not_null()
     signs_high = pl.when(examined & oedema).then(True).when(examined & unstaged).then(None).when(examined | complete).then(False)
