@@ -112,9 +112,10 @@ class Course:
         return ages[-1].value if ages else None
 
     @cached_property
-    def bcma(self) -> bool:
-        products = [r.text or "" for r in self.rows if r.code == "cart_infusion"]
-        return any(p in ("ide-cel", "cilta-cel") for p in products)
+    def bcma(self) -> bool | None:
+        """Whether the product targets BCMA; unknown without a product."""
+        products = [r.text for r in self.rows if r.code == "cart_infusion" and r.text]
+        return any(p in ("ide-cel", "cilta-cel") for p in products) if products else None
 
     def date(self, code: str) -> int | None:
         """Calendar day of an event, counted from the infusion."""
@@ -652,7 +653,9 @@ def seizure_domain(
     charted = sorted({r.time for r in rows if r.text == "none" or counts(r, options)})
     held = [b for at in charted if t < at + hold and (b := bounds(course, options, at))[0]]
     low = max((b[0] for b in held), default=0)
-    none_said = any(r.text == "none" and r.time == charted[-1] and t < r.time + VALID["seizure"] for r in rows)
+    # Of what is charted at one time the worst counts: a seizure beside "none" is a seizure.
+    last = [r for r in rows if charted and r.time == charted[-1] and (r.text == "none" or counts(r, options))]
+    none_said = bool(last) and all(r.text == "none" for r in last) and t < charted[-1] + VALID["seizure"]
     known = bool(held) or none_said or complete(course, "seizure", t)
     high = max((b[1] for b in held), default=0) if known else 4
     return low, high
@@ -677,7 +680,7 @@ def icp_domain(course: Course, options: Mapping[str, Any], t: int) -> tuple[int,
         signs -= {"focal_oedema", "diffuse_oedema"}
     if old:
         signs -= {"focal_oedema"}
-    if signs == {"cn6"} and course.bcma and course.day(readings[0].time) > 21:
+    if signs == {"cn6"} and course.bcma is not False and course.day(readings[0].time) > 21:
         return 0, 4
     grade = 0 if not signs else 3 if signs == {"focal_oedema"} else 4
     return grade, grade

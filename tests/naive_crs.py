@@ -230,12 +230,13 @@ class Vasopressors:
         if not agents:
             return False
         rates = {d: self.rate(d, t) for d in agents}
+        # A further drug never makes a dose low: what is high alone stays so.
+        alone = [True if rate >= HIGH_ALONE[d] else None if more else False for d, (rate, more) in rates.items() if d in HIGH_ALONE]
         unlike = any(d not in EQUIVALENT for d in agents)
-        if len(running) == 1 and not unlike:
-            ((drug, (rate, more)),) = rates.items()
-            return True if rate >= HIGH_ALONE[drug] else None if more else False
+        if len(running) == 1:
+            return None if unlike else alone[0]
         equivalent = sum(rate / EQUIVALENT[d] for d, (rate, _) in rates.items() if d in EQUIVALENT)
-        if equivalent >= (10 if running & set(LIKE_VASOPRESSIN) else 20):
+        if True in alone or equivalent >= (10 if running & set(LIKE_VASOPRESSIN) else 20):
             return True
         return None if unlike or any(more for _, more in rates.values()) else False
 
@@ -243,13 +244,12 @@ class Vasopressors:
         """The same, or by a rate that was charted per kilogram."""
         running = self.running(t)
         agents = running - set(LIKE_VASOPRESSIN)
+        beside = bool(running & set(LIKE_VASOPRESSIN))
         by_weight = False
-        if len(agents) == 1:
-            (drug,) = agents
-            beside = len(running) > 1
-            cut = (0.1 if drug == "norepinephrine" else None) if beside else PENN_ALONE.get(drug)
+        for drug in agents:
+            cut = 0.1 if drug == "norepinephrine" and beside else PENN_ALONE.get(drug)
             charted = [c for r in self.latest(drug, t) if (c := charted_rate(r)) and c[1]]
-            by_weight = cut is not None and any(rate >= cut for rate, _ in charted)
+            by_weight = by_weight or (cut is not None and any(rate >= cut for rate, _ in charted))
         return any_of([self.high(t), by_weight])
 
     def long_enough(self, holds: Callable[[int], Tri], unknown: bool) -> list[tuple[int, int]]:

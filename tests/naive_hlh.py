@@ -169,11 +169,12 @@ def ferritin_rose(course: Course, options: Options, r: Row) -> bool:
     """At least twice an earlier value, charted from the infusion on, of the 24 hours before; whatever that one was attributed to."""
     if options["ferritin_rapid"] == "none":
         return False
-    earlier: dict[int, float] = {}  # of several at one time the worst counts
+    # Of several at one time the worst counts, of those that are not due to another cause if there are any.
+    earlier: dict[int, tuple[bool, float]] = {}
     for e in window(course, "ferritin", r.time, 24):
         if e.time < r.time:
-            earlier[e.time] = max(e.value or 0.0, earlier.get(e.time, 0.0))
-    return any((r.value or 0.0) >= 2 * value for value in earlier.values())
+            earlier[e.time] = max((naive.counts(e, options), e.value or 0.0), earlier.get(e.time, (False, 0.0)))
+    return any((r.value or 0.0) >= 2 * value for _, value in earlier.values())
 
 
 def iechs_ferritin(course: Course, options: Options, t: int) -> Tri:

@@ -66,7 +66,7 @@ def b_cell_state(record: Record, options: Options) -> pl.DataFrame:
     began = low.group_by("course").agg(began=col("day").min())
     for name, table in tables.items():
         table = table.join(began, on="course", how="left", maintain_order="left")
-        lost = ~col("low") & (col("day") >= col("began")) & (col("day") - col("began") <= EARLY_LOSS_D)
+        lost = ~col("low") & ~col("excluded") & (col("day") >= col("began")) & (col("day") - col("began") <= EARLY_LOSS_D)
         tables[name] = table.with_columns(lost=lost.fill_null(False)).drop("began", "course", "day")
     frame = _states(record, tables)
     leukaemia = record.courses.select("course", leukaemia=col("disease").str.contains(_ALL).fill_null(False))

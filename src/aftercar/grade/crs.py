@@ -219,8 +219,10 @@ def _death_due(died: pl.Expr, cause: pl.Expr, in_crs: pl.Expr) -> pl.Expr:
 
 def _last_fever_id() -> pl.Expr:
     """The reading behind the fever criterion: the present one, or the last fever while it is carried or waived."""
-    latest = pl.when(col("fever_now").fill_null(False)).then("temperature_event_id").forward_fill()
-    return pl.when("gate_low").then(latest).otherwise("temperature_event_id")
+    fever = col("fever_now").fill_null(False)
+    latest, when = pl.when(fever).then("temperature_event_id").forward_fill(), pl.when(fever).then("at").forward_fill()
+    # The axis goes on into the next course: a fever of the one before is not this one's.
+    return pl.when(col("gate_low") & (when >= origin(col("at")))).then(latest).otherwise("temperature_event_id")
 
 
 CRS_ASTCT_2019 = Scale(

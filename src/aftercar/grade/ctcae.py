@@ -20,12 +20,13 @@ from aftercar.timeline.state import SPAN, Record, grid, look, origin, readings
 
 MOST = {"hemoglobin": 3}  # the highest grade that a value alone can have, where it is not 4
 ORGAN = ("creatinine", "alt", "ast", "bilirubin")  # what `record_complete` = organ covers
+_DIGITS = 9  # significant figures of a comparison; readers keep ten of a value
 _LIMITS = tuple(c for c in concepts() if c.endswith(("_uln", "_lln")))
 
 
 def _times(factor: float, reference: pl.Expr) -> pl.Expr:
-    """So many times a limit or baseline; 1.5 x 1.2 is 1.8, not a hair less."""
-    return (factor * reference).round(9)
+    """So many times a limit or baseline; 1.5 x 1.2 is 1.8, not a hair less. Both sides are rounded alike, so that the unit does not matter."""
+    return (factor * reference).round_sig_figs(_DIGITS)
 
 
 class Reference:
@@ -36,7 +37,7 @@ class Reference:
 
     def __init__(self, name: str, whole: pl.Expr) -> None:
         """Name the columns of an analyte."""
-        self.value, self.base = col(f"{name}_value"), col(f"{name}_base")
+        self.value, self.base = col(f"{name}_value").round_sig_figs(_DIGITS), col(f"{name}_base")
         self.uln = col(f"{name}_uln") if f"{name}_uln" in _LIMITS else lit(None, pl.Float64)
         self.lln = col(f"{name}_lln") if f"{name}_lln" in _LIMITS else lit(None, pl.Float64)
         self.whole = whole

@@ -70,15 +70,17 @@ def high(running: pl.DataFrame) -> pl.DataFrame:
         vasopressin=beside.any(),
         known=equivalent.filter(agent).sum(),
         open=equivalent.filter(agent).is_null().any(),
-        alone=(value >= alone).filter(agent).first(),
-        penn_alone=(col("per_kg") >= per_kg).filter(agent).first(),
+        alone=(value >= alone).filter(agent).any(ignore_nulls=False),
+        penn_alone=(col("per_kg") >= per_kg).filter(agent).any(),
         penn_beside=(col("per_kg").filter(norepinephrine) >= PENN_BESIDE_VASOPRESSIN).first(),
     )
     together = pl.when("vasopressin").then(HIGH_BESIDE_VASOPRESSIN).otherwise(HIGH_TOGETHER)
     enough = col("known") >= together
     summed = pl.when(enough).then(True).when("open").then(None).otherwise(False)
-    lee = pl.when(col("agents") == 0).then(False).when((col("agents") == 1) & ~col("vasopressin")).then("alone").otherwise(summed)
-    by_weight = pl.when("vasopressin").then("penn_beside").when(col("agents") == 1).then("penn_alone").fill_null(False)
+    single = (col("agents") == 1) & ~col("vasopressin")
+    # A further drug never makes a dose low: what is high alone stays so.
+    lee = pl.when(col("agents") == 0).then(False).when(single).then("alone").otherwise(summed | col("alone"))
+    by_weight = (col("vasopressin") & col("penn_beside").fill_null(False)) | col("penn_alone").fill_null(False)
     return found.select("at", "until", "event_id", lee=lee, penn=lee | by_weight)
 
 

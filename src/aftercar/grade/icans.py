@@ -10,6 +10,7 @@ import polars as pl
 from polars import col, lit
 
 from aftercar.grade.findings import covered
+from aftercar.grade.late import bears
 from aftercar.grade.options import Options
 from aftercar.grade.scale import Criterion, Scale
 from aftercar.timeline.concepts import concept
@@ -159,7 +160,7 @@ def _ice(record: Record) -> pl.DataFrame:
     total = readings(record, "ice").select(
         "at", "event_id", "excluded", "unsure", low="value", high="value", event_ids=pl.concat_list("event_id")
     )
-    items = record.of(*ICE_ITEMS)
+    items = record.of(*ICE_ITEMS).filter(col("numeric_value").is_not_null())
     if items.is_empty():
         found = total
     else:
@@ -280,7 +281,7 @@ def _judge(frame: pl.DataFrame, options: Options) -> pl.DataFrame:
     late = calendar_day(col("icp_at"), col("midnight")) > CN6_LATE_D
     focal = col("icp_focal") & ~bled & ~focal_before
     others = (col("icp_diffuse") & ~bled) | col("icp_other")
-    ask_cn6 = (col("icp_cn6") & late & ~others & ~focal & (col("target") == "BCMA")).fill_null(False)
+    ask_cn6 = (col("icp_cn6") & late & ~others & ~focal & bears("BCMA").fill_null(True)).fill_null(False)
     severe = others | pl.when(ask_cn6).then(None).otherwise("icp_cn6")
     no_seizure = (col("seizure_said_value") == 0).fill_null(False) | (col("all_seizure_at").is_not_null())
     seized = col("seizure_at").is_not_null()

@@ -135,7 +135,7 @@ def state(record: Record, options: Options) -> pl.DataFrame:
         "general": every.filter(col("text_value") != "clinical_focal").unique("at", keep="last", maintain_order=True),
         "long": seizures.filter(col("prolonged")),
         "long_open": seizures.filter(col("prolonged").is_null()),
-        "several": every.select(col("at").shift(-1), "until", "event_id")
+        "several": every.select(col("at").shift(-1), pl.min_horizontal("until", col("until").shift(-1)), "event_id")
         .filter(col("at") < col("until"))
         .unique("at", keep="last", maintain_order=True),
         "seizure_said": readings(record, "seizure").filter(~col("excluded")),
@@ -159,7 +159,11 @@ def _judge(frame: pl.DataFrame, options: Options) -> pl.DataFrame:
     sedated = (col("sedated_value") == 1).fill_null(False)
     bled = (col("haemorrhage_value") == 1).fill_null(False)
     score = pl.when(sedated & (col("cartox_value") == 0)).then(None).when("cartox_excluded").then(10.0).otherwise("cartox_value")
-    symptoms = {s: pl.coalesce(_unless_other(s), pl.when(col("all_symptoms_at").is_not_null()).then(0.0)) for s in _SYMPTOMS}
+    # A word charted as not known is unknown, also where the record is complete.
+    symptoms = {
+        s: pl.when(col(f"{s}_at").is_not_null()).then(_unless_other(s)).when(col("all_symptoms_at").is_not_null()).then(0.0)
+        for s in _SYMPTOMS
+    }
     none = (col("seizure_said_value") == 0).fill_null(False) | col("all_seizure_at").is_not_null()
     seized = col("seizure_at").is_not_null()
 

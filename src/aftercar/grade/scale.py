@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import polars as pl
@@ -146,79 +147,114 @@ def quiet_once(states: pl.DataFrame, quiet: pl.Expr, warnings: tuple[str, ...] =
     return states.filter(~again)
 
 
-def assess(states: pl.DataFrame, scale: Scale, options: Options) -> pl.DataFrame:
-    """Grade every state row and join rows in which nothing changed.
+@dataclass(frozen=True, eq=False)
+class _Plan:
+    """What is asked of the states of a scale: expressions made once, for all shards."""
 
-    Args:
-        states: what `scale.state` gives; sorted by `at`.
-    Returns:
-        `course, at, last_at` (end of the record), `end_at`, the columns of `GRADES` from `grade` to `measures`, `present`, `hidden` (it may go on
-        unseen) and `stale`, a row a stretch. `end_at` is null where the record ends.
-    """
-    criteria = scale.criteria(options)
+    criteria: tuple[Criterion, ...]
+    axes: list[str]
+    flags: list[str]
+    measures: list[str]
+    steps: tuple[list[pl.Expr], ...]
+    changed: pl.Expr
+    evidence: dict[str, pl.Expr]  # for each column, where it stands behind the grade
+
+
+@lru_cache(maxsize=256)
+def _plan(scale: Scale, chosen: tuple[tuple[str, Any], ...]) -> _Plan:
+    criteria = scale.criteria(Options(dict(chosen)))
     gate_assessed = scale.gate if scale.gate_assessed is None else scale.gate_assessed
     held = {f"_c{n}": scale.gate & c.when if c.gated else c.when for n, c in enumerate(criteria)}
     for n, c in enumerate(criteria):
         when = c.when if c.assessed is None else c.assessed
         held[f"_a{n}"] = gate_assessed & when if c.gated else when
-    lazy = states.lazy().with_columns(**held, _applies=scale.applies, _met=scale.met, _observed=scale.observed)
-    lazy = lazy.with_columns(
-        grade=_worst(criteria, "_c", unknown=False),
-        grade_upper=_worst(criteria, "_c", unknown=True),
-        upper_assessed=_worst(criteria, "_a", unknown=True),
-        # An outcome such as death is known without a charting round.
-        _outcome=_worst(criteria, "_a", unknown=True, gated=False),
-    )
     assessed = pl.when("_observed").then("upper_assessed").otherwise("_outcome")
-    lazy = lazy.with_columns(upper_assessed=pl.max_horizontal("grade", assessed))
     axes = list(dict.fromkeys(c.axis for c in criteria))
     gap = col("upper_assessed") < col("grade_upper")
     flags = {"stale": gap & ~col("_observed"), "earlier_gap": gap & col("_observed")} | (scale.flags or {})
-    lazy = lazy.with_columns(
-        _flags=_bits([f.fill_null(False) & col("_applies") for f in flags.values()]),
-        _criteria=_bits([_told(n, c) for n, c in enumerate(criteria)]),
-        _missing=_bits([_open(criteria, axis) & col("_applies") for axis in axes]),
-        status=_status() if scale.status is None else pl.coalesce(pl.when("_applies").then(scale.status), _status()),
-        present=scale.present,
-        _hidden=scale.hidden.fill_null(False),
-        _group=lit(None, pl.String) if scale.group is None else scale.group,
-        **{f"_m{n}": m.cast(pl.Float64) for n, m in enumerate((scale.measures or {}).values())},
-    )
-    same = [
+    measures = scale.measures or {}
+    steps = (
+        [*_named(held), *_named({"_applies": scale.applies, "_met": scale.met, "_observed": scale.observed})],
+        _named({
+            "grade": _worst(criteria, "_c", unknown=False),
+            "grade_upper": _worst(criteria, "_c", unknown=True),
+            "upper_assessed": _worst(criteria, "_a", unknown=True),
+            # An outcome such as death is known without a charting round.
+            "_outcome": _worst(criteria, "_a", unknown=True, gated=False),
+        }),
+        _named({"upper_assessed": pl.max_horizontal("grade", assessed)}),
+        _named({
+            "_flags": _bits([f.fill_null(False) & col("_applies") for f in flags.values()]),
+            "_criteria": _bits([_told(n, c) for n, c in enumerate(criteria)]),
+            "_missing": _bits([_open(criteria, axis) & col("_applies") for axis in axes]),
+            "status": _status() if scale.status is None else pl.coalesce(pl.when("_applies").then(scale.status), _status()),
+            "present": scale.present,
+            "_hidden": scale.hidden.fill_null(False),
+            "_group": lit(None, pl.String) if scale.group is None else scale.group,
+            **{f"_m{n}": m.cast(pl.Float64) for n, m in enumerate(measures.values())},
+        }),
+    )  # fmt: skip
+    same = ["course", "grade", "grade_upper", "upper_assessed", "status", "present", "_hidden", "_flags", "_criteria", "_missing"]
+    same += [*(["_group"] if scale.group is not None else []), *(f"_m{n}" for n in range(len(measures)))]
+    changed = pl.any_horizontal(col(c).ne_missing(col(c).shift(1)) for c in same).fill_null(True)
+    return _Plan(criteria, axes, list(flags), list(measures), steps, changed, _evidence(criteria, scale))
+
+
+def assess(states: pl.DataFrame, scale: Scale, options: Options) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Grade every state row and join rows in which nothing changed.
+
+    Args:
+        states: what `scale.state` gives; sorted by `at`.
+    Returns:
+        `course, at, last_at` (end of the record), `end_at`, the columns of `GRADES` from `grade` to `measures` but `evidence`, `present`, `hidden`
+        (it may go on unseen) and `stale`, a row a stretch; `end_at` is null where the record ends. Beside them the rows behind: `row`
+        (number), `id`, in no order.
+    """
+    plan = _plan(scale, tuple(options.items()))
+    lazy = states.lazy()
+    for step in plan.steps:
+        lazy = lazy.with_columns(step)
+    rows = lazy.filter(plan.changed).select(
         "course",
+        "at",
+        "last_at",
         "grade",
         "grade_upper",
-        "upper_assessed",
-        "status",
-        "present",
-        "_hidden",
-        "_flags",
         "_criteria",
         "_missing",
-        "_group",
-    ]
-    same += [f"_m{n}" for n in range(len(scale.measures or {}))]
-    changed = pl.any_horizontal(col(c).ne_missing(col(c).shift(1)) for c in same)
-    rows = lazy.filter(changed.fill_null(True)).collect(engine="in-memory")
+        "_flags",
+        *(f"_m{n}" for n in range(len(plan.measures))),
+        end_at=pl.when(col("course").shift(-1) == col("course")).then(col("at").shift(-1)),
+        upper_assessed=_settled("upper_assessed"),
+        status=col("status").cast(STATUS),
+        group="_group",
+        present=col("present").fill_null(False),
+        hidden="_hidden",
+        stale=(col("_flags") & 1) != 0,  # the first of the flags
+        **{f"_e{n}": pl.when(met).then(c) for n, (c, met) in enumerate(plan.evidence.items())},
+    ).collect(engine="in-memory")  # fmt: skip
     return rows.select(
         "course",
         "at",
         "last_at",
-        end_at=pl.when(col("course").shift(-1) == col("course")).then(col("at").shift(-1)),
-        grade=col("grade"),
-        grade_upper=col("grade_upper"),
-        upper_assessed=_settled("upper_assessed"),
-        status=col("status").cast(STATUS),
-        group="_group",
-        criteria=_names(rows, "_criteria", [c.label for c in criteria]),
-        missing=_names(rows, "_missing", axes),
-        flags=_names(rows, "_flags", list(flags)),
-        evidence=_evidence(rows, criteria, scale),
-        measures=_each(rows, list(scale.measures or {})),
-        present=col("present").fill_null(False),
-        hidden="_hidden",
-        stale=(col("_flags") & 1) != 0,  # the first of the flags
-    )
+        "end_at",
+        "grade",
+        "grade_upper",
+        "upper_assessed",
+        "status",
+        "group",
+        _names(rows, "_criteria", [c.label for c in plan.criteria]).alias("criteria"),
+        _names(rows, "_missing", plan.axes).alias("missing"),
+        _names(rows, "_flags", plan.flags).alias("flags"),
+        _each(rows, plan.measures).alias("measures"),
+        "present",
+        "hidden",
+        "stale",
+    ), _behind(rows, len(plan.evidence))
+
+
+def _named(exprs: dict[str, pl.Expr]) -> list[pl.Expr]:
+    return [e.alias(name) for name, e in exprs.items()]
 
 
 def measured(measures: dict[str, pl.Expr]) -> pl.Expr:
@@ -282,31 +318,41 @@ def _bits(conditions: list[pl.Expr]) -> pl.Expr:
 
 def _names(rows: pl.DataFrame, column: str, names: list[str]) -> pl.Series:
     """The names of the bits that are set; a list is built once for each set of bits that occurs."""
-    sets = rows[column].unique()
-    lists = [[name for n, name in enumerate(names) if bits >> n & 1] for bits in sets]
-    table = pl.DataFrame({column: sets, "names": pl.Series(lists, dtype=pl.List(pl.String))})
-    return rows.select(column).join(table, on=column, how="left", maintain_order="left")["names"]
+    bits = rows[column]
+    sets = bits.unique().sort()
+    lists = [[name for n, name in enumerate(names) if b >> n & 1] for b in sets.to_list()]
+    return pl.Series(lists, dtype=pl.List(pl.String)).gather(sets.search_sorted(bits))
 
 
-def _evidence(rows: pl.DataFrame, criteria: tuple[Criterion, ...], scale: Scale) -> pl.Series:
-    """The rows behind the gate and behind each cell that gave the grade, each once, sorted."""
+def _evidence(criteria: tuple[Criterion, ...], scale: Scale) -> dict[str, pl.Expr]:
+    """The columns with the rows behind the gate and behind each cell, and where they stand behind the grade."""
     behind: dict[str, int] = {}  # for each column, the cells that it stands behind
     for n, criterion in enumerate(criteria):
         for column in criterion.evidence:
             behind[column] = behind.get(column, 0) | (1 << n)
-    index = pl.int_range(pl.len(), dtype=pl.UInt32)
-    numbered = rows.lazy().with_columns(_row=index)
-    parts: list[pl.LazyFrame] = []
-    for column in dict.fromkeys((*scale.gate_evidence, *behind)):
-        met = lit(True) if column in scale.gate_evidence else (col("_criteria") & behind[column]) != 0
-        found = numbered.filter(met & col(column).is_not_null()).select("_row", id=column)
-        if rows.schema[column] == pl.List:  # a score of several items
-            found = found.explode("id").drop_nulls()
-        parts.append(found.cast({"id": pl.Int64}))
-    repeated = (col("_row") == col("_row").shift(1)) & (col("id") == col("id").shift(1))
-    each = pl.concat(parts).sort("_row", "id").filter(~repeated.fill_null(False))
-    lists = each.group_by("_row", maintain_order=True).agg("id")
-    found = numbered.select("_row").join(lists, on="_row", how="left", maintain_order="left").select("id").collect()
+    always = dict.fromkeys(scale.gate_evidence, lit(True))
+    return always | {c: (col("_criteria") & cells) != 0 for c, cells in behind.items() if c not in always}
+
+
+def _behind(rows: pl.DataFrame, n: int) -> pl.DataFrame:
+    """The columns `_e0, _e1 ...` one under the other: `row` (number), `id`."""
+    row = pl.int_range(rows.height, dtype=pl.Int64, eager=True)
+    columns = [rows[f"_e{i}"] for i in range(n)]
+    one = [c.cast(pl.Int64).alias("id") for c in columns if c.dtype != pl.List]
+    parts = [pl.DataFrame({"row": pl.concat([row] * len(one)), "id": pl.concat(one)})] if one else []
+    # A score of several items has a list.
+    parts += [pl.DataFrame({"row": row, "id": c}).explode("id") for c in columns if c.dtype == pl.List]
+    return pl.concat(parts).drop_nulls() if parts else pl.DataFrame(schema={"row": pl.Int64, "id": pl.Int64})
+
+
+def evidence(behind: pl.DataFrame, height: int) -> pl.Series:
+    """Of each of so many rows the `id` of `behind` (`row, id`) as a list, each once, sorted."""
+    # Sorting all at once costs a tenth of sorting list by list.
+    repeated = (col("row") == col("row").shift(1)) & (col("id") == col("id").shift(1))
+    each = behind.lazy().sort("row", "id").filter(~repeated.fill_null(False))
+    lists = each.group_by("row", maintain_order=True).agg("id")
+    every = pl.LazyFrame({"row": pl.int_range(height, dtype=pl.Int64, eager=True)})
+    found = every.join(lists, on="row", how="left", maintain_order="left").select("id").collect(engine="in-memory")
     return found["id"].fill_null(pl.Series([[]], dtype=pl.List(pl.Int64)))
 
 
@@ -342,7 +388,7 @@ def episodes(rows: pl.DataFrame, gap_h: float, resolution_h: float) -> pl.DataFr
         col("at").filter("present").min().over("course", "spell"),
         col("stop").filter("present").max().over("course", "spell"),
     )
-    there = there.filter((col("at") >= first) & (col("at") < last))
+    there = there.filter(col("present") | ((col("at") >= first) & (col("at") < last)))
     there = there.with_columns(episode=col("spell").rank("dense").over("course").cast(pl.Int32))
     found = there.group_by("course", "episode").agg(
         at=col("at").min(),

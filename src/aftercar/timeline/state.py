@@ -190,8 +190,9 @@ def readings(record: Record, code: str, valid_for_h: float | None = None, events
     if found.height > 1 and found["at"].is_duplicated().any():
         worst_last = what.worst == "max"
         # Attributed elsewhere counts less than a finding that stands; unknown words count less than known ones.
+        # Of equal ones that counts which a person attributed to the cells.
         found = found.sort(
-            "at", col("excluded").not_(), col("value") if worst_last else -col("value"), "event_id", nulls_last=False
+            "at", col("excluded").not_(), col("value") if worst_last else -col("value"), "stated", "event_id", nulls_last=False
         )
         found = found.unique("at", keep="last", maintain_order=True)
     return found.with_columns(col("at").set_sorted())
