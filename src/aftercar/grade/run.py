@@ -39,7 +39,7 @@ from aftercar.grade.crs import CRS_ASTCT_2019
 from aftercar.grade.icaht import ICAHT_EARLY, ICAHT_LATE
 from aftercar.grade.icans import ICANS_ASTCT, ICANS_ASTCT_PEDS
 from aftercar.grade.options import OPTIONS, Options
-from aftercar.grade.scale import GRADES, Scale, assess, beside, episodes, to_times
+from aftercar.grade.scale import GRADES, Scale, assess, beside, episodes, evidence, to_times
 from aftercar.grade.worst import worst
 from aftercar.timeline import subjects as subject_rows
 from aftercar.timeline.schema import REJECTED, conform
@@ -120,10 +120,10 @@ def _grade(charted: pl.LazyFrame, scales: list[Scale], options: Options) -> Resu
     wanted = charted.filter(col("code").is_in([*codes, *subject_rows.CODES]))
     ends, timeline = pl.collect_all([subject_rows.record_ends(charted), wanted])
     timeline = conform(timeline)
-    courses = subjects(timeline, options["day0"], ends).with_row_index("place")
+    courses = subjects(timeline, options["day0"], ends)
     rec = record(timeline, courses, codes, exclude_unknown=options["unknown_attribution"] == "exclude")
     labels = _labels(scales, options)
-    over_time, windows = [], []
+    over_time, windows, behind = [], [], []
     states: dict[Callable[..., pl.DataFrame], pl.DataFrame] = {}
     for n, scale in enumerate(scales):
         if scale.window is not None:
@@ -134,25 +134,30 @@ def _grade(charted: pl.LazyFrame, scales: list[Scale], options: Options) -> Resu
         assert scale.state is not None
         if scale.state not in states:
             states[scale.state] = scale.state(rec, options)
-        over_time.append(beside(assess(states[scale.state], scale, options), n, rec))
-    grades, found = [_no_infusion(courses.filter(col("day0").is_null()), labels)], []
+        rows, ids = assess(states[scale.state], scale, options)
+        behind.append(ids.with_columns(col("row") + sum(r.height for r in over_time)))
+        over_time.append(beside(rows, n, rec))
+    grades, found = [_no_infusion(courses.with_row_index("place").filter(col("day0").is_null()), labels)], []
     if over_time:
         rows = pl.concat(over_time)
         spells = episodes(
             rows.filter(col("status") != "not_applicable"), float(options["new_episode_gap_h"]), float(options["resolution_h"])
         )
+        rows = rows.with_columns(evidence(pl.concat(behind), rows.height).alias("evidence"))
         grades.append(_named(to_times(rows, rec, "at", "end_at").rename({"at": "start", "end_at": "end"}), labels, GRADES))
         found.append(_episodes(spells, rec, labels))
     if windows:
         rows = pl.concat(windows)
+        ids = rows.select(row=pl.int_range(pl.len(), dtype=pl.Int64), id="evidence").explode("id").drop_nulls()
+        rows = rows.with_columns(evidence(ids, rows.height).alias("evidence"))
         grades.append(_named(clock(rows, rec.courses), labels, GRADES))
         found.append(_window_episodes(rows, rec, labels))
-    all_grades = pl.concat(grades).sort("_key", maintain_order=True).drop("_key")
+    all_grades = _sorted(pl.concat(grades), "_key")
     return Result(
         grades=all_grades,
-        episodes=pl.concat(found).sort("_key", "episode", maintain_order=True).drop("_key"),
+        episodes=_sorted(pl.concat(found), "_key", "episode"),
         worst=worst(all_grades, courses, {s.name: s.family for s in scales}),
-        subjects=courses.drop("place", "opens", "from", "until", "birth"),
+        subjects=courses.drop("opens", "from", "until", "birth"),
     )
 
 
@@ -175,6 +180,12 @@ def _named(rows: pl.DataFrame, labels: pl.DataFrame, schema: Mapping[str, Any]) 
     rows = rows.with_columns(labels[c].gather(rows["_scale"]) for c in labels.columns)
     key = (col("place").cast(pl.Int64) * (labels.height + 1) + col("rank")).alias("_key")
     return rows.select("subject_id", *(col(n).cast(t) for n, t in schema.items() if n != "subject_id"), key)
+
+
+def _sorted(table: pl.DataFrame, *keys: str) -> pl.DataFrame:
+    """A table in the order of its keys, without `_key`; the rows are moved once, by number, as moving lists is slow."""
+    order = table.select(*keys, _row=pl.int_range(pl.len(), dtype=pl.UInt32)).sort(*keys, maintain_order=True)["_row"]
+    return table.drop("_key").rechunk()[order]
 
 
 def _no_infusion(courses: pl.DataFrame, labels: pl.DataFrame) -> pl.DataFrame:

@@ -8,6 +8,7 @@ when a unit differs from the concept's own. What they cannot know is here: hospi
 from __future__ import annotations
 
 import re
+import unicodedata
 from functools import cache
 from typing import Any
 
@@ -26,6 +27,10 @@ SHORTHAND = {
     "IU/L": "U/L", "[iU]/L": "U/L", "IU/l": "U/L", "U/l": "U/L", "IU/mL": "U/mL", "[iU]/mL": "U/mL",
     "mg/dl": "mg/dL", "mg/l": "mg/L", "g/dl": "g/dL", "g/l": "g/L", "ng/ml": "ng/mL", "pg/ml": "pg/mL",
     "mcg/L": "ug/L", "mcg/min": "ug/min", "mcg/kg/min": "ug/kg/min", "mcg": "ug", "units/min": "U/min",
+    "k/ul": "10*3/uL", "K/ul": "10*3/uL", "G/l": "10*9/L", "Gpt/l": "10*9/L", "cells/ul": "/uL", "Tsd/uL": "10*3/uL", "Tsd/ul": "10*3/uL",
+    "mg/hr": "mg/h", "ug/hr": "ug/h", "ug/kg/hr": "ug/kg/h", "mcg/hr": "ug/h", "mcg/kg/hr": "ug/kg/h", "mg/kg/hr": "mg/kg/h",
+    "mL/hr": "mL/h", "ml/hr": "mL/h", "ml/h": "mL/h", "gamma": "ug/kg/min", "IU/h": "[iU]/h", "IU/hr": "[iU]/h", "IU/min": "[iU]/min",
+    "stools/day": "/d", "/day": "/d", "umol/l": "umol/L", "mmol/l": "mmol/L", "ug/l": "ug/L",
     "units/hour": "U/h", "units/h": "U/h", "U/hr": "U/h", "lpm": "L/min", "LPM": "L/min", "l/min": "L/min", "L/m": "L/min",
     "bpm": "/min", "minutes": "min", "years": "a", "yr": "a", "y": "a", "lb": "[lb_av]", "lbs": "[lb_av]", "Lbs": "[lb_av]",
     "fraction": "1", "percent": "%", "points": "{score}", "score": "{score}",
@@ -39,6 +44,7 @@ def ucum(unit: str) -> str:
     ('10*3/uL', '10*9/L', 'mm[Hg]')
     """
     tidy = unit.strip().replace("µ", "u").replace("μ", "u").replace("^", "*")
+    tidy = re.sub("10([⁰¹²³⁴⁵⁶⁷⁸⁹])", lambda m: f"10*{unicodedata.digit(m[1])}", tidy)
     tidy = re.sub(r"^[x×]?\s*10[eE*](\d+)", r"10*\1", tidy)
     return SHORTHAND.get(tidy, tidy)
 

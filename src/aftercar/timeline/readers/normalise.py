@@ -254,12 +254,18 @@ def _numbers(rows: pl.DataFrame) -> pl.DataFrame:
         detail=pl.when(col("reason").is_null()).then("unit_detail").otherwise("detail"),
     )
     fine = col("reason").is_null() & (col("kind") == "number")
+    # A rate of 0 is 0 in every unit: it stops an infusion.
+    unread = col("dose_unknown").fill_null(False) & (number != 0).fill_null(True)
+    rows = rows.with_columns(
+        note=pl.when(unread).then(lit("unit of the dose not known: taken as given, dose unknown")).otherwise("note")
+    )
     rows = rows.with_columns(
         # "<38.0" is below 38.0 and ">0.5" is above 0.5, by a hair: neither meets a threshold that includes it.
         numeric_value=pl.when(fine)
         .then((number * col("a") + col("b")).round_sig_figs(10) * (1.0 + col("strict").fill_null(0.0) * _HAIR))
-        .otherwise(number),
+        .otherwise(pl.when(~unread).then(number)),
         charted_value=number,
+        unit=pl.when(~unread).then("unit"),
     )
     rows = _look_alikes(rows)
     unit = pl.when(col("kind") == "number").then("own_unit").when(col("kind") == "drug").then("unit")
@@ -297,7 +303,7 @@ def _unit_table(rows: pl.DataFrame) -> pl.DataFrame:
         table.append(entry)
     schema = {
         "concept": pl.String, "unit": pl.String, "a": pl.Float64, "b": pl.Float64, "unit_reason": pl.String,
-        "unit_detail": pl.String, "own_unit": pl.String, "low": pl.Float64, "high": pl.Float64, "whole": pl.Boolean,
+        "unit_detail": pl.String, "dose_unknown": pl.Boolean, "own_unit": pl.String, "low": pl.Float64, "high": pl.Float64, "whole": pl.Boolean,
     }  # fmt: skip
     return pl.DataFrame(table, schema=schema)
 
@@ -306,10 +312,8 @@ def _unit(concept: Concept, unit: str | None) -> dict[str, object]:
     if concept.kind == "drug":  # a dose keeps the unit it was charted in; it must only be one
         if unit is None or is_ucum(re.sub(r"^(mcg|units?)", lambda m: "ug" if m[0] == "mcg" else "U", ucum(unit))):
             return {}
-        return {
-            "unit_reason": "unknown_unit",
-            "unit_detail": f"{concept.name}: the unit of its dose is not UCUM; mend it, or leave it blank",
-        }
+        # That the drug was given counts, whatever was meant by the dose.
+        return {"dose_unknown": True}
     if unit is None:
         if concept.unit_optional:
             return {"a": 1.0, "b": 0.0}
