@@ -468,7 +468,8 @@ class Axes:
     @property
     def boluses(self) -> int:
         rows = [r for r in self.course.of("fluid_bolus") if counts(r, self.options) and r.time <= self.t < r.time + DAY]
-        number = sum(1 if r.unit is not None or r.value is None else int(r.value) for r in rows)
+        told = {(r.time, r.value, r.unit) for r in rows}  # a row that stands twice is one bolus
+        number = sum(1 if unit is not None or value is None else int(value) for _, value, unit in told)
         return 2 if self._drug(False) else number
 
     @property

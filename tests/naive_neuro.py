@@ -144,7 +144,7 @@ def term_seizure(course: Course, options: Mapping[str, Any], t: int) -> tuple[in
     low, high = naive.seizure_domain(course, options, t, term_bounds)
     hold = options["seizure_hold_h"] * HOUR
     rows = [r for r in course.of("seizure") if course.first_dose <= r.time <= t < r.time + hold]
-    held = [r for r in rows if r.text != "none" and counts(r, options)]
+    held = {(r.time, r.text) for r in rows if r.text != "none" and counts(r, options)}  # a row that stands twice is one seizure
     return (max(low, 3), max(high, 3)) if len(held) >= 2 else (low, high)
 
 

@@ -78,7 +78,7 @@ def course_rows(
         criteria="criteria",
         missing="missing",
         flags=pl.concat_list(warned).list.drop_nulls() if warned else lit([], pl.List(pl.String)),
-        evidence=col("evidence").fill_null(lit([], pl.List(pl.Int64))).list.unique().list.sort(),
+        evidence="evidence",
         measures=measured(measures or {}),
         onset=pl.when(there & onset.is_not_null()).then(pl.max_horizontal(time(onset), "day0")),
         resolution=pl.when(there & (stop < last)).then(time(stop + 1)),

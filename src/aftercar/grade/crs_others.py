@@ -6,6 +6,8 @@ says what was chosen.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import polars as pl
 from polars import col, lit
 
@@ -184,7 +186,12 @@ def _tables(record: Record, options: Options) -> dict[str, pl.DataFrame]:
     unknown = outside(record, covered(record, "drugs"))
     (high, high_upper), (penn, penn_upper) = (doses.sustained(turns, scale, unknown) for scale in ("lee", "penn"))
     gap, ran = int(float(options["mskcc_pressor_gap_h"]) * HOUR), runs.select("at", "until", "event_id")
-    boluses = record.of("fluid_bolus").filter(~elsewhere(record))
+    # A row that stands twice is one bolus.
+    boluses = (
+        record.of("fluid_bolus")
+        .filter(~elsewhere(record))
+        .unique(["at", "numeric_value", "unit"], keep="last", maintain_order=True)
+    )
     # A volume is one bolus; a bare number is how many.
     number = (
         pl.when(col("unit").is_null())
@@ -297,7 +304,7 @@ def _judged(frame: pl.DataFrame, options: Options) -> pl.DataFrame:
     return quiet_once(frame.with_columns(observed=col("observed") | col("told")), ~col("open_up"), _FLAGGED)
 
 
-_FLAGGED = ("inotrope", "untreated_hypoxia", "possible_masked_crs")  # warnings that need no CRS
+_FLAGGED = ("share_estimated", "inotrope", "untreated_hypoxia", "possible_masked_crs")  # warnings that need no CRS
 
 _CODES = (
     *CRS_ASTCT_2019.codes, "constitutional", "life_threatening", "setting",
@@ -308,19 +315,25 @@ _ORGAN_OPTIONS = ("ctcae",)
 _FIO2 = ("fio2_estimate",)
 
 
-def _scale(name: str, title: str, source: str, criteria, options: tuple[str, ...], marks: dict[str, str]) -> Scale:  # type: ignore[no-untyped-def]
+_ESTIMATED = {"fio2_estimated": col("share_estimated")}
+
+
+def _scale(
+    name: str, title: str, source: str, criteria: Callable[[Options], tuple[Criterion, ...]], options: tuple[str, ...],
+    marks: dict[str, str], flags: dict[str, pl.Expr],
+) -> Scale:  # fmt: skip
     return Scale(
         name=f"crs_{name}", title=f"CRS, {title}", toxicity="crs", source=source, version="1", criteria=criteria, state=state, codes=_CODES,
         options=_OPTIONS + options, default=False, gate=col("gate"), gate_assessed=col("gate_assessed"),
         gate_evidence=("fever_event_id",), met=col("open_low"), present=col("active_low") | (col("grade") == 5), hidden=col("grade") > 0,
-        flags=CRS_ASTCT_2019.flags, marks=marks | {"when CRS begins and ends": "P"},
+        flags=(CRS_ASTCT_2019.flags or {}) | flags, marks=marks | {"when CRS begins and ends": "P"},
     )  # fmt: skip
 
 
 SCALES = (
-    _scale("lee2014", "Lee 2014", "lee2014", lee2014, (*_FIO2, "lee_niv", "lee_vasopressin_counts", *_ORGAN_OPTIONS), {"high doses": "M", "FiO2 by flow": "P"}),
-    _scale("penn2018", "Penn 2018", "porter2018", penn2018, ("penn_fever_inpatient", "penn_single_bolus", *_ORGAN_OPTIONS), {"high doses": "M"}),
-    _scale("mskcc", "MSKCC 2018", "park2018", mskcc, (*_FIO2, "mskcc_pressor_gap_h", "mskcc_fluid"), {"24 hours": "P", "refractory": "P"}),
-    _scale("ctcae5", "CTCAE v5", "ctcae5", ctcae5, _FIO2, {"table": "M", "grade 4 of several vasopressors or a ventilator": "P"}),
-    _scale("cartox", "CARTOX 2018", "neelapu2018", cartox, (*_FIO2, *_ORGAN_OPTIONS), {"life-threatening hypotension": "P"}),
+    _scale("lee2014", "Lee 2014", "lee2014", lee2014, (*_FIO2, "lee_niv", "lee_vasopressin_counts", *_ORGAN_OPTIONS), {"high doses": "M", "FiO2 by flow": "P"}, _ESTIMATED | {"vasopressin_counted": col("multiple") & ~col("pressors_concurrent")}),
+    _scale("penn2018", "Penn 2018", "porter2018", penn2018, ("penn_fever_inpatient", "penn_single_bolus", *_ORGAN_OPTIONS), {"high doses": "M"}, {}),
+    _scale("mskcc", "MSKCC 2018", "park2018", mskcc, (*_FIO2, "mskcc_pressor_gap_h", "mskcc_fluid"), {"24 hours": "P", "refractory": "P"}, _ESTIMATED),
+    _scale("ctcae5", "CTCAE v5", "ctcae5", ctcae5, _FIO2, {"table": "M", "grade 4 of several vasopressors or a ventilator": "P"}, _ESTIMATED),
+    _scale("cartox", "CARTOX 2018", "neelapu2018", cartox, (*_FIO2, *_ORGAN_OPTIONS), {"life-threatening hypotension": "P"}, _ESTIMATED),
 )  # fmt: skip

@@ -12,7 +12,7 @@ from polars import col
 
 from aftercar.errors import InputError, OptionError, nearest
 from aftercar.grade.run import SCALES
-from aftercar.timeline.store import open_timeline, read_json
+from aftercar.timeline.store import Store, open_timeline, read_json
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,20 @@ def timeline_of(folder: Path, run: dict[str, Any], timeline: Path | None = None)
     return timeline or (folder / run["timeline"]).resolve()
 
 
+def open_graded(folder: Path, run: dict[str, Any], timeline: Path | None = None) -> Store:
+    """The timeline of a results folder, as it was graded.
+
+    Raises:
+        InputError: it is gone, or another one stands in its place: rows would be cited that were not graded.
+    """
+    store = open_timeline(timeline_of(folder, run, timeline))
+    if store.fingerprint != run.get("timeline_fingerprint", store.fingerprint):
+        raise InputError(
+            f"{store.folder} was written anew since {folder} was graded. `aftercar grade {store.folder} --out {folder}` grades it again."
+        )
+    return store
+
+
 def match_id(subject: str, dtype: pl.DataType) -> str | int | None:
     """An id that a user typed, in the type of the tables; null where it cannot be one."""
     if dtype == pl.String:
@@ -94,7 +108,7 @@ def explain(
     applies = col("status") != "not_applicable"
     rows = rows.filter(applies | ~applies.any().over("toxicity")).filter(~col("scale").is_in([*clear, *blank]))
     ids = rows["evidence"].list.explode(keep_nulls=False, empty_as_null=False).unique()
-    store = open_timeline(timeline_of(folder, run, Path(timeline) if timeline else None))
+    store = open_graded(folder, run, Path(timeline) if timeline else None)
     evidence = (
         store.scan().filter((col("subject_id") == key) & col("event_id").is_in(ids.implode())).collect().sort("time", "event_id")
     )

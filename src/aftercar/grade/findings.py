@@ -138,6 +138,7 @@ def states(record: Record, options: Options, extra: list[pl.DataFrame] | None = 
         "o2_upper",
         "share",
         "share_upper",
+        "share_estimated",
         *(f"{c}{side}" for c in ("vent", "niv") for side in ("", "_upper")),
         "o2_event_id",
         "o2_flow_event_id",
@@ -311,12 +312,16 @@ def _oxygen(frame: pl.DataFrame, options: Options, sources: list[str]) -> pl.Dat
     frame = frame.with_columns(
         o2_stated=by_device | (~charted & alone).fill_null(False), **{f"o2_{c}": of_strongest(c) for c in ("unsure", "event_id")}
     )
+    cannula = float(concept("o2_device").values.index("nasal_cannula"))
+    by_flow = pl.any_horizontal(col(f"{source}_value") == cannula for source in sources) & (flow <= LOW_FLOW_MAX) & fio2.is_null()
     lean = LEAN if options["untreated_hypoxia"] == 2 else NONE
     return frame.with_columns(
         pl.max_horizontal("o2", pl.when(untreated).then(counts)).cast(pl.Int8).alias("o2"),
         pl.max_horizontal("o2_upper", pl.when(untreated).then(counts)).cast(pl.Int8).alias("o2_upper"),
         *(pl.max_horizontal(c, pl.when(untreated).then(lean)).cast(pl.Int8).alias(c) for c in ("share", "share_upper")),
         untreated_hypoxia=untreated,
+        # The share rests on an estimate from the flow of a cannula.
+        share_estimated=(by_flow & (col("share") > NONE)).fill_null(False),
     )
 
 

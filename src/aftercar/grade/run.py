@@ -44,7 +44,7 @@ from aftercar.grade.worst import worst
 from aftercar.timeline import subjects as subject_rows
 from aftercar.timeline.schema import REJECTED, conform
 from aftercar.timeline.state import Record, clock, record
-from aftercar.timeline.statements import read_statements
+from aftercar.timeline.statements import last_hash, read_statements, verify
 from aftercar.timeline.store import Store, open_timeline
 from aftercar.timeline.subjects import subjects
 
@@ -261,6 +261,11 @@ def grade_folder(
         what `run.json` holds.
     """
     store = open_timeline(timeline)
+    if not (broken := verify(store.folder)).is_empty():
+        raise InputError(
+            f"{store.folder}: statement {broken['n'][0]} {broken['problem'][0]}. `aftercar adjudicate {store.folder} verify` lists all; "
+            "restore statements.parquet from a backup."
+        )
     chosen = scales_named(scales)
     opts = options if isinstance(options, Options) else Options(options)
     with replace_folder(Path(out), marker="run.json") as fresh:
@@ -330,6 +335,8 @@ def _run_json(store: Store, out: Path, fresh: Path, scales: list[Scale], options
         "aftercar": __version__,
         "polars": pl.__version__,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "timeline_fingerprint": store.fingerprint,
+        "statements": last_hash(store.folder),
         "timeline": os.path.relpath(store.folder.absolute(), out.absolute()),
         "counts": {
             **{k: store.info.get(k) for k in ("read", "accepted", "rejected")},

@@ -16,7 +16,7 @@ DIGIT_PX = 6.5
 
 def bands(course: Course) -> list[Panel]:
     """A band for each toxicity that is drawn, in reading order."""
-    return [_band(course, t) for t in in_order(course.grades) if t in course.drawn]
+    return [_band(course, t) for t in in_order(course.drawn) if t in course.grades]
 
 
 def _band(course: Course, toxicity: str) -> Panel:

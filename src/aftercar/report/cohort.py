@@ -3,30 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import sqrt
 from typing import Any
 
 import polars as pl
 from polars import col
 
+from aftercar.grade.regrade import wilson
 from aftercar.report.names import ALWAYS, WORDS, in_order, scale_name, toxicity_name
 
-Z95 = 1.959963984540054  # normal quantile of a two-sided 95 % interval
 GRADES = range(6)
-
-
-def wilson(k: int, n: int) -> tuple[float, float]:
-    """Wilson score interval of a proportion, 95 %: `k` of `n`, as shares of 1; the whole range where `n` is 0.
-
-    >>> tuple(round(x, 3) for x in wilson(1, 10))
-    (0.018, 0.404)
-    """
-    if n == 0:
-        return 0.0, 1.0
-    p, z2 = k / n, Z95 * Z95
-    middle = (p + z2 / (2 * n)) / (1 + z2 / n)
-    half = Z95 * sqrt(p * (1 - p) / n + z2 / (4 * n * n)) / (1 + z2 / n)
-    return max(middle - half, 0.0), min(middle + half, 1.0)
 
 
 @dataclass(frozen=True)
@@ -113,6 +98,8 @@ def worst_table(worst: pl.DataFrame) -> list[Worst]:
             (applies & ~yes & ~no).sum().alias(f"open{cut}"),
         ]
 
+    # A diagnosis that is ruled out may have a grade of its own: diarrhoea of an infection is no enterocolitis.
+    worst = worst.with_columns(pl.when(status == "not_met").then(0).otherwise(c).alias(c) for c in ("grade", "grade_upper"))
     counts = worst.group_by("toxicity").agg(
         pl.len().alias("n"),
         *((settled & (col("grade") == g)).sum().alias(f"g{g}") for g in GRADES),

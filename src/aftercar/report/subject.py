@@ -129,8 +129,8 @@ def _rows_text(n: int) -> str:
 
 
 def _rows(course: Course) -> tuple[list[Line], int]:
-    """Rows of all toxicities in order of time; where there are too many, those with the highest grades stay."""
-    every = [(t, g) for t in in_order(course.grades) for g in course.grades[t] if g.status != "not_applicable"]
+    """Rows of the toxicities that are drawn, in order of time; where there are too many, those with the highest grades stay."""
+    every = [(t, g) for t in in_order(course.drawn) for g in course.grades.get(t, ()) if g.status != "not_applicable"]
     keep = sorted(range(len(every)), key=lambda n: (-every[n][1].grade, every[n][1].stale, -every[n][1].upper, n))[:MOST_ROWS]
     rows = [_row(*every[n]) for n in sorted(keep)]
     return rows, len(every) - len(rows)

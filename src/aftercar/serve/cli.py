@@ -169,13 +169,12 @@ def report(
     import polars as pl
 
     from aftercar.errors import InputError
-    from aftercar.grade.explain import match_id, read_run, timeline_of
+    from aftercar.grade.explain import match_id, open_graded, read_run
     from aftercar.report import write_report
     from aftercar.serve import show
-    from aftercar.timeline.store import open_timeline
 
     run = read_run(folder)
-    store = open_timeline(timeline_of(folder, run, timeline))
+    store = open_graded(folder, run, timeline)
     known = pl.read_parquet(folder / "subjects.parquet", columns=["subject_id"])["subject_id"]
     shown = [match_id(s, known.dtype) for s in subject] if subject else None
     if shown and not set(shown) <= set(known):
@@ -228,7 +227,9 @@ def conformance(
 
 @app.command()
 def scales(
-    names: Annotated[list[str] | None, typer.Argument(help="Scales or toxicities, or all; none lists them.", metavar="[NAME...]")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Scales or toxicities, or all; none lists them.", metavar="[NAME...]")
+    ] = None,
     option: Options = None,
     json_: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print as the page docs/scales.md.")] = False,

@@ -57,7 +57,11 @@ def counting(what: str) -> Generator[Callable[[int, int], None]]:
 def _table(*columns: str, title: str | None = None) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="bold")
     for n, name in enumerate(columns):
-        table.add_column(name, justify="left" if n == 0 else "right" if name in _NUMBERS else "left", overflow="fold")
+        # Names are to be copied: they are not broken.
+        whole = name in ("concept", "option")
+        table.add_column(
+            name, justify="left" if n == 0 else "right" if name in _NUMBERS else "left", overflow="fold", no_wrap=whole
+        )
     return table
 
 
@@ -115,6 +119,10 @@ def graded(run: dict[str, Any], out: Path) -> None:
             blank.append(scale.title)
             continue
         applies = rows.filter(col("status") != "not_applicable")
+        # A diagnosis that is ruled out may have a grade of its own: diarrhoea of an infection is no enterocolitis.
+        applies = applies.with_columns(
+            pl.when(col("status") == "not_met").then(0).otherwise(c).alias(c) for c in ("grade", "grade_upper")
+        )
         by_grade = Counter(applies["grade"].to_list())
         open_ = applies.filter(col("grade") < col("grade_upper")).height
         any_, severe = (sum(n for g, n in by_grade.items() if g >= least) for least in (1, 3))
@@ -153,7 +161,9 @@ def _evidence_lines(ids: list[int], rows: dict[int, dict[str, Any]]) -> list[str
         said = f", attributed to {row['attributable_to']}" if row["attributable_to"] else ""
         note = f", {row['note']}" if row["note"] else ""
         what = " ".join(w for w in (value, row["text_value"]) if w)
-        lines.append(f"{row['time']:%Y-%m-%d %H:%M}{until}  {row['code']} {what}{said}{note}  ({row['source']})")
+        lines.append(
+            f"{row['time']:%Y-%m-%d %H:%M}{until}  {row['code']} {what}{said}{note}  ({row['source']}, event {event_id})"
+        )
     return lines
 
 

@@ -79,7 +79,11 @@ _EVENTS = {
 
 def record(timeline: pl.DataFrame, courses: pl.DataFrame, codes: list[str], *, exclude_unknown: bool = False) -> Record:
     """Place the timeline's rows of `codes` on the axis `at`; rows after death or outside a course are left out."""
-    courses = courses.with_row_index("place").filter(col("day0").is_not_null()).with_columns(course=pl.int_range(pl.len(), dtype=pl.Int64))
+    courses = (
+        courses.with_row_index("place")
+        .filter(col("day0").is_not_null())
+        .with_columns(course=pl.int_range(pl.len(), dtype=pl.Int64))
+    )
     # Two numbers place a row: `base` brings its second onto the axis, `last_at` says where its course's record ends.
     courses = courses.with_columns(base=col("course") * SPAN + ZERO - _seconds("opens"))
     end = pl.min_horizontal(_seconds("record_end"), _seconds("opens") + LIFETIME_S)

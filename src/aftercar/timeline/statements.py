@@ -67,6 +67,12 @@ def read_statements(folder: Path | str) -> pl.DataFrame:
     return log
 
 
+def last_hash(folder: Path | str) -> str | None:
+    """The hash with which a log ends: what a result that used it can be held against; null without a log."""
+    log = read_statements(folder)
+    return str(log["hash"][-1]) if log.height else None
+
+
 def append(folder: Path | str, rows: pl.DataFrame | Callable[[pl.DataFrame], pl.DataFrame]) -> pl.DataFrame:
     """Add statements to the log of a timeline folder; the new rows with their numbers and hashes come back.
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +19,7 @@ from aftercar.files import replace_folder
 from aftercar.timeline.concepts import concepts
 from aftercar.timeline.readers import Imported
 from aftercar.timeline.schema import MEDS_VERSION, aligned
-from aftercar.timeline.statements import attributed, read_statements
+from aftercar.timeline.statements import FILE, attributed, read_statements
 
 SHARD_ROWS = 500_000  # rows of a shard; memory is bounded by it, whatever the size of the cohort
 
@@ -54,6 +56,17 @@ class Store:
                 schema = frame.collect_schema()
             yield attributed(aligned(frame, schema), said)
 
+    @property
+    def fingerprint(self) -> str:
+        """Of the files' names, sizes and last bytes (a Parquet file ends with its metadata): another import has another one."""
+        digest = hashlib.sha256()
+        for path in self.files:
+            with path.open("rb") as file:
+                size = file.seek(0, os.SEEK_END)
+                file.seek(max(0, size - 4096))
+                digest.update(f"{path.relative_to(self.folder)} {size} ".encode() + file.read())
+        return digest.hexdigest()[:16]
+
     def scan(self) -> pl.LazyFrame:
         """All files as one lazy timeline."""
         return pl.concat(list(self.shards()))
@@ -63,9 +76,13 @@ def write_timeline(imported: Imported, folder: Path | str, *, shard_rows: int = 
     """Write a timeline folder; a former one is replaced whole when the new one is complete.
 
     Raises:
-        InputError: the folder holds something else.
+        InputError: the folder holds something else, or what people said of the timeline that stands there.
     """
     folder = Path(folder)
+    if read_statements(folder).height:
+        raise InputError(
+            f"{folder} holds statements of people ({FILE}), which name its rows. Import into another folder; they stay with this one."
+        )
     timeline = imported.timeline
     with replace_folder(folder, marker="import.json") as fresh:
         (fresh / "data").mkdir()
