@@ -12,6 +12,7 @@ from polars import col
 
 from aftercar.errors import InputError, OptionError, nearest
 from aftercar.grade.run import SCALES
+from aftercar.grade.worst import WORDS
 from aftercar.timeline.store import Store, open_timeline, read_json
 
 
@@ -122,7 +123,7 @@ def explain(
 
 def _quiet(worst: pl.DataFrame) -> tuple[list[str], list[str]]:
     """Scales on which nothing is there, and those of which nothing was charted, in all courses of a subject."""
-    said = col("status").cast(pl.String).is_in(["criteria_met", "possible", "suspected", "watch"])
+    said = col("status").cast(pl.String).is_in(list(WORDS))
     there = (col("assessed") & ((col("grade_upper") > 0) | said | col("group").is_not_null())).any()
     by_scale = worst.group_by("scale", maintain_order=True).agg(there=there, charted=col("assessed").any())
     clear = by_scale.filter(~col("there") & col("charted"))["scale"].to_list()

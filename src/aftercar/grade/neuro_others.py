@@ -111,9 +111,9 @@ def _signs(record: Record) -> pl.DataFrame:
 def _every_seizure(record: Record, hold_h: float) -> pl.DataFrame:
     """Every charted seizure with the end of its hold, also several at one time: `at, until, event_id, text_value`."""
     rows = record.of("seizure").filter((col("text_value") != "none") & ~elsewhere(record) & (col("at") >= origin(col("at"))))
-    return rows.select("at", "event_id", "text_value", until=pl.coalesce("end_at", col("at") + int(hold_h * HOUR))).sort(
-        "at", "until"
-    )
+    until = pl.coalesce("end_at", col("at") + int(hold_h * HOUR))
+    rows = rows.select("at", "event_id", "text_value", until=until).sort("at", "until")
+    return rows.unique(["at", "text_value"], keep="last", maintain_order=True)  # a row that stands twice is one seizure
 
 
 def state(record: Record, options: Options) -> pl.DataFrame:

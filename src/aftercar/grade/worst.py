@@ -7,8 +7,10 @@ from polars import col, lit
 
 from aftercar.grade.scale import STATUS
 
+# Words of a diagnosis as people write them, the surest first.
+WORDS = {"criteria_met": "criteria met", "possible": "possible", "suspected": "suspected", "watch": "watch"}
 # Among equal grades, what is told of the whole record.
-_RANK = {"criteria_met": 4, "possible": 3, "suspected": 2, "watch": 1}
+_RANK = {word: len(WORDS) - n for n, word in enumerate(WORDS)}
 
 
 def worst(grades: pl.DataFrame, courses: pl.DataFrame, family: dict[str, str]) -> pl.DataFrame:
@@ -42,6 +44,8 @@ def worst(grades: pl.DataFrame, courses: pl.DataFrame, family: dict[str, str]) -
         # The worst moment: the highest grade, then the surest diagnosis, then the highest score.
         how=col("grade") * 1e9
         + status.replace_strict(ranks, return_dtype=pl.Float64) * 1e7
+        # A moment at which something was charted goes before one at which all had expired.
+        + pl.when(col("flags").list.contains("stale")).then(0.0).otherwise(1e6)
         + pl.when(col("measures").list.len() > 0).then(col("measures").list.first().struct.field("value")).fill_null(0.0),
     )
     found = rows.group_by("key", maintain_order=True).agg(

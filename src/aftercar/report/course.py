@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import polars as pl
 from polars import col, lit
 
-from aftercar.report.names import ALWAYS, TOXICITIES
+from aftercar.report.names import is_drawn
 from aftercar.report.svg import DayAxis, number, unit_text
 from aftercar.timeline.concepts import concepts, of_group
 
@@ -158,7 +158,7 @@ class Course:
     @property
     def drawn(self) -> list[str]:
         """Toxicities with a band: those of which something was charted, and those whose absence is a finding."""
-        return [t for t, row in self.worst.items() if t in TOXICITIES and (row["assessed"] or t in ALWAYS)]
+        return [t for t, row in self.worst.items() if is_drawn(row)]
 
     def of(self, *codes: str) -> list[Event]:
         """Events of these concepts on the axis, by time."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from aftercar.grade.run import SCALES
+from aftercar.grade.worst import WORDS
 
 # Toxicities that a figure draws as a band, in reading order; the others of a subject stand in a table.
 TOXICITIES = {
@@ -20,7 +22,6 @@ TOXICITIES = {
 
 # Drawn even where nothing was charted: that they cannot be graded is the finding.
 ALWAYS = ("crs", "icans", "icaht_early", "icaht_late")
-WORDS = {"criteria_met": "criteria met", "possible": "possible", "suspected": "suspected", "watch": "watch"}
 
 
 def toxicity_name(toxicity: str) -> str:
@@ -38,3 +39,9 @@ def in_order(toxicities: Iterable[str]) -> list[str]:
     """Toxicities in reading order: those that are drawn, then others in the order of the scales."""
     rank = {t: n for n, t in enumerate(dict.fromkeys([*TOXICITIES, *(s.toxicity for s in SCALES.values())]))}
     return sorted(set(toxicities), key=lambda t: (rank.get(t, len(rank)), t))
+
+
+def is_drawn(row: dict[str, Any]) -> bool:
+    """Whether a row of `worst` has a band in the figure: always for the main ones, for others where something is there."""
+    there = row["assessed"] and (row["grade"] > 0 or row["status"] in WORDS)
+    return row["toxicity"] in ALWAYS or (row["toxicity"] in TOXICITIES and there)

@@ -9,17 +9,11 @@ from typing import Any
 import polars as pl
 from polars import col
 
+from aftercar.grade.describe import MARKS
 from aftercar.grade.run import SCALES
-from aftercar.report.names import ALWAYS, TOXICITIES, WORDS, scale_name
+from aftercar.report.names import WORDS, is_drawn, scale_name
 from aftercar.report.svg import readable
 
-MARKS = {
-    "M": "from memory",
-    "M?": "from memory, to be checked",
-    "P": "a convention of this project",
-    "memory": "from memory",
-    "lecture-only": "only the lecture says so",
-}
 _SHARES = {"probability", "probability_upper"}  # of 1
 
 
@@ -49,11 +43,6 @@ def parted(frame: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     default = col("scale").is_in([name for name, s in SCALES.items() if s.default])
     known = col("scale").is_in(list(SCALES))
     return frame.filter(default | ~known), frame.filter(known & ~default)
-
-
-def is_drawn(row: dict[str, Any]) -> bool:
-    """Whether a row of `worst` has a band in the figure."""
-    return row["toxicity"] in TOXICITIES and (row.get("assessed", True) or row["toxicity"] in ALWAYS)
 
 
 def others(worst: Iterable[dict[str, Any]]) -> Others:
@@ -127,7 +116,7 @@ def _share(p: float) -> str:
 def marks_in(texts: Iterable[str]) -> dict[str, str]:
     """The marks that occur in texts of criteria, with what they mean."""
     every = " ".join(texts)
-    return {mark: meaning for mark, meaning in MARKS.items() if f"[{mark}]" in every}
+    return {mark: meaning for mark, meaning in MARKS.items() if mark != "V" and f"[{mark}]" in every}
 
 
 @dataclass(frozen=True)

@@ -19,14 +19,13 @@ from aftercar.grade.describe import MARKS, allowed
 from aftercar.grade.explain import Explanation
 from aftercar.grade.options import OPTIONS
 from aftercar.grade.run import SCALES
+from aftercar.grade.worst import WORDS
 from aftercar.timeline import concepts as known
 from aftercar.timeline.readers import Imported
 
 # Markup off: [degF] is a unit and [codes] a section, not a style.
 console = Console(highlight=False, markup=False)
 _status = Console(stderr=True, highlight=False, markup=False)
-
-WORDS = {"criteria_met": "criteria met", "possible": "possible", "suspected": "suspected", "watch": "watch"}
 
 
 @contextlib.contextmanager
