@@ -36,13 +36,12 @@ class Lookback:
 
     def values(self, code: str) -> pl.DataFrame:
         """Values of a concept from day 0 on: `at, value, event_id, excluded`."""
-        found = readings(self.record, code)
-        return found.filter(col("at") >= origin(col("at")))
+        return self.record.once(("from day 0", code), lambda: readings(self.record, code).filter(col("at") >= origin(col("at"))))
 
     def within(self, name: str, rows: pl.DataFrame, met: pl.Expr, *, drawn: bool = True) -> None:
         """A feature that holds if a row of the window meets it; rows with `excluded` are values that do not."""
-        rows = rows.select("at", "event_id", met=pl.when(~col("excluded")).then(met).otherwise(False))
-        rows = rows.with_columns(until=col("at") + self.hold)
+        met = pl.when(~col("excluded")).then(met).otherwise(False)
+        rows = rows.select("at", "event_id", met=met, until=col("at") + self.hold)
         self._put(name, rows, lambda kept: _spans(kept, self.hold))
         if drawn:
             self._drawn.append(rows.select("at"))
@@ -75,6 +74,9 @@ class Lookback:
 
     def _put(self, name: str, rows: pl.DataFrame, spans: Callable[[pl.DataFrame], pl.DataFrame]) -> None:
         """When the feature surely holds (`yes`), may hold (`open`), and is known at all (`any`); what never is needs no look."""
+        self.names.append(name)
+        if rows.is_empty():
+            return
         parts = {"yes": rows.filter("met"), "open": rows.filter(col("met").is_null()), "any": rows}
         for kind, kept in parts.items():
             if kept.height:
@@ -82,7 +84,6 @@ class Lookback:
                 self._turns.append(merged)
                 # What stands behind a feature is a row of the window, not the first of its stretch.
                 self._tables[f"{name}_{kind}"] = kept.select("at", "until", "event_id") if kind == "yes" else merged
-        self.names.append(name)
 
     def _feature(self, name: str) -> pl.Expr:
         def held(kind: str) -> pl.Expr:
@@ -111,11 +112,10 @@ class Lookback:
 
 def _spans(rows: pl.DataFrame, hold: int) -> pl.DataFrame:
     """When a row lies within the last `hold` seconds: `at, until, event_id`, overlapping spans merged."""
-    at = rows["at"]
+    at = col("at")
     begins = (at - at.shift(1) > hold).fill_null(True)
-    ends = begins.shift(-1).fill_null(True)
-    spans = rows.filter(begins).select("at", "event_id").with_columns(until=at.filter(ends) + hold)
-    return spans.with_columns(col("at").set_sorted())
+    ends = (at.shift(-1) - at > hold).fill_null(True)
+    return rows.select(at.filter(begins).set_sorted(), col("event_id").filter(begins), until=at.filter(ends) + hold)
 
 
 def count(names: tuple[str, ...]) -> tuple[pl.Expr, pl.Expr]:

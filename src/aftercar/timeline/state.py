@@ -178,9 +178,14 @@ def readings(record: Record, code: str, valid_for_h: float | None = None, events
     one time the worst counts. `excluded` marks a finding that a person attributed to another cause, `stated` one that a person
     attributed to the cells.
     """
+    if events is not None:
+        return _readings(record, code, valid_for_h, events)
+    return record.once(("readings", code, valid_for_h), lambda: _readings(record, code, valid_for_h, record.of(code)))
+
+
+def _readings(record: Record, code: str, valid_for_h: float | None, events: pl.DataFrame) -> pl.DataFrame:
     what = concept(code)
     valid = valid_for_h if valid_for_h is not None else what.valid_for_h
-    events = record.of(code) if events is None else events
     value = ranked(code) if what.kind == "text" else col("numeric_value")
     found = events.select(
         "at",
@@ -354,11 +359,16 @@ def look(states: pl.DataFrame, table: pl.DataFrame, prefix: str) -> pl.DataFrame
         table: `at, until, ...`, sorted by `at`.
         prefix: of the new columns; `prefix_at` is when it was charted.
     """
-    named = table.select(col("at"), col("at").alias(f"{prefix}_at"), pl.all().exclude("at").name.prefix(f"{prefix}_"))
-    joined = states.join_asof(named.with_columns(col("at").set_sorted()), on="at", strategy="backward", coalesce=True)
+    new = [c for c in table.columns if c != "until"]
+    if table.is_empty():  # many concepts are charted of nobody
+        return states.with_columns(lit(None, table.schema[c]).alias(f"{prefix}_{c}") for c in new)
+    named = table.lazy().select(
+        col("at").set_sorted(), col("at").alias(f"{prefix}_at"), pl.all().exclude("at").name.prefix(f"{prefix}_")
+    )
+    joined = states.lazy().join_asof(named, on="at", strategy="backward", coalesce=True)
     held = col(f"{prefix}_until") > col("at")
-    new = [c for c in named.columns if c not in ("at", f"{prefix}_until")]
-    return joined.with_columns(pl.when(held).then(c).alias(c) for c in new).drop(f"{prefix}_until")
+    looked = joined.with_columns(pl.when(held).then(f"{prefix}_{c}").alias(f"{prefix}_{c}") for c in new)
+    return looked.drop(f"{prefix}_until").collect(engine="in-memory")
 
 
 def split_at(states: pl.DataFrame, points: pl.Series) -> pl.DataFrame:
