@@ -15,6 +15,7 @@ from aftercar.grade.options import Options
 from aftercar.timeline.concepts import of_group
 from aftercar.timeline.state import HOUR, Record, elsewhere, grid, look, origin, readings
 
+_KINDS = ("yes", "open", "any")  # it surely holds, may hold, is known at all
 _LIFELONG = ("hlh_gene", "immunosuppression")  # may be known before the infusion
 
 
@@ -28,11 +29,11 @@ class Lookback:
         """Begin with no feature."""
         self.record, self.options = record, options
         self.hold = int(float(options["iechs_window_h"]) * HOUR) + 1  # the last instant included
+        self._within: dict[int, tuple[pl.DataFrame, dict[str, pl.Expr]]] = {}  # features by the rows that they read
         self._tables: dict[str, pl.DataFrame] = {}
-        self._turns: list[pl.DataFrame] = []  # when a feature begins or ends
         self._organs: set[str] = set()
         self._drawn: list[pl.DataFrame] = []
-        self.names: list[str] = []
+        self._features: dict[str, pl.Expr] = {}
 
     def values(self, code: str) -> pl.DataFrame:
         """Values of a concept from day 0 on: `at, value, event_id, excluded`."""
@@ -40,9 +41,7 @@ class Lookback:
 
     def within(self, name: str, rows: pl.DataFrame, met: pl.Expr, *, drawn: bool = True) -> None:
         """A feature that holds if a row of the window meets it; rows with `excluded` are values that do not."""
-        met = pl.when(~col("excluded")).then(met).otherwise(False)
-        rows = rows.select("at", "event_id", met=met, until=col("at") + self.hold)
-        self._put(name, rows, lambda kept: _spans(kept, self.hold))
+        self._within.setdefault(id(rows), (rows, {}))[1][name] = pl.when(~col("excluded")).then(met).otherwise(False)
         if drawn:
             self._drawn.append(rows.select("at"))
 
@@ -69,45 +68,56 @@ class Lookback:
             found = found.filter(col("at") >= origin(col("at")))
         end = pl.coalesce(pl.when(col("at").shift(-1) < col("until")).then(col("at").shift(-1)), "until")
         rows = found.with_columns(until=end, met=pl.when(~col("excluded")).then(met(col("value"))).otherwise(False))
-        self._put(name, rows, lambda kept: kept)
         self._drawn.append(found.select("at"))
-
-    def _put(self, name: str, rows: pl.DataFrame, spans: Callable[[pl.DataFrame], pl.DataFrame]) -> None:
-        """When the feature surely holds (`yes`), may hold (`open`), and is known at all (`any`); what never is needs no look."""
-        self.names.append(name)
-        if rows.is_empty():
-            return
-        parts = {"yes": rows.filter("met"), "open": rows.filter(col("met").is_null()), "any": rows}
-        for kind, kept in parts.items():
+        # What never holds needs no look.
+        for kind, kept in (("yes", rows.filter("met")), ("open", rows.filter(col("met").is_null())), ("any", rows)):
             if kept.height:
-                merged = spans(kept).select("at", "until", "event_id")
-                self._turns.append(merged)
+                self._tables[f"{name}_{kind}"] = kept.select("at", "until", "event_id")
+        held = {
+            kind: col(f"{name}_{kind}_at").is_not_null() if f"{name}_{kind}" in self._tables else lit(False) for kind in _KINDS
+        }
+        self._feature(name, held, col(f"{name}_yes_event_id") if f"{name}_yes" in self._tables else lit(None, pl.Int64))
+
+    def _feature(self, name: str, held: dict[str, pl.Expr], event_id: pl.Expr) -> None:
+        known = held["any"] | (col("organ_at").is_not_null() if name in self._organs else lit(False))
+        self._features[name] = pl.when(held["yes"]).then(True).when(held["open"]).then(None).when(known).then(False)
+        self._features[f"{name}_event_id"] = event_id
+
+    def _windows(self) -> tuple[list[pl.DataFrame], list[pl.DataFrame]]:
+        """Of the features that hold for some hours after a row: the last such row at each row, and when they begin and end."""
+        tables, turns = [], []
+        for n, (rows, features) in enumerate(self._within.values()):
+            kept = rows.select("at", "event_id", **features)
+            last = {f"_any{n}": col("at")}
+            turns.append(_spans(kept, self.hold))
+            for name in features:
+                yes, unsure = col(name), col(name).is_null()
+                last[f"{name}_yes_at"] = pl.when(yes).then("at").forward_fill()
+                last[f"{name}_open_at"] = pl.when(unsure).then("at").forward_fill()
                 # What stands behind a feature is a row of the window, not the first of its stretch.
-                self._tables[f"{name}_{kind}"] = kept.select("at", "until", "event_id") if kind == "yes" else merged
-
-    def _feature(self, name: str) -> pl.Expr:
-        def held(kind: str) -> pl.Expr:
-            return col(f"{name}_{kind}_at").is_not_null() if f"{name}_{kind}" in self._tables else lit(False)
-
-        none = held("any") | (col("organ_at").is_not_null() if name in self._organs else lit(False))
-        return pl.when(held("yes")).then(True).when(held("open")).then(None).when(none).then(False)
-
-    def _behind(self, name: str) -> pl.Expr:
-        return col(f"{name}_yes_event_id") if f"{name}_yes" in self._tables else lit(None, pl.Int64)
+                last[f"{name}_yes_event_id"] = pl.when(yes).then("event_id").forward_fill()
+                turns += [_spans(kept.filter(yes), self.hold), _spans(kept.filter(unsure), self.hold)]
+                held = {
+                    k: (col(c) + self.hold > col("at")).fill_null(False)
+                    for k, c in zip(_KINDS, (f"{name}_yes_at", f"{name}_open_at", f"_any{n}"), strict=True)
+                }
+                self._feature(name, held, pl.when(held["yes"]).then(f"{name}_yes_event_id"))
+            tables.append(kept.select(col("at").set_sorted(), **last))
+        return tables, turns
 
     def frame(self, extra: Mapping[str, pl.DataFrame] | None = None) -> pl.DataFrame:
         """`course, at, last_at, observed` and the features; `extra` tables are looked at as they are."""
         drawn = pl.concat([d.select("at") for d in self._drawn])["at"].unique().sort()
         extra = dict(extra or {}) | ({"organ": covered(self.record, "organ")} if self._organs else {})
-        tables = {**self._tables, **extra}
-        frame = grid(self.record, *self._turns, *extra.values(), pl.DataFrame({"at": drawn, "until": drawn}))
-        for name, table in tables.items():
+        windows, turns = self._windows()
+        turns += self._tables.values()
+        frame = grid(self.record, *turns, *extra.values(), pl.DataFrame({"at": drawn, "until": drawn})).lazy()
+        for table in windows:
+            frame = frame.join_asof(table.lazy(), on="at", strategy="backward", coalesce=True)
+        frame = frame.collect(engine="in-memory")
+        for name, table in {**self._tables, **extra}.items():
             frame = look(frame, table, name)
-        return frame.with_columns(
-            observed=frame["at"].is_in(drawn.implode()),
-            **{name: self._feature(name) for name in self.names},
-            **{f"{name}_event_id": self._behind(name) for name in self.names},
-        )
+        return frame.with_columns(observed=frame["at"].is_in(drawn.implode()), **self._features)
 
 
 def _spans(rows: pl.DataFrame, hold: int) -> pl.DataFrame:

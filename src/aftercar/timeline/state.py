@@ -333,14 +333,14 @@ def overlaps(intervals: pl.DataFrame, at_least_s: int) -> pl.DataFrame:
 
 def grid(record: Record, *tables: pl.DataFrame) -> pl.DataFrame:
     """Every time at which something may change: `course, at, last_at`, from the first dose to the end of each record, sorted."""
-    points = [record.courses.select(at=col("course") * SPAN + ZERO)]
+    points = [record.courses["course"] * SPAN + ZERO, record.courses["last_at"]]
     for table in tables:
-        points.append(table.select("at"))
-        # An end matters only where nothing newer has taken over by then.
-        points.append(table.filter((col("until") < col("at").shift(-1)).fill_null(True)).select(at="until"))
-    points.append(record.courses.select(at=col("last_at")))
+        if table.height:
+            # An end matters only where nothing newer has taken over by then.
+            ends = table.select(col("until").filter((col("until") < col("at").shift(-1)).fill_null(True)))
+            points += [table["at"], ends["until"]]
     # Sorting and dropping repeats is twice as quick as a hash here: each table comes sorted.
-    times = pl.concat(points)["at"].sort()
+    times = pl.concat(points).sort()
     # What stands for ever ends where the stretch of the next course begins.
     inside = (times >= 0) & (times < record.courses.height * SPAN)
     times = times.filter((times != times.shift(1)).fill_null(True) & inside)
