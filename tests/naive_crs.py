@@ -362,7 +362,9 @@ def attributed_sign(course: Course, options: Mapping[str, Any], t: int, vasopres
         if True in pressures:
             return True
     on = naive.devices(course, t)
-    if any(r.cause == "iec" and naive.device_bounds(course, options, r, t)[0] > 0 for r in on):
+    bounds = {r: naive.device_bounds(course, options, r, t) for r in on}
+    worst_charted = max((b for r, b in bounds.items() if r.end is None), default=(0, 0))
+    if any(r.cause == "iec" and b[0] > 0 and (r.end is not None or b == worst_charted) for r, b in bounds.items()):
         return True
     if not on:
         bare = [r for r in standing(course, "o2_flow", t) if (r.value or 0) > 0]
