@@ -231,7 +231,9 @@ class Vasopressors:
             return False
         rates = {d: self.rate(d, t) for d in agents}
         # A further drug never makes a dose low: what is high alone stays so.
-        alone = [True if rate >= HIGH_ALONE[d] else None if more else False for d, (rate, more) in rates.items() if d in HIGH_ALONE]
+        alone = [
+            True if rate >= HIGH_ALONE[d] else None if more else False for d, (rate, more) in rates.items() if d in HIGH_ALONE
+        ]
         unlike = any(d not in EQUIVALENT for d in agents)
         if len(running) == 1:
             return None if unlike else alone[0]

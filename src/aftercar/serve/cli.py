@@ -27,7 +27,9 @@ app = typer.Typer(
 Options = Annotated[
     list[str] | None, typer.Option("--option", "-o", help="An open question decided: name=value. May be repeated.")
 ]
-Scales = Annotated[list[str] | None, typer.Option("--scale", "-s", help="A scale or toxicity; all by default. May be repeated.")]
+Scales = Annotated[
+    list[str] | None, typer.Option("--scale", "-s", help="A scale or toxicity; `all`: every scale. Without: the default scales.")
+]
 
 
 # Polars' allocator gives freed memory back to the system at once and asks for it again: a tenth of the time of a large grading.
