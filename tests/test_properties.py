@@ -56,6 +56,8 @@ HIDDEN: dict[str, tuple[tuple[str, ...], str | None]] = {
     "pressure signs": (("icp_sign", *ICE), "icp"),
     "ANC": (("anc",), None),
 }
+# Not applicable where nothing that they read was charted; effects off the tumour are counted only where they were charted.
+ONCE_CHARTED = ("icaht_late", "spm", "cranial_nerve_palsy")
 
 
 def cohort(seed: int, n: int, *, age_known: bool = False) -> pl.DataFrame:
@@ -104,8 +106,8 @@ def test_hiding_a_finding_only_widens(seed: int) -> None:
     for n, what in enumerate(HIDDEN, start=1):
         for (subject_id, infusion, toxicity), full in [(k, b) for k, b in bounds.items() if k[0] < COPY]:
             hidden = bounds.get((subject_id + COPY * n, infusion, toxicity), [])
-            if toxicity == "icaht_late" and not hidden:
-                continue  # not applicable without a count
+            if toxicity == "off_tumour" or (toxicity in ONCE_CHARTED and not hidden):
+                continue
             for t in times(full, hidden):
                 (low, high), (wide_low, wide_high) = at(full, t), at(hidden, t)
                 if not wide_low <= low <= high <= wide_high:
