@@ -185,20 +185,6 @@ def limits(record: Record, names: tuple[str, ...]) -> pl.DataFrame:
     return known
 
 
-def at_least(name: str, grade: int, options: Options, *, whole: pl.Expr = lit(False)) -> pl.Expr:
-    """Whether an analyte is at least of a grade, on a frame with its value, limits and baseline; null where that is unknown.
-
-    Args:
-        name: of the analyte.
-        whole: whether what is not recorded was normal.
-    """
-    cells = [cell for k, _, cell in _TABLES[name](Reference(name, whole), options) if k >= grade]
-    met = pl.any_horizontal(cells) if cells else lit(False)
-    charted = pl.when(col(f"{name}_excluded")).then(False).otherwise(met)
-    absent = pl.when(whole).then(False) if name in ORGAN else lit(None, pl.Boolean)
-    return pl.when(col(f"{name}_value").is_not_null()).then(charted).otherwise(absent)
-
-
 def graded(record: Record, name: str, options: Options) -> pl.DataFrame:
     """Values of an analyte with their grade, surely and at most: `at, until, event_id, unsure, low, up`, and `low_whole, up_whole` where
     what is not recorded was normal.

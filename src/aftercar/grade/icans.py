@@ -33,7 +33,7 @@ ICE_ITEMS = {"ice_orientation": 4, "ice_naming": 3, "ice_command": 1, "ice_writi
 CHILD_BELOW_Y = 12  # exactly 12 is ICE
 DELAY_BELOW_Y = 21  # CAPD is used up to here with developmental delay
 SEIZURE_LONG_MIN = 5  # longer is grade 4; exactly 5 is not
-CN6_LATE_D = 21
+CN6_LATE_D = 21  # later, a sixth nerve palsy alone need not be raised pressure
 UNTESTABLE_RASS = -4  # CAPD is not valid at or below it
 
 _WORDS = {

@@ -12,6 +12,7 @@ from polars import col, lit
 
 from aftercar.grade.days import EARLY_LAST_DAY
 from aftercar.grade.findings import covered
+from aftercar.grade.icans import CN6_LATE_D
 from aftercar.grade.late import (
     NO_IDS,
     bears,
@@ -86,8 +87,6 @@ def mnt(record: Record, options: Options, scale: Scale) -> pl.DataFrame:
 
 
 # Cranial nerve palsy
-
-CN6_LATE_D = 21  # later, a sixth nerve palsy alone need not be raised pressure
 
 
 def palsy_criteria(options: Options) -> tuple[Criterion, ...]:
