@@ -5,7 +5,8 @@ from __future__ import annotations
 import polars as pl
 from polars import col, lit
 
-from aftercar.grade.late import bears, charted, gather, graded, ids, whole_course
+from aftercar.grade.course import bounded
+from aftercar.grade.late import bears, charted, gather, ids, whole_course
 from aftercar.grade.options import Options
 from aftercar.grade.scale import Criterion, Scale
 from aftercar.timeline.concepts import concept
@@ -112,7 +113,7 @@ def _word() -> pl.Expr:
 
 def window(record: Record, options: Options, scale: Scale) -> pl.DataFrame:
     """One row a course. Of what is no colitis there is a grade, that of the diarrhoea, but no onset."""
-    frame = graded(diagnosis(record), scale.criteria(options), col("word"))
+    frame = bounded(diagnosis(record), scale.criteria(options)).with_columns(status="word")
     told, loose = col("charted"), col("diarrhoea") > 0
     biopsy = col("biopsy")
     flags = {

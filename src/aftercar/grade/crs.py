@@ -12,6 +12,7 @@ import polars as pl
 from polars import col, lit
 
 from aftercar.grade import findings
+from aftercar.grade.deaths import deaths, died_of
 from aftercar.grade.findings import HIGH_FLOW, LOW_FLOW, POSITIVE_PRESSURE, at_least
 from aftercar.grade.options import Options
 from aftercar.grade.scale import Criterion, Scale
@@ -60,12 +61,12 @@ def base(record: Record, options: Options) -> pl.DataFrame:
 
 def _base(record: Record, options: Options) -> pl.DataFrame:
     drugs = _waiver_drugs(record, options)
-    deaths = record.of("death").select("at", until=col("at") + 1, event_id=col("event_id")).unique("at").sort("at")
-    frame = findings.states(record, options, [drugs.select("at", until="at"), deaths])
+    died = deaths(record)
+    frame = findings.states(record, options, [drugs.select("at", until="at"), died])
     frame = frame.join_asof(
         drugs.select("at", drug_at="at", drug_event_id="event_id"), on="at", strategy="backward", coalesce=True
     )
-    frame = frame.join_asof(deaths.select("at", death_event_id="event_id"), on="at", strategy="backward", coalesce=True)
+    frame = frame.join_asof(died.select("at", death_event_id="event_id"), on="at", strategy="backward", coalesce=True)
     return frame.with_columns(fever_now=_fever(options))
 
 
@@ -192,8 +193,6 @@ def _outcome(frame: pl.DataFrame) -> pl.DataFrame:
     # Under a waiver an afebrile reading is believed: the carry is for gaps without one (F7, F8).
     fever_low = fever.fill_null(False) | (col("carried_low") & ~col("waived_up"))
     fever_up = fever.fill_null(True) | (col("carried_up") & ~col("waived_low"))
-    died = (col("at") == col("death_at")).fill_null(False)
-    cause = col("death_cause")
     return frame.with_columns(
         gate=pl.when("gate_low").then(True).when(~col("gate_up")).then(False),
         fever=pl.when(fever_low).then(True).when(~fever_up).then(False),
@@ -203,18 +202,12 @@ def _outcome(frame: pl.DataFrame) -> pl.DataFrame:
         fever_event_id=_last_fever_id(),
         drug_event_id=pl.when("waived_low").then("drug_event_id"),
         observed=(col("observed_at") == col("at")).fill_null(False),
-        death_crs=_death_due(died, cause, col("open_up")),
-        death_assessed=_death_due(died, cause, col("open_low")),
+        death_crs=died_of("crs", col("open_up")),
+        death_assessed=died_of("crs", col("open_low")),
     ).with_columns(
         possible_masked_crs=col("sign_low") & ~col("open_low") & (col("drug_at") >= origin(col("at")) - PREMEDICATION_S).fill_null(False),
         late_onset=col("open_low") & (col("crs_start_low") - col("day0_at") > LATE_ONSET_D * DAY),
     )  # fmt: skip
-
-
-def _death_due(died: pl.Expr, cause: pl.Expr, in_crs: pl.Expr) -> pl.Expr:
-    """Whether this is the death, of CRS; null where nobody said of what while CRS was there."""
-    unsaid = cause.is_null() | (cause == "unknown")
-    return pl.when(died & (cause == "crs")).then(True).when(died & unsaid & in_crs).then(None).otherwise(False)
 
 
 def _last_fever_id() -> pl.Expr:

@@ -13,7 +13,7 @@ from polars import col, lit
 
 from aftercar.grade import crs, ctcae, doses
 from aftercar.grade.crs import CRS_ASTCT_2019
-from aftercar.grade.findings import LEAN, LOW_FLOW, RICH, at_least, counted, covered, share_at_least
+from aftercar.grade.findings import LEAN, LOW_FLOW, RICH, at_least, counted, covered, longest, share_at_least
 from aftercar.grade.options import Options
 from aftercar.grade.scale import Criterion, Scale, quiet_once
 from aftercar.timeline.concepts import of_group
@@ -200,7 +200,7 @@ def _tables(record: Record, options: Options) -> dict[str, pl.DataFrame]:
     )
     settings = record.of("setting")
     return {
-        "several": _longest(overlaps(runs, int(options["pressor_overlap_min"]) * 60)),
+        "several": longest(overlaps(runs, int(options["pressor_overlap_min"]) * 60)),
         "high": high,
         "high_upper": high_upper,
         "penn": penn,
@@ -218,18 +218,12 @@ def _tables(record: Record, options: Options) -> dict[str, pl.DataFrame]:
     }  # fmt: skip
 
 
-def _longest(pairs: pl.DataFrame) -> pl.DataFrame:
-    """Of overlapping pairs, those that last longest from each time on."""
-    pairs = pairs.sort("at", "until").unique("at", keep="last", maintain_order=True)
-    return pairs.filter((col("until") > col("until").cum_max().shift(1)).fill_null(True))
-
-
 def _lately(record: Record, *codes: str) -> pl.DataFrame:
     """When one of these was given, or ran, in the last 24 hours: `at, until, event_id`."""
     given = record.of(*codes).filter((col("numeric_value") != 0).fill_null(True) & ~elsewhere(record))
     given = given.filter(~(col("code").is_in(_IV_ANTICYTOKINE) & col("text_value").eq_missing(lit("prophylaxis"))))
     rows = given.select("at", until=pl.max_horizontal("end_at", "at") + DAY, event_id="event_id").sort("at", "until")
-    return _longest(rows)
+    return longest(rows)
 
 
 def _stands(name: str) -> pl.Expr:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import polars as pl
 from polars import col, lit
 
+from aftercar.grade.deaths import death_at
 from aftercar.grade.options import Options
 from aftercar.timeline.concepts import concept, of_group
 from aftercar.timeline.state import (
@@ -102,11 +103,11 @@ def states(record: Record, options: Options, extra: list[pl.DataFrame] | None = 
         "drug_record": covered(record, "drugs"),
     }
     # Two pairs may overlap one another: as of any time the pair that lasts longest is the one to see.
-    tables["pair"] = _longest(tables["pair"])
+    tables["pair"] = longest(tables["pair"])
     frame = grid(record, *tables.values(), *(extra or []))
     for name, table in tables.items():
         frame = look(frame, table, name)
-    courses = record.courses.with_columns(death_at=pl.when(col("death").is_not_null()).then("last_at"))
+    courses = record.courses.with_columns(death_at=death_at())
     frame = frame.with_columns(of_course(courses, frame["course"], "day0_at", "death_cause", "death_at"))
     frame = frame.join(_baseline_o2(record), on="course", how="left", maintain_order="left")
     frame = frame.with_columns(age=age_at(frame, record.courses).floor())
@@ -165,7 +166,8 @@ def counted(options: Options) -> list[str]:
     return drugs + (list(of_group("inodilator")) if options["count_inodilators"] else [])
 
 
-def _longest(pairs: pl.DataFrame) -> pl.DataFrame:
+def longest(pairs: pl.DataFrame) -> pl.DataFrame:
+    """Of overlapping spans, those that last longest from each time on."""
     pairs = pairs.sort("at", "until").unique("at", keep="last", maintain_order=True)
     return pairs.filter((col("until") > col("until").cum_max().shift(1)).fill_null(True))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import polars as pl
 from polars import col, lit
 
+from aftercar.grade.deaths import death_at, deaths, died_of
 from aftercar.grade.findings import covered
 from aftercar.grade.late import bears
 from aftercar.grade.options import Options
@@ -97,7 +98,6 @@ def state(record: Record, options: Options) -> pl.DataFrame:
     assessed = neuro.select("at").unique().sort("at").with_columns(col("at").set_sorted())
     hold = float(options["seizure_hold_h"])
     seizures = _seizures(record, hold)
-    deaths = record.of("death").select("at", until=col("at") + 1, event_id=col("event_id")).unique("at").sort("at")
     tables = {
         "ice": until_next(_ice(record), assessed, float(options["ice_locf_h"])),
         "capd": readings(record, "capd"),
@@ -111,7 +111,7 @@ def state(record: Record, options: Options) -> pl.DataFrame:
         "seizure_open": seizures.filter(col("severe").is_null()),
         "seizure_said": readings(record, "seizure").filter(~col("excluded")),
         "haemorrhage": readings(record, "haemorrhage"),
-        "death": deaths,
+        "death": deaths(record),
         **{f"all_{stream}": covered(record, stream) for stream in ("seizure", "motor", "icp")},
     }
     # Findings before the infusion are the baseline, not ICANS.
@@ -137,7 +137,7 @@ def subject_facts(record: Record) -> pl.DataFrame:
             "target",
             "death_cause",
             midnight=midnight(),
-            death_at=pl.when(col("death").is_not_null()).then("last_at"),
+            death_at=death_at(),
         )
         .join(delayed, on="course", how="left")
         .join(focal.select("course", focal_before=lit(True)).unique(), on="course", how="left")
@@ -243,15 +243,9 @@ def pressure_signs(record: Record) -> pl.DataFrame:
 
 def death_due(signs: tuple[pl.Expr, ...]) -> dict[str, pl.Expr]:
     """Death of neurotoxicity: unknown where nobody said of what, while a sign was there (`death_assessed`) or may have been."""
-    died, cause = (col("at") == col("death_at")).fill_null(False), col("death_cause")
-    unsaid = died & (cause.is_null() | (cause == "unknown"))
-
-    def due(present: pl.Expr) -> pl.Expr:
-        return pl.when(died & (cause == "icans")).then(True).when(unsaid & present).then(None).otherwise(False)
-
     return {
-        "death_icans": due(pl.any_horizontal(s.fill_null(True) for s in signs)),
-        "death_assessed": due(pl.any_horizontal(s.fill_null(False) for s in signs)),
+        "death_icans": died_of("icans", pl.any_horizontal(s.fill_null(True) for s in signs)),
+        "death_assessed": died_of("icans", pl.any_horizontal(s.fill_null(False) for s in signs)),
     }
 
 

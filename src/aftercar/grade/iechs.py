@@ -10,6 +10,7 @@ from polars import col, lit
 
 from aftercar.grade import crs, ctcae, lookback
 from aftercar.grade.crs import CRS_ASTCT_2019
+from aftercar.grade.deaths import died_of
 from aftercar.grade.findings import LOW_FLOW, at_least
 from aftercar.grade.lookback import AGAINST_IECHS, Lookback, count, either
 from aftercar.grade.options import Options
@@ -238,13 +239,6 @@ def grade_state(record: Record, options: Options) -> pl.DataFrame:
     def given(name: str) -> pl.Expr:
         return pl.when(col(f"{name}_at").is_not_null()).then(True).when("drugs_known").then(False)
 
-    died = (col("at") == col("death_at")).fill_null(False)
-    of_it, unsaid = (col("death_cause") == "iec_hs").fill_null(False), col("death_cause").fill_null("unknown") == "unknown"
-
-    def due(there: pl.Expr) -> pl.Expr:
-        """Whether it died of IEC-HS; null where nobody said of what while IEC-HS was there."""
-        return pl.when(died & of_it).then(True).when(died & unsaid & there).then(None).otherwise(False)
-
     return frame.with_columns(
         observed=((col("observed_at") == col("at")) | (col("dx_observed") & (col("dx_at") == col("at")))).fill_null(False),
         gate=col("dx_gate"),
@@ -252,8 +246,8 @@ def grade_state(record: Record, options: Options) -> pl.DataFrame:
         factors=given("factors"),
         dialysed=col("dialysis_at").is_not_null(),
         **{name: col(f"failing_{name}") for part in ("kidney", *_BLEEDING) for name in (part, f"{part}_event_id")},
-        death_iechs=due(col("dx_gate").fill_null(True)),
-        death_assessed=due(col("dx_gate").fill_null(False)),
+        death_iechs=died_of("iec_hs", col("dx_gate").fill_null(True)),
+        death_assessed=died_of("iec_hs", col("dx_gate").fill_null(False)),
     )
 
 

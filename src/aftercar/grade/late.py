@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 from polars import col, lit
 
-from aftercar.grade.course import bounded, course_rows
+from aftercar.grade.course import course_rows
 from aftercar.grade.days import with_day
 from aftercar.grade.scale import Criterion
 from aftercar.timeline.concepts import concept
@@ -65,14 +65,6 @@ def gather(record: Record, *tables: pl.DataFrame) -> pl.DataFrame:
 def ids(*columns: str) -> pl.Expr:
     """Lists of `event_id`, one after the other."""
     return pl.concat_list(col(c).fill_null(NO_IDS) for c in columns)
-
-
-def graded(frame: pl.DataFrame, criteria: tuple[Criterion, ...], status: pl.Expr) -> pl.DataFrame:
-    """Add bounds, `status` and the reasons: cells of grade 0 do not grade, they are told where they hold."""
-    frame = bounded(frame, criteria).with_columns(status=status)
-    told = (c.when & ((col("grade") == c.grade) if c.grade else lit(True)) for c in criteria)
-    cells = [pl.when(held.fill_null(False)).then(lit(c.label)) for c, held in zip(criteria, told, strict=True)]
-    return frame.with_columns(criteria=pl.concat_list(cells).list.drop_nulls())
 
 
 def whole_course(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import polars as pl
 from polars import col, lit
 
+from aftercar.grade.course import bounded
 from aftercar.grade.days import EARLY_LAST_DAY
 from aftercar.grade.findings import covered
 from aftercar.grade.icans import CN6_LATE_D
@@ -18,7 +19,6 @@ from aftercar.grade.late import (
     bears,
     charted,
     gather,
-    graded,
     ids,
     joined,
     signs,
@@ -75,7 +75,7 @@ def mnt(record: Record, options: Options, scale: Scale) -> pl.DataFrame:
         .otherwise(lit("not_applicable"))
     )  # fmt: skip
     evidence = pl.when(there).then(ids("sign_ids", "stated_ids")).otherwise(ids("alc_ids"))
-    frame = graded(frame.with_columns(evidence=evidence), scale.criteria(options), status)
+    frame = bounded(frame.with_columns(evidence=evidence), scale.criteria(options)).with_columns(status=status)
     flags = {
         "not_bcma": col("charted") & ~bcma,
         "target_unknown": col("charted") & bcma.is_null(),
@@ -127,7 +127,7 @@ def palsy(record: Record, options: Options, scale: Scale) -> pl.DataFrame:
         .when("charted").then(lit("not_met"))
         .otherwise(lit("not_applicable"))
     )  # fmt: skip
-    frame = graded(frame, scale.criteria(options), status)
+    frame = bounded(frame, scale.criteria(options)).with_columns(status=status)
     flags = {"grade_without_sign": col("group").is_null() & (col("stated") > 0), "attribution_unknown": col("unsure")}
     return whole_course(frame, record, onset=col("onset"), flags=flags, measures={"onset_day": col("onset")})
 
@@ -193,7 +193,7 @@ def tian(record: Record, options: Options, scale: Scale) -> pl.DataFrame:
         .when("charted").then(lit("not_met"))
         .otherwise(lit("not_applicable"))
     )  # fmt: skip
-    frame = graded(frame, scale.criteria(options), status)
+    frame = bounded(frame, scale.criteria(options)).with_columns(status=status)
     last_day = (col("death").dt.truncate("1d") - col("day0").dt.truncate("1d")).dt.total_days()
     deaths = record.courses.select("course", death_day=last_day.cast(pl.Int32))
     frame = frame.join(deaths, on="course", how="left", maintain_order="left")

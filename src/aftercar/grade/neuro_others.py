@@ -9,6 +9,7 @@ import polars as pl
 from polars import col, lit
 
 from aftercar.grade import icans
+from aftercar.grade.deaths import deaths
 from aftercar.grade.findings import covered
 from aftercar.grade.options import Options
 from aftercar.grade.scale import Criterion, Scale
@@ -145,7 +146,7 @@ def state(record: Record, options: Options) -> pl.DataFrame:
     tables |= {
         "sedated": readings(record, "sedated"),
         "haemorrhage": readings(record, "haemorrhage"),
-        "death": record.of("death").select("at", until=col("at") + 1, event_id=col("event_id")).unique("at").sort("at"),
+        "death": deaths(record),
         **{f"all_{stream}": covered(record, stream) for stream in ("seizure", "motor", "icp", "symptoms")},
     }
     frame = grid(record, *tables.values())

@@ -5,13 +5,15 @@ from __future__ import annotations
 import polars as pl
 from polars import col, lit
 
-from aftercar.grade.late import charted, gather, graded, ids, joined, signs, whole_course
+from aftercar.grade.course import bounded
+from aftercar.grade.cytopenia import CUTS as CYTOPENIA
+from aftercar.grade.late import charted, gather, ids, joined, signs, whole_course
 from aftercar.grade.options import Options
 from aftercar.grade.scale import Criterion, Scale
 from aftercar.timeline.state import Record
 
 WATCH_AFTER_D = 90
-CUTS = {"anc": 1000.0, "platelets": 50.0, "hemoglobin": 8.0}  # per uL, 10^9/L, g/dL: CTCAE grade 3
+CUTS = CYTOPENIA[3]  # per uL, 10^9/L, g/dL
 
 
 def criteria(options: Options) -> tuple[Criterion, ...]:
@@ -36,7 +38,7 @@ def window(record: Record, options: Options, scale: Scale) -> pl.DataFrame:
     there, watch = col("group").is_not_null(), col("low").fill_null(False)
     status = pl.when(there).then(lit("criteria_met")).when(watch).then(lit("watch")).when("charted").then(lit("not_met"))
     frame = frame.with_columns(evidence=pl.when(there).then(ids("spm_ids")).otherwise(ids("low_ids")))
-    frame = graded(frame, scale.criteria(options), status.otherwise(lit("not_applicable")))
+    frame = bounded(frame, scale.criteria(options)).with_columns(status=status.otherwise(lit("not_applicable")))
     flags = {"cytopenia_after_day_90": ~there & watch, "attribution_unknown": col("unsure")}
     measures = {"onset_day": col("onset"), "cytopenia_day": col("low_day")}
     return whole_course(frame, record, onset=col("onset"), flags=flags, measures=measures)
