@@ -12,6 +12,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+from commands import run
 from hypothesis import given
 from hypothesis import strategies as st
 from polars import col
@@ -19,7 +20,6 @@ from polars import col
 from aftercar.errors import InputError
 from aftercar.grade import adjudicate as adj
 from aftercar.grade.run import grade_folder
-from aftercar.serve import cli
 from aftercar.timeline.readers import read
 from aftercar.timeline.statements import (
     FILE,
@@ -85,14 +85,6 @@ def log(*statements: dict[str, Any]) -> pl.DataFrame:
 def event(timeline: Path, subject: str, code: str) -> int:
     found = open_timeline(timeline).scan().filter((col("subject_id") == subject) & (col("code") == code)).collect()
     return int(found["event_id"][0])
-
-
-def run(*words: object, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
-    sys.argv = ["aftercar", *map(str, words)]
-    with pytest.raises(SystemExit) as stopped:
-        cli.main()
-    out, err = capsys.readouterr()
-    return int(stopped.value.code or 0), out, err
 
 
 # ---- the log

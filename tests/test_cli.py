@@ -9,8 +9,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-
-from aftercar.serve import cli
+from commands import run
 
 ROWS = [
     "subject_id,time,code,value,unit",
@@ -24,14 +23,6 @@ ROWS = [
     "A1,2024-05-02T23:00,norepinephrine,0,ug/min",
     "A1,2024-05-02T23:00,secret,12345,",
 ]
-
-
-def run(*words: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
-    sys.argv = ["aftercar", *words]
-    with pytest.raises(SystemExit) as stopped:
-        cli.main()
-    out, err = capsys.readouterr()
-    return int(stopped.value.code or 0), out, err
 
 
 @pytest.fixture

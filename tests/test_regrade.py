@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
+from commands import run
 from hypothesis import given
 from hypothesis import strategies as st
 from polars import col
@@ -18,7 +18,6 @@ from aftercar.errors import InputError, OptionError
 from aftercar.grade import regrade as two
 from aftercar.grade.run import grade_folder, grade_timeline
 from aftercar.grade.scale import STATUS
-from aftercar.serve import cli
 from aftercar.timeline.readers import read
 from aftercar.timeline.store import open_timeline, write_timeline
 
@@ -221,14 +220,6 @@ def test_one_scale_under_two_sets_of_options(timeline: Path) -> None:
     a, b = (grade_timeline(frame, ["crs"], {"vasopressin_alone": n}) for n in (3, 2))
     found = two.compare(a.worst, b.worst, a.episodes, b.episodes)
     assert {pair: ids for pair, ids in cells(found.shift).items() if pair[0] != pair[1]} == {("3", "2"): ["A1"]}
-
-
-def run(*words: object, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
-    sys.argv = ["aftercar", *map(str, words)]
-    with pytest.raises(SystemExit) as stopped:
-        cli.main()
-    out, err = capsys.readouterr()
-    return int(stopped.value.code or 0), out, err
 
 
 def test_the_command_prints_and_writes(tmp_path: Path, timeline: Path, capsys: pytest.CaptureFixture[str]) -> None:
