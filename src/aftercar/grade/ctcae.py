@@ -20,13 +20,13 @@ from aftercar.timeline.state import SPAN, Record, grid, look, origin, readings
 
 MOST = {"hemoglobin": 3}  # the highest grade that a value alone can have, where it is not 4
 ORGAN = ("creatinine", "alt", "ast", "bilirubin")  # what `record_complete` = organ covers
-_DIGITS = 9  # significant figures of a comparison; readers keep ten of a value
+DIGITS = 9  # significant figures of a comparison; readers keep ten of a value
 _LIMITS = tuple(c for c in concepts() if c.endswith(("_uln", "_lln")))
 
 
-def _times(factor: float, reference: pl.Expr) -> pl.Expr:
+def multiple(factor: float, reference: pl.Expr) -> pl.Expr:
     """So many times a limit or baseline; 1.5 x 1.2 is 1.8, not a hair less. Both sides are rounded alike, so that the unit does not matter."""
-    return (factor * reference).round_sig_figs(_DIGITS)
+    return (factor * reference).round_sig_figs(DIGITS)
 
 
 class Reference:
@@ -37,39 +37,39 @@ class Reference:
 
     def __init__(self, name: str, whole: pl.Expr) -> None:
         """Name the columns of an analyte."""
-        self.value, self.base = col(f"{name}_value").round_sig_figs(_DIGITS), col(f"{name}_base")
+        self.value, self.base = col(f"{name}_value").round_sig_figs(DIGITS), col(f"{name}_base")
         self.uln = col(f"{name}_uln") if f"{name}_uln" in _LIMITS else lit(None, pl.Float64)
         self.lln = col(f"{name}_lln") if f"{name}_lln" in _LIMITS else lit(None, pl.Float64)
         self.whole = whole
 
     def over_limit(self, times: float) -> pl.Expr:
         """Above so many times the upper limit."""
-        return self.value > _times(times, self.uln)
+        return self.value > multiple(times, self.uln)
 
     def over_baseline(self, times: float) -> pl.Expr:
         """Above so many times the baseline."""
-        return pl.when(self.base.is_not_null()).then(self.value > _times(times, self.base)).when(self.whole).then(False)
+        return pl.when(self.base.is_not_null()).then(self.value > multiple(times, self.base)).when(self.whole).then(False)
 
     def over_reference(self, times: float, at_abnormal: float | None = None) -> pl.Expr:
         """Above so many times the limit, or the baseline where that is abnormal; `at_abnormal` (inclusive) replaces it there."""
         high = self.base > self.uln
-        inclusive = self.value >= _times(at_abnormal or times, self.base)
-        abnormal = inclusive if at_abnormal else self.value > _times(times, self.base)
+        inclusive = self.value >= multiple(at_abnormal or times, self.base)
+        abnormal = inclusive if at_abnormal else self.value > multiple(times, self.base)
         by_limit = self.over_limit(times)
         # With a baseline that is not known a value under the line of the limit is under that of a higher baseline too.
         guess = pl.when(self.whole | ~by_limit).then(by_limit)
         # Nor is a value under the line of the baseline over that of a limit that is not known, if the baseline was normal.
-        no_limit = pl.when(self.value <= _times(times, self.base)).then(False) if at_abnormal is None else lit(None, pl.Boolean)
+        no_limit = pl.when(self.value <= multiple(times, self.base)).then(False) if at_abnormal is None else lit(None, pl.Boolean)
         known = pl.when(high).then(abnormal).otherwise(by_limit)
         return pl.when(self.base.is_null()).then(guess).when(self.uln.is_null()).then(no_limit).otherwise(known)
 
     def under(self, share: float) -> pl.Expr:
         """Below a share of the lower limit, or of the baseline where that is below it."""
         low = self.base < self.lln
-        by_limit = self.value < _times(share, self.lln)
+        by_limit = self.value < multiple(share, self.lln)
         guess = pl.when(self.whole | ~by_limit).then(by_limit)
-        no_limit = pl.when(self.value >= _times(share, self.base)).then(False)
-        known = pl.when(low).then(self.value < _times(share, self.base)).otherwise(by_limit)
+        no_limit = pl.when(self.value >= multiple(share, self.base)).then(False)
+        known = pl.when(low).then(self.value < multiple(share, self.base)).otherwise(by_limit)
         return pl.when(self.base.is_null()).then(guess).when(self.lln.is_null()).then(no_limit).otherwise(known)
 
 

@@ -6,7 +6,7 @@ import polars as pl
 from polars import col, lit
 
 from aftercar.grade.course import bounded, course_rows
-from aftercar.grade.days import EARLY_LAST_DAY, daily, filled, grid, last_days, runs, with_day
+from aftercar.grade.days import EARLY_LAST_DAY, course_window, daily, filled, grid, runs, with_day
 from aftercar.grade.options import Options
 from aftercar.grade.scale import Criterion, Scale
 from aftercar.timeline.concepts import of_group
@@ -45,8 +45,7 @@ def criteria(options: Options) -> tuple[Criterion, ...]:
 
 def endpoints(record: Record, options: Options, scale: Scale) -> pl.DataFrame:
     """One row a course."""
-    end = pl.min_horizontal(lit(int(options["late_end_day"]), pl.Int32), "last_fu", "ended")
-    window = last_days(record).select("course", last=end).sort("course")
+    window = course_window(record, int(options["late_end_day"])).select("course", "last").sort("course")
     value = col("count")
     low_anc = (value <= 500) | ((value <= 1000) & (col("day") >= PROLONGED_FROM_D))
     anc = _within(record, options, "anc", window).group_by("course").agg(

@@ -10,7 +10,7 @@ from polars import col, lit
 
 from aftercar.grade.options import Options
 from aftercar.timeline.concepts import of_group
-from aftercar.timeline.state import Record, calendar_day, midnight
+from aftercar.timeline.state import Record, calendar_day, days_since_day0, midnight
 
 EARLY_LAST_DAY = 30
 G_CSF_WASHOUT_D = 3
@@ -47,17 +47,19 @@ def last_days(record: Record) -> pl.DataFrame:
 
     Death is follow-up's end where nothing else is said.
     """
-    day0 = col("day0").dt.truncate("1d")
-
-    def day(column: str) -> pl.Expr:
-        return (col(column).dt.truncate("1d") - day0).dt.total_days().cast(pl.Int32)
-
     return record.courses.select(
         "course",
         # Another infusion ends what can be said of this one.
-        last_fu=pl.min_horizontal(day("last_follow_up").fill_null(day("death")), day("until")),
-        ended=pl.min_horizontal(day("progression"), day("next_therapy")),
+        last_fu=pl.min_horizontal(
+            days_since_day0("last_follow_up").fill_null(days_since_day0("death")), days_since_day0("until")
+        ),
+        ended=pl.min_horizontal(days_since_day0("progression"), days_since_day0("next_therapy")),
     )
+
+
+def course_window(record: Record, last: int) -> pl.DataFrame:
+    """The columns of `last_days` and the `last` day of each course's window: that day, or earlier last follow-up, progression or next therapy."""
+    return last_days(record).with_columns(last=pl.min_horizontal(lit(last, pl.Int32), "last_fu", "ended"))
 
 
 def grid(counts: pl.DataFrame, window: pl.DataFrame, first: int = 0) -> pl.DataFrame:

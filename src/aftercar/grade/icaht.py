@@ -11,7 +11,7 @@ import polars as pl
 from polars import col, lit
 
 from aftercar.grade.course import bounded, course_rows
-from aftercar.grade.days import EARLY_LAST_DAY, daily, days_given, filled, grid, last_days, runs
+from aftercar.grade.days import EARLY_LAST_DAY, course_window, daily, days_given, filled, grid, last_days, runs
 from aftercar.grade.options import Options
 from aftercar.grade.scale import Criterion, Scale
 from aftercar.timeline.concepts import of_group
@@ -104,9 +104,7 @@ def early(record: Record, options: Options, scale: Scale) -> pl.DataFrame:
 def late(record: Record, options: Options, scale: Scale) -> pl.DataFrame:
     """Late ICAHT, one row a course: the nadir from day 31 on, if the next-lowest day confirms it."""
     first = EARLY_LAST_DAY + 1
-    window = last_days(record).with_columns(
-        last=pl.min_horizontal(lit(int(options["late_end_day"]), pl.Int32), "last_fu", "ended")
-    )
+    window = course_window(record, int(options["late_end_day"]))
     counts = (
         daily(record, options, "anc")
         .join(window.select("course", "last"), on="course")

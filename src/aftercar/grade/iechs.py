@@ -129,15 +129,15 @@ def _ferritin(back: Lookback, options: Options) -> tuple[pl.DataFrame, pl.Expr]:
     """Ferritin values and whether each is high: against the limit (not where the baseline was high already), the baseline, or rising."""
     rows = back.values("ferritin").with_columns(course=col("at") // SPAN)
     rows = rows.join(ctcae.limits(back.record, ("ferritin",)), on="course", how="left", maintain_order="left")
-    value, uln, base = col("value").round_sig_figs(9), col("ferritin_uln"), col("ferritin_base")
-    high_before = (base > (2 * uln).round_sig_figs(9)).fill_null(False)
-    by_limit = pl.when(high_before).then(False).otherwise(value > (2 * uln).round_sig_figs(9))
-    by_base = (value > (2 * base).round_sig_figs(9)).fill_null(False)
+    value, uln, base = col("value").round_sig_figs(ctcae.DIGITS), col("ferritin_uln"), col("ferritin_base")
+    high_before = (base > ctcae.multiple(2, uln)).fill_null(False)
+    by_limit = pl.when(high_before).then(False).otherwise(value > ctcae.multiple(2, uln))
+    by_base = (value > ctcae.multiple(2, base)).fill_null(False)
     if options["ferritin_rapid"] == "none":
         return rows, by_limit | by_base
     earlier = rows.select(before="at", least="value")
     pairs = rows.select("at", "value").join_where(earlier, col("before") < col("at"), col("before") >= col("at") - DAY)
-    doubled = pairs.filter(col("value") >= (2 * col("least")).round_sig_figs(9)).select("at", rapid=lit(True)).unique("at")
+    doubled = pairs.filter(col("value") >= ctcae.multiple(2, col("least"))).select("at", rapid=lit(True)).unique("at")
     rows = rows.join(doubled, on="at", how="left", maintain_order="left")
     return rows, by_limit | by_base | col("rapid").fill_null(False)
 

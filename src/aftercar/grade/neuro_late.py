@@ -29,7 +29,7 @@ from aftercar.grade.late import (
 from aftercar.grade.options import Options
 from aftercar.grade.scale import Criterion, Scale
 from aftercar.timeline.concepts import concept, of_group
-from aftercar.timeline.state import DAY, SPAN, ZERO, Record, midnight
+from aftercar.timeline.state import DAY, SPAN, ZERO, Record, days_since_day0, midnight
 
 _CTCAE = ("mild, or of a grade that nobody stated", "moderate", "severe", "life-threatening", "death")
 _WHEN = [col("day").min().alias("onset"), col("event_id").alias("sign_ids"), col("unsure").any()]
@@ -194,8 +194,7 @@ def tian(record: Record, options: Options, scale: Scale) -> pl.DataFrame:
         .otherwise(lit("not_applicable"))
     )  # fmt: skip
     frame = bounded(frame, scale.criteria(options)).with_columns(status=status)
-    last_day = (col("death").dt.truncate("1d") - col("day0").dt.truncate("1d")).dt.total_days()
-    deaths = record.courses.select("course", death_day=last_day.cast(pl.Int32))
+    deaths = record.courses.select("course", death_day=days_since_day0("death"))
     frame = frame.join(deaths, on="course", how="left", maintain_order="left")
     onset = pl.coalesce("onset", pl.when("died").then("death_day"))
     flags = {"no_cns_tumour": there & ~col("tumour"), "attribution_unknown": col("unsure")}

@@ -9,7 +9,7 @@ import polars as pl
 from polars import col, lit
 
 from aftercar.grade.course import bounded, course_rows
-from aftercar.grade.days import daily, days_given, filled, grid, last_days, runs
+from aftercar.grade.days import course_window, daily, days_given, filled, grid, runs
 from aftercar.grade.options import Options
 from aftercar.grade.scale import Criterion, Scale
 from aftercar.timeline.concepts import of_group
@@ -32,9 +32,7 @@ def criteria(options: Options) -> tuple[Criterion, ...]:
 
 def phenotype(record: Record, options: Options, scale: Scale) -> pl.DataFrame:
     """One row a course."""
-    window = (
-        last_days(record).with_columns(last=pl.min_horizontal(lit(LAST_DAY, pl.Int32), "last_fu", "ended").clip(0)).sort("course")
-    )
+    window = course_window(record, LAST_DAY).with_columns(col("last").clip(0)).sort("course")
     counts = daily(record, options, "anc").join(window.select("course", "last"), on="course")
     counts = counts.filter(col("day").is_between(0, "last")).sort("course", "day")
     days = filled(grid(counts.drop("last"), window), options)

@@ -43,7 +43,7 @@ from aftercar.grade.scale import GRADES, Scale, assess, beside, episodes, eviden
 from aftercar.grade.worst import worst
 from aftercar.timeline import subjects as subject_rows
 from aftercar.timeline.schema import REJECTED, conform
-from aftercar.timeline.state import Record, clock, record
+from aftercar.timeline.state import Record, clock, days_since_day0, record
 from aftercar.timeline.statements import last_hash, read_statements, verify
 from aftercar.timeline.store import Store, open_timeline
 from aftercar.timeline.subjects import subjects
@@ -235,7 +235,7 @@ def _dated(spells: pl.DataFrame, rec: Record, labels: pl.DataFrame) -> pl.DataFr
     zero = rec.courses.select("subject_id", "infusion", "day0")
     stop = pl.coalesce("resolution", "last")
     dated = spells.join(zero, on=["subject_id", "infusion"], how="left", maintain_order="left").with_columns(
-        onset_day=(col("onset").dt.truncate("1d") - col("day0").dt.truncate("1d")).dt.total_days(),
+        onset_day=days_since_day0("onset"),
         duration_d=(stop - col("onset")).dt.total_seconds() / 86_400,
         censored=col("resolution").is_null(),
     )

@@ -10,7 +10,7 @@ import polars as pl
 from polars import col, lit
 
 from aftercar.grade.course import bounded, course_rows
-from aftercar.grade.days import EARLY_LAST_DAY, daily, filled, grid, last_days, runs, with_day
+from aftercar.grade.days import EARLY_LAST_DAY, course_window, daily, filled, grid, runs, with_day
 from aftercar.grade.options import Options
 from aftercar.grade.scale import Criterion, Scale
 from aftercar.timeline.state import Record
@@ -38,11 +38,6 @@ def late_criteria(options: Options) -> tuple[Criterion, ...]:
     )
 
 
-def _ended(record: Record, last: int) -> pl.DataFrame:
-    """The last day of each course's window: censored at progression, next therapy and last follow-up."""
-    return last_days(record).with_columns(last=pl.min_horizontal(lit(last, pl.Int32), "last_fu", "ended"))
-
-
 def _total(days: pl.DataFrame, cut: float, options: Options, *, unknown: bool = False) -> pl.DataFrame:
     """Days below a cut, those of breaks that are no recovery among them: `course, n, start, stop`."""
     found = runs(days, col("filled") < cut, options, unknown=unknown)
@@ -58,7 +53,7 @@ def _transfused(record: Record, window: pl.DataFrame, first: int) -> pl.DataFram
 
 def early(record: Record, options: Options, scale: Scale) -> pl.DataFrame:
     """One row a course."""
-    window = _ended(record, EARLY_LAST_DAY).with_columns(last=col("last").clip(0))
+    window = course_window(record, EARLY_LAST_DAY).with_columns(last=col("last").clip(0))
     days = filled(grid(daily(record, options, "platelets"), window), options)
     frame = window.select("course", "last").sort("course")
     for name, cut in (("d50", 50.0), ("d20", 20.0)):
@@ -110,7 +105,7 @@ def _recovery(record: Record, days: pl.DataFrame) -> pl.DataFrame:
 def late(record: Record, options: Options, scale: Scale) -> pl.DataFrame:
     """One row a course."""
     first = EARLY_LAST_DAY + 1
-    window = _ended(record, int(options["late_end_day"])).sort("course")
+    window = course_window(record, int(options["late_end_day"])).sort("course")
     counts = daily(record, options, "platelets").join(window.select("course", "last"), on="course")
     counts = counts.filter(col("day").is_between(first, "last"))
     days = filled(grid(counts.drop("last"), window, first), options, first=first)

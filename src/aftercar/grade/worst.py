@@ -6,6 +6,7 @@ import polars as pl
 from polars import col, lit
 
 from aftercar.grade.scale import STATUS
+from aftercar.timeline.state import days_since_day0
 
 # Words of a diagnosis as people write them, the surest first.
 WORDS = {"criteria_met": "criteria met", "possible": "possible", "suspected": "suspected", "watch": "watch"}
@@ -75,7 +76,6 @@ def worst(grades: pl.DataFrame, courses: pl.DataFrame, family: dict[str, str]) -
         .when(((col("grade") == 0) & ~col("met")) | (col("said") == "not_met")).then(lit("not_met"))
         .otherwise(lit("graded"))
     )  # fmt: skip
-    day = (col("time").dt.truncate("1d") - col("day0").dt.truncate("1d")).dt.total_days().cast(pl.Int32)
     return (
         whole.join(zero, on=["subject_id", "infusion"], how="left", maintain_order="left")
         .with_columns(
@@ -84,7 +84,7 @@ def worst(grades: pl.DataFrame, courses: pl.DataFrame, family: dict[str, str]) -
             criteria=pl.when("any").then("criteria"),
             flags=col("flags").fill_null(lit([], pl.List(pl.String))),
         )
-        .with_columns(status=word.cast(STATUS), day=day)
+        .with_columns(status=word.cast(STATUS), day=days_since_day0("time"))
         .select(
             "subject_id", "infusion", "toxicity", "scale", "grade", "grade_upper", "status", "group", "criteria", "flags", "measures",
             "time", "day", "assessed", "unassessed_h", "rules", "options",

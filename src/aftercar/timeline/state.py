@@ -137,6 +137,11 @@ def calendar_day(at: pl.Expr, midnight: pl.Expr) -> pl.Expr:
     return (at % SPAN - ZERO + midnight).floordiv(DAY).cast(pl.Int32)
 
 
+def days_since_day0(column: str) -> pl.Expr:
+    """Calendar-date difference of a time to `day0`, on a frame that has both."""
+    return (col(column).dt.truncate("1d") - col("day0").dt.truncate("1d")).dt.total_days().cast(pl.Int32)
+
+
 def of_course(courses: pl.DataFrame, course: pl.Series, *columns: str) -> list[pl.Series]:
     """Columns of `courses` for each row's course; a course is its row number there."""
     return [courses[c].gather(course) for c in columns]
