@@ -89,9 +89,7 @@ def igg_state(record: Record, options: Options) -> pl.DataFrame:
 
 def _states(record: Record, tables: dict[str, pl.DataFrame]) -> pl.DataFrame:
     """A row a time at which a value is charted or expires; `charted` says whether the course has any value."""
-    frame = grid(record, *tables.values())
-    for name, table in tables.items():
-        frame = look(frame, table, name)
+    frame = look(grid(record, *tables.values()), tables)
     any_value = pl.concat([t.select(course=col("at") // SPAN) for t in tables.values()]).unique().with_columns(charted=lit(True))
     frame = frame.join(any_value, on="course", how="left", maintain_order="left")
     return frame.with_columns(

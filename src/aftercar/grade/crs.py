@@ -15,7 +15,7 @@ from aftercar.grade import findings
 from aftercar.grade.deaths import deaths, died_of
 from aftercar.grade.findings import HIGH_FLOW, LOW_FLOW, POSITIVE_PRESSURE, at_least
 from aftercar.grade.options import Options
-from aftercar.grade.scale import Criterion, Scale
+from aftercar.grade.scale import Criterion, Scale, quiet_once
 from aftercar.timeline.concepts import concepts, of_group
 from aftercar.timeline.state import DAY, HOUR, Record, origin, split_at
 
@@ -41,6 +41,7 @@ def criteria(options: Options) -> tuple[Criterion, ...]:
     )  # fmt: skip
 
 
+_NEVER = lit(False)
 _FOUND = (col("hypotension"), col("pressors") >= 1, col("vasopressin"), at_least(LOW_FLOW))
 
 
@@ -72,7 +73,31 @@ def _base(record: Record, options: Options) -> pl.DataFrame:
 
 def state(record: Record, options: Options) -> pl.DataFrame:
     """Findings at each time, and what the fever rules make of them."""
-    return ruled(base(record, options), options, _ASTCT)
+    return ruled(eventful(base(record, options), options, ("inotrope", "untreated_hypoxia")), options, _ASTCT)
+
+
+# What `eventful` reads.
+EVENTFUL = (
+    "course", "at", "last_at", "death_at", "fever_now", "hypotension", "pressors", "vasopressin", "o2", "o2_upper", "inotrope",
+    "untreated_hypoxia",
+)  # fmt: skip
+
+
+def eventful(frame: pl.DataFrame, options: Options, warnings: tuple[str, ...], symptom: pl.Expr = _NEVER) -> pl.DataFrame:
+    """Leave out all but the first row of a stretch that is long after any fever, sign or `symptom`: no episode can be open there.
+
+    Most rows of a record are such; the fever rules and every table would go over them in vain.
+    """
+    _, possible = signs()
+    active = col("fever_now").fill_null(True) | possible | symptom
+    longest = max(int(float(options[name]) * HOUR) for name in ("fever_carry_h", "resolution_h")) + 1
+    over = pl.when(active).then(_row_end() + longest).cum_max().forward_fill()
+    calm = ~active & (over <= col("at")).fill_null(True)
+    return quiet_once(frame.with_columns(_calm=calm), col("_calm"), warnings).drop("_calm")
+
+
+def _row_end() -> pl.Expr:
+    return pl.when(col("course").shift(-1) == col("course")).then(col("at").shift(-1)).otherwise("at")
 
 
 @dataclass(frozen=True)
@@ -84,16 +109,15 @@ class Onset:
     always: pl.Expr
 
 
-_ASTCT = Onset(lit(False), lit(False), lit(False))  # CRS must begin with fever
+_ASTCT = Onset(_NEVER, _NEVER, _NEVER)  # CRS must begin with fever
 
 
 def ruled(frame: pl.DataFrame, options: Options, onset: Onset) -> pl.DataFrame:
     """What the fever rules make of findings: segments, gate, waiver, and death."""
     frame = split_at(frame, _turns(frame, options, onset))
     sure, possible = signs()
-    end = pl.when(col("course").shift(-1) == col("course")).then(col("at").shift(-1)).otherwise("at")
     frame = frame.with_columns(
-        row_end=end, sign_low=sure, sign_up=possible, begins_low=onset.low, begins_up=onset.up, symptom=onset.always
+        row_end=_row_end(), sign_low=sure, sign_up=possible, begins_low=onset.low, begins_up=onset.up, symptom=onset.always
     )
     low = _machine(frame, options, unknown=False)
     up = _machine(frame, options, unknown=True)

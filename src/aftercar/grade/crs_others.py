@@ -15,7 +15,7 @@ from aftercar.grade import crs, ctcae, doses
 from aftercar.grade.crs import CRS_ASTCT_2019
 from aftercar.grade.findings import LEAN, LOW_FLOW, RICH, at_least, counted, covered, longest, share_at_least
 from aftercar.grade.options import Options
-from aftercar.grade.scale import Criterion, Scale, quiet_once
+from aftercar.grade.scale import Criterion, Scale
 from aftercar.timeline.concepts import of_group
 from aftercar.timeline.state import DAY, HOUR, SPAN, Record, elsewhere, look, outside, overlaps, readings, running, split_at
 
@@ -156,15 +156,15 @@ def cartox(options: Options) -> tuple[Criterion, ...]:
 def state(record: Record, options: Options) -> pl.DataFrame:
     """The findings of ASTCT with doses, FiO2, organs, boluses and setting beside them, under segments that fever need not begin."""
     tables = _tables(record, options)
-    frame = crs.base(record, options).with_columns(attributes=_attributes(record, options))
-    base_columns = frame.columns
-    turns = [t[c] for t in tables.values() for c in ("at", "until")]
-    frame = split_at(frame, pl.concat([t.drop_nulls() for t in turns]))
-    for name, table in tables.items():
-        frame = look(frame, table, name)
+    base = crs.base(record, options)
+    rows = base.select(*crs.EVENTFUL, "share_estimated", row=pl.int_range(pl.len(), dtype=pl.UInt32))
+    rows = split_at(rows, pl.concat([t[c].drop_nulls() for t in tables.values() for c in ("at", "until")]))
+    rows = look(rows, {"constitutional": tables["constitutional"]})
+    rows = crs.eventful(rows, options, _FLAGGED, _stands("constitutional"))
+    frame = look(base[rows["row"]].with_columns(rows["at"].set_sorted(), attributes=_attributes(record, options)), tables)
     # A blood draw is no assessment of CRS.
     told = pl.any_horizontal(col(f"{n}_at") == col("at") for n in ("constitutional", "life_threatening")).fill_null(False)
-    kept = [c for c in frame.columns if c in base_columns or c in (*_ORGAN_EVIDENCE, *_EVIDENCE)]
+    kept = dict.fromkeys((*base.columns, "attributes", *_ORGAN_EVIDENCE, *_EVIDENCE))
     # What the tables read is a third of the columns; the fever rules copy rows.
     frame = frame.select(*kept, told=told, **_findings(), **_organs())
     return _judged(crs.ruled(frame, options, _onset(options)), options)
@@ -295,10 +295,10 @@ def _judged(frame: pl.DataFrame, options: Options) -> pl.DataFrame:
         symptomatic=pl.when(fever_low | symptom).then(True).when(~fever_up).then(False),
         refractory=col("hypotension") & col("high_dose"),
     )
-    return quiet_once(frame.with_columns(observed=col("observed") | col("told")), ~col("open_up"), _FLAGGED)
+    return frame.with_columns(observed=col("observed") | col("told"))
 
 
-_FLAGGED = ("share_estimated", "inotrope", "untreated_hypoxia", "possible_masked_crs")  # warnings that need no CRS
+_FLAGGED = ("share_estimated", "inotrope", "untreated_hypoxia")  # warnings that need no CRS
 
 _CODES = (
     *CRS_ASTCT_2019.codes, "constitutional", "life_threatening", "setting",

@@ -229,9 +229,7 @@ def bounds(*names: str, whole: pl.Expr) -> tuple[pl.Expr, pl.Expr]:
 def state(record: Record, options: Options) -> pl.DataFrame:
     """All analytes on one grid: they are drawn together."""
     tables = {n: graded(record, n, options) for n in _TABLES} | {"organ": covered(record, "organ")}
-    frame = grid(record, *tables.values())
-    for name, table in tables.items():
-        frame = look(frame, table, name)
+    frame = look(grid(record, *tables.values()), tables)
     return frame
 
 

@@ -104,9 +104,7 @@ def states(record: Record, options: Options, extra: list[pl.DataFrame] | None = 
     }
     # Two pairs may overlap one another: as of any time the pair that lasts longest is the one to see.
     tables["pair"] = longest(tables["pair"])
-    frame = grid(record, *tables.values(), *(extra or []))
-    for name, table in tables.items():
-        frame = look(frame, table, name)
+    frame = look(grid(record, *tables.values(), *(extra or [])), tables)
     courses = record.courses.with_columns(death_at=death_at())
     frame = frame.with_columns(of_course(courses, frame["course"], "day0_at", "death_cause", "death_at"))
     frame = frame.join(_baseline_o2(record), on="course", how="left", maintain_order="left")

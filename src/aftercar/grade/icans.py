@@ -117,9 +117,7 @@ def state(record: Record, options: Options) -> pl.DataFrame:
     # Findings before the infusion are the baseline, not ICANS.
     for name in ("ice", "capd", "consciousness", "motor", "icp", "seizure", "seizure_severe", "seizure_open", "seizure_said"):
         tables[name] = tables[name].filter(col("at") >= origin(col("at")))
-    frame = grid(record, *tables.values())
-    for name, table in tables.items():
-        frame = look(frame, table, name)
+    frame = look(grid(record, *tables.values()), tables)
     frame = frame.join(subject_facts(record), on="course", how="left", maintain_order="left")
     frame = frame.join(_baseline(record), on="course", how="left", maintain_order="left")
     frame = frame.with_columns(age=age_at(frame, record.courses))

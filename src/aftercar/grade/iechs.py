@@ -231,10 +231,8 @@ def grade_state(record: Record, options: Options) -> pl.DataFrame:
     rows = split_at(rows, pl.concat([pl.concat([t["at"], t["until"]]) for t in tables.values()]))
     # Outside of a diagnosis that may be, nothing is graded: one row of each such stretch will do.
     shut = tables["dx"].select("at", "until", shut=~col("gate").fill_null(True))
-    rows = quiet_once(look(rows, shut, "dx").with_columns(shut=col("dx_shut").fill_null(True)), col("shut"))
-    frame = base[rows["row"]].with_columns(rows["at"].set_sorted())
-    for name, table in tables.items():
-        frame = look(frame, table, name)
+    rows = quiet_once(look(rows, {"dx": shut}).with_columns(shut=col("dx_shut").fill_null(True)), col("shut"))
+    frame = look(base[rows["row"]].with_columns(rows["at"].set_sorted()), tables)
 
     def given(name: str) -> pl.Expr:
         return pl.when(col(f"{name}_at").is_not_null()).then(True).when("drugs_known").then(False)

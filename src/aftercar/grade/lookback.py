@@ -115,8 +115,7 @@ class Lookback:
         for table in windows:
             frame = frame.join_asof(table.lazy(), on="at", strategy="backward", coalesce=True)
         frame = frame.collect(engine="in-memory")
-        for name, table in {**self._tables, **extra}.items():
-            frame = look(frame, table, name)
+        frame = look(frame, {**self._tables, **extra})
         return frame.with_columns(observed=frame["at"].is_in(drawn.implode()), **self._features)
 
 

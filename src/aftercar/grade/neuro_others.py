@@ -149,9 +149,7 @@ def state(record: Record, options: Options) -> pl.DataFrame:
         "death": deaths(record),
         **{f"all_{stream}": covered(record, stream) for stream in ("seizure", "motor", "icp", "symptoms")},
     }
-    frame = grid(record, *tables.values())
-    for name, table in tables.items():
-        frame = look(frame, table, name)
+    frame = look(grid(record, *tables.values()), tables)
     frame = frame.join(icans.subject_facts(record), on="course", how="left", maintain_order="left")
     return _judge(frame, options)
 

@@ -142,7 +142,7 @@ def quiet_once(states: pl.DataFrame, quiet: pl.Expr, warnings: tuple[str, ...] =
         warnings: columns that may be told all the same; where they change, a row stays.
     """
     died = (col("at") == col("death_at")).fill_null(False)
-    same = [(col(c).shift(1) == col(c)).fill_null(False) for c in ("course", *warnings)]
+    same = [col(c).shift(1).eq_missing(col(c)) for c in ("course", *warnings)]
     again = quiet & quiet.shift(1).fill_null(False) & ~died & ~died.shift(1).fill_null(False) & pl.all_horizontal(same)
     return states.filter(~again)
 

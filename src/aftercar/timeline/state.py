@@ -7,7 +7,7 @@ leak from one course into the next.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import polars as pl
@@ -356,24 +356,27 @@ def grid(record: Record, *tables: pl.DataFrame) -> pl.DataFrame:
     return kept.with_columns(col("at").set_sorted())
 
 
-def look(states: pl.DataFrame, table: pl.DataFrame, prefix: str) -> pl.DataFrame:
-    """Add the latest row of `table` that still holds, as `prefix_*` columns; null where none does.
+def look(states: pl.DataFrame, tables: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+    """Add of each table the latest row that still holds, as `<name>_*` columns; null where none does.
 
     Args:
         states: sorted by `at`.
-        table: `at, until, ...`, sorted by `at`.
-        prefix: of the new columns; `prefix_at` is when it was charted.
+        tables: by name, each `at, until, ...`, sorted by `at`; `<name>_at` is when the row was charted.
     """
-    new = [c for c in table.columns if c != "until"]
-    if table.is_empty():  # many concepts are charted of nobody
-        return states.with_columns(lit(None, table.schema[c]).alias(f"{prefix}_{c}") for c in new)
-    named = table.lazy().select(
-        col("at").set_sorted(), col("at").alias(f"{prefix}_at"), pl.all().exclude("at").name.prefix(f"{prefix}_")
-    )
-    joined = states.lazy().join_asof(named, on="at", strategy="backward", coalesce=True)
-    held = col(f"{prefix}_until") > col("at")
-    looked = joined.with_columns(pl.when(held).then(f"{prefix}_{c}").alias(f"{prefix}_{c}") for c in new)
-    return looked.drop(f"{prefix}_until").collect(engine="in-memory")
+    lazy, held, nowhere = states.lazy(), [], []
+    for name, table in tables.items():
+        new = [c for c in table.columns if c != "until"]
+        if table.is_empty():  # many concepts are charted of nobody
+            nowhere += [lit(None, table.schema[c]).alias(f"{name}_{c}") for c in new]
+            continue
+        named = table.lazy().select(
+            col("at").set_sorted(), col("at").alias(f"{name}_at"), pl.all().exclude("at").name.prefix(f"{name}_")
+        )
+        lazy = lazy.join_asof(named, on="at", strategy="backward", coalesce=True)
+        holds = col(f"{name}_until") > col("at")
+        held += [pl.when(holds).then(f"{name}_{c}").alias(f"{name}_{c}") for c in new]
+    looked = lazy.with_columns(*held, *nowhere)
+    return looked.drop(f"{n}_until" for n, t in tables.items() if t.height).collect(engine="in-memory")
 
 
 def split_at(states: pl.DataFrame, points: pl.Series) -> pl.DataFrame:
