@@ -31,6 +31,7 @@ from aftercar.grade import (
     off_tumour,
     recovery,
     spm,
+    table,
     ticaht,
 )
 from aftercar.grade.adjudicate import adjudicated
@@ -39,11 +40,11 @@ from aftercar.grade.crs import CRS_ASTCT_2019
 from aftercar.grade.icaht import ICAHT_EARLY, ICAHT_LATE
 from aftercar.grade.icans import ICANS_ASTCT, ICANS_ASTCT_PEDS
 from aftercar.grade.options import OPTIONS, Options
-from aftercar.grade.scale import GRADES, Scale, assess, beside, episodes, evidence, to_times
+from aftercar.grade.scale import Scale, assess, beside, episodes
 from aftercar.grade.worst import worst
 from aftercar.timeline import subjects as subject_rows
 from aftercar.timeline.schema import REJECTED, conform
-from aftercar.timeline.state import Record, clock, days_since_day0, record
+from aftercar.timeline.state import record
 from aftercar.timeline.statements import last_hash, read_statements, verify
 from aftercar.timeline.store import Store, open_timeline
 from aftercar.timeline.subjects import subjects
@@ -122,7 +123,6 @@ def _grade(charted: pl.LazyFrame, scales: list[Scale], options: Options) -> Resu
     timeline = conform(timeline)
     courses = subjects(timeline, options["day0"], ends)
     rec = record(timeline, courses, codes, exclude_unknown=options["unknown_attribution"] == "exclude")
-    labels = _labels(scales, options)
     over_time, windows, behind = [], [], []
     states: dict[Callable[..., pl.DataFrame], pl.DataFrame] = {}
     for n, scale in enumerate(scales):
@@ -137,109 +137,20 @@ def _grade(charted: pl.LazyFrame, scales: list[Scale], options: Options) -> Resu
         rows, ids = assess(states[scale.state], scale, options)
         behind.append(ids.with_columns(col("row") + sum(r.height for r in over_time)))
         over_time.append(beside(rows, n, rec))
-    grades, found = [_no_infusion(courses.with_row_index("place").filter(col("day0").is_null()), labels)], []
-    if over_time:
-        rows = pl.concat(over_time)
-        spells = episodes(
-            rows.filter(col("status") != "not_applicable"), float(options["new_episode_gap_h"]), float(options["resolution_h"])
-        )
-        rows = rows.with_columns(evidence(pl.concat(behind), rows.height).alias("evidence"))
-        grades.append(_named(to_times(rows, rec, "at", "end_at").rename({"at": "start", "end_at": "end"}), labels, GRADES))
-        found.append(_episodes(spells, rec, labels))
-    if windows:
-        rows = pl.concat(windows)
-        ids = rows.select(row=pl.int_range(pl.len(), dtype=pl.Int64), id="evidence").explode("id").drop_nulls()
-        rows = rows.with_columns(evidence(ids, rows.height).alias("evidence"))
-        grades.append(_named(clock(rows, rec.courses), labels, GRADES))
-        found.append(_window_episodes(rows, rec, labels))
-    all_grades = _sorted(pl.concat(grades), "_key")
+    timed = pl.concat(over_time) if over_time else None
+    once = pl.concat(windows) if windows else None
+    spells = None
+    if timed is not None:
+        shown = timed.filter(col("status") != "not_applicable")
+        spells = episodes(shown, float(options["new_episode_gap_h"]), float(options["resolution_h"]))
+    labels = table.Labels.of(scales, options)
+    grades = table.grades(timed, once, behind, rec, courses, labels)
     return Result(
-        grades=all_grades,
-        episodes=_sorted(pl.concat(found), "_key", "episode"),
-        worst=worst(all_grades, courses, {s.name: s.family for s in scales}),
+        grades=grades.table,
+        episodes=table.episodes(spells, once, rec, labels),
+        worst=worst(grades, courses),
         subjects=courses.drop("opens", "from", "until", "birth"),
     )
-
-
-def _labels(scales: list[Scale], options: Options) -> pl.DataFrame:
-    """What every row of a scale carries, a row a scale; `rank` is its place within a course."""
-    labels = pl.DataFrame(
-        {
-            "toxicity": [s.toxicity for s in scales],
-            "scale": [s.name for s in scales],
-            "rules": [s.rules for s in scales],
-            "options": [json.dumps(options.used_by(s.options)) for s in scales],
-        },
-        schema=dict.fromkeys(("toxicity", "scale", "rules", "options"), pl.String),
-    )
-    return labels.with_columns(rank=pl.struct("toxicity", "scale").rank("ordinal").cast(pl.Int64))
-
-
-def _named(rows: pl.DataFrame, labels: pl.DataFrame, schema: Mapping[str, Any]) -> pl.DataFrame:
-    """Rows with `_scale`, a row of `labels`, in the columns and types of a table, and `_key`, which sorts by course and scale."""
-    rows = rows.with_columns(labels[c].gather(rows["_scale"]) for c in labels.columns)
-    key = (col("place").cast(pl.Int64) * (labels.height + 1) + col("rank")).alias("_key")
-    return rows.select("subject_id", *(col(n).cast(t) for n, t in schema.items() if n != "subject_id"), key)
-
-
-def _sorted(table: pl.DataFrame, *keys: str) -> pl.DataFrame:
-    """A table in the order of its keys, without `_key`; the rows are moved once, by number, as moving lists is slow."""
-    order = table.select(*keys, _row=pl.int_range(pl.len(), dtype=pl.UInt32)).sort(*keys, maintain_order=True)["_row"]
-    return table.drop("_key").rechunk()[order]
-
-
-def _no_infusion(courses: pl.DataFrame, labels: pl.DataFrame) -> pl.DataFrame:
-    """A subject without an infusion cannot be graded, and says so."""
-    blank = lit([], pl.List(pl.String))
-    rows = courses.join(labels.select(_scale=pl.int_range(pl.len(), dtype=pl.Int64)), how="cross").select(
-        "place", "subject_id", "infusion", "_scale", start=lit(None), end=lit(None), grade=lit(0), grade_upper=lit(0), upper_assessed=lit(0),
-        status=lit("not_applicable"), group=lit(None), criteria=blank, missing=blank, flags=lit(["no_infusion"]),
-        evidence=lit([], pl.List(pl.Int64)), measures=lit([], GRADES["measures"]),
-    )  # fmt: skip
-    return _named(rows, labels, GRADES)
-
-
-_EPISODES: dict[str, Any] = {
-    "subject_id": None,  # as in the timeline
-    "infusion": pl.Int32,
-    "toxicity": pl.String,
-    "scale": pl.String,
-    "episode": pl.Int32,
-    "onset": pl.Datetime("us"),
-    "resolution": pl.Datetime("us"),
-    "max_grade": pl.Int8,
-    "max_grade_upper": pl.Int8,
-    "onset_day": pl.Int32,
-    "duration_d": pl.Float64,
-    "censored": pl.Boolean,
-    "rules": pl.String,
-    "options": pl.String,
-}
-
-
-def _episodes(spells: pl.DataFrame, rec: Record, labels: pl.DataFrame) -> pl.DataFrame:
-    timed = to_times(spells, rec, "at", "end_at", "last_at")
-    return _dated(timed.rename({"at": "onset", "end_at": "resolution", "last_at": "last"}), rec, labels)
-
-
-def _window_episodes(rows: pl.DataFrame, rec: Record, labels: pl.DataFrame) -> pl.DataFrame:
-    graded = rows.filter(col("onset").is_not_null() & (col("grade") > 0))
-    # What has no end in its window has no duration either.
-    timed = clock(graded, rec.courses).with_columns(
-        episode=lit(1), max_grade="grade", max_grade_upper="grade_upper", last=pl.when("_lasts").then("end")
-    )
-    return _dated(timed, rec, labels)
-
-
-def _dated(spells: pl.DataFrame, rec: Record, labels: pl.DataFrame) -> pl.DataFrame:
-    zero = rec.courses.select("subject_id", "infusion", "day0")
-    stop = pl.coalesce("resolution", "last")
-    dated = spells.join(zero, on=["subject_id", "infusion"], how="left", maintain_order="left").with_columns(
-        onset_day=days_since_day0("onset"),
-        duration_d=(stop - col("onset")).dt.total_seconds() / 86_400,
-        censored=col("resolution").is_null(),
-    )
-    return _named(dated, labels, _EPISODES)
 
 
 def grade_folder(

@@ -165,9 +165,14 @@ def _plan(scale: Scale, chosen: tuple[tuple[str, Any], ...]) -> _Plan:
     criteria = scale.criteria(Options(dict(chosen)))
     gate_assessed = scale.gate if scale.gate_assessed is None else scale.gate_assessed
     held = {f"_c{n}": scale.gate & c.when if c.gated else c.when for n, c in enumerate(criteria)}
+    cells = [(f"_c{n}", c) for n, c in enumerate(criteria)]
+    cells_assessed = list(cells)
     for n, c in enumerate(criteria):
-        when = c.when if c.assessed is None else c.assessed
-        held[f"_a{n}"] = gate_assessed & when if c.gated else when
+        # Where the two do not differ there is one column.
+        if c.assessed is not None or (c.gated and scale.gate_assessed is not None):
+            when = c.when if c.assessed is None else c.assessed
+            held[f"_a{n}"] = gate_assessed & when if c.gated else when
+            cells_assessed[n] = (f"_a{n}", c)
     assessed = pl.when("_observed").then("upper_assessed").otherwise("_outcome")
     axes = list(dict.fromkeys(c.axis for c in criteria))
     gap = col("upper_assessed") < col("grade_upper")
@@ -176,11 +181,11 @@ def _plan(scale: Scale, chosen: tuple[tuple[str, Any], ...]) -> _Plan:
     steps = (
         [*_named(held), *_named({"_applies": scale.applies, "_met": scale.met, "_observed": scale.observed})],
         _named({
-            "grade": _worst(criteria, "_c", unknown=False),
-            "grade_upper": _worst(criteria, "_c", unknown=True),
-            "upper_assessed": _worst(criteria, "_a", unknown=True),
+            "grade": _worst(cells, unknown=False),
+            "grade_upper": _worst(cells, unknown=True),
+            "upper_assessed": _worst(cells_assessed, unknown=True),
             # An outcome such as death is known without a charting round.
-            "_outcome": _worst(criteria, "_a", unknown=True, gated=False),
+            "_outcome": _worst([(name, c) for name, c in cells_assessed if not c.gated], unknown=True),
         }),
         _named({"upper_assessed": pl.max_horizontal("grade", assessed)}),
         _named({
@@ -207,8 +212,8 @@ def assess(states: pl.DataFrame, scale: Scale, options: Options) -> tuple[pl.Dat
         states: what `scale.state` gives; sorted by `at`.
     Returns:
         `course, at, last_at` (end of the record), `end_at`, the columns of `GRADES` from `grade` to `measures` but `evidence`, `present`, `hidden`
-        (it may go on unseen) and `stale`, a row a stretch; `end_at` is null where the record ends. Beside them the rows behind: `row`
-        (number), `id`, in no order.
+        (it may go on unseen) and `stale`, a row a stretch; `end_at` is null where the record ends; `criteria`, `missing` and `flags`
+        are bits, whose `names` are to be had. Beside them the rows behind: `row` (number), `id`, in no order.
     """
     plan = _plan(scale, tuple(options.items()))
     lazy = states.lazy()
@@ -243,14 +248,20 @@ def assess(states: pl.DataFrame, scale: Scale, options: Options) -> tuple[pl.Dat
         "upper_assessed",
         "status",
         "group",
-        _names(rows, "_criteria", [c.label for c in plan.criteria]).alias("criteria"),
-        _names(rows, "_missing", plan.axes).alias("missing"),
-        _names(rows, "_flags", plan.flags).alias("flags"),
+        col("_criteria").alias("criteria"),
+        col("_missing").alias("missing"),
+        col("_flags").alias("flags"),
         _each(rows, plan.measures).alias("measures"),
         "present",
         "hidden",
         "stale",
     ), _behind(rows, len(plan.evidence))
+
+
+def names(scale: Scale, options: Options) -> dict[str, list[str]]:
+    """The words behind the bits of `criteria`, `missing` and `flags` that `assess` gives, the lowest bit first."""
+    plan = _plan(scale, tuple(options.items()))
+    return {"criteria": [c.label for c in plan.criteria], "missing": plan.axes, "flags": plan.flags}
 
 
 def _named(exprs: dict[str, pl.Expr]) -> list[pl.Expr]:
@@ -294,13 +305,10 @@ def _settled(upper: str) -> pl.Expr:
     return pl.when(followed.fill_null(False)).then("grade").otherwise(upper)
 
 
-def _worst(criteria: tuple[Criterion, ...], prefix: str, *, unknown: bool, gated: bool = True) -> pl.Expr:
-    """The highest cell that is met; `gated` false: only among the cells that need no gate."""
-    cells = [(n, c) for n, c in enumerate(criteria) if gated or not c.gated]
-    return pl.max_horizontal(
-        lit(0, pl.Int8),
-        *((col(f"{prefix}{n}").fill_null(unknown) & col("_applies")).cast(pl.Int8) * lit(c.grade, pl.Int8) for n, c in cells),
-    )
+def _worst(cells: list[tuple[str, Criterion]], *, unknown: bool) -> pl.Expr:
+    """The highest cell that is met, by the columns that say so."""
+    held = ((col(name).fill_null(unknown) & col("_applies")).cast(pl.Int8) * lit(c.grade, pl.Int8) for name, c in cells)
+    return pl.max_horizontal(lit(0, pl.Int8), *held)
 
 
 def _status() -> pl.Expr:
@@ -314,14 +322,6 @@ def _status() -> pl.Expr:
 
 def _bits(conditions: list[pl.Expr]) -> pl.Expr:
     return pl.sum_horizontal(c.cast(pl.Int32) * (1 << n) for n, c in enumerate(conditions))
-
-
-def _names(rows: pl.DataFrame, column: str, names: list[str]) -> pl.Series:
-    """The names of the bits that are set; a list is built once for each set of bits that occurs."""
-    bits = rows[column]
-    sets = bits.unique().sort()
-    lists = [[name for n, name in enumerate(names) if b >> n & 1] for b in sets.to_list()]
-    return pl.Series(lists, dtype=pl.List(pl.String)).gather(sets.search_sorted(bits))
 
 
 def _evidence(criteria: tuple[Criterion, ...], scale: Scale) -> dict[str, pl.Expr]:

@@ -6,6 +6,7 @@ import polars as pl
 from polars import col, lit
 
 from aftercar.grade.scale import STATUS
+from aftercar.grade.table import Grades
 from aftercar.timeline.state import days_since_day0
 
 # Words of a diagnosis as people write them, the surest first.
@@ -14,39 +15,37 @@ WORDS = {"criteria_met": "criteria met", "possible": "possible", "suspected": "s
 _RANK = {word: len(WORDS) - n for n, word in enumerate(WORDS)}
 
 
-def worst(grades: pl.DataFrame, courses: pl.DataFrame, family: dict[str, str]) -> pl.DataFrame:
+def worst(every: Grades, courses: pl.DataFrame) -> pl.DataFrame:
     """A row a subject, infusion and family of scales.
 
     Stale time (a finding expired, nothing new charted) does not count towards the bounds; it is summed in `unassessed_h`. A
     toxicity that was never assessed is `incomplete` with its full range.
 
     Args:
-        grades: sorted by subject and infusion.
-        courses: `subject_id, infusion, day0`.
-        family: of each scale; scales of one family take turns by age.
+        every: rows of all scales, sorted by subject and infusion; scales of one family take turns by age.
+        courses: `subject_id, infusion, day0` of each `place`.
     """
+    grades, keys = every.table, every.keys
+    stale = every.warnings.list.contains("stale").gather(keys["flags"]).alias("stale")
     status = col("status").to_physical()  # by its number: words are slow
     absent, incomplete, plain = (STATUS.categories.to_list().index(w) for w in ("not_applicable", "incomplete", "graded"))
     ranks = {n: float(_RANK.get(w, 0)) for n, w in enumerate(STATUS.categories)}
-    ids = {f: n for n, f in enumerate(dict.fromkeys(family.values()))}
-    another = (col("subject_id") != col("subject_id").shift(1)) | (col("infusion") != col("infusion").shift(1))
     rows = grades.select(
         "grade",
         "grade_upper",
         "upper_assessed",
-        key=another.fill_null(True).cum_sum().cast(pl.Int64) * len(ids)
-        + col("scale").replace_strict({s: ids[f] for s, f in family.items()}, return_dtype=pl.Int64),
+        stale,
+        key=keys["place"].cast(pl.Int64) * every.families + keys["family"],
         row=pl.int_range(pl.len(), dtype=pl.UInt32),
         applies=status != absent,
         graded=status == plain,
-        stale=col("flags").list.contains("stale"),
         silent=(status == incomplete) & (col("evidence").list.len() == 0),
         hours=(col("end") - col("start")).dt.total_seconds() / 3600,
         # The worst moment: the highest grade, then the surest diagnosis, then the highest score.
         how=col("grade") * 1e9
         + status.replace_strict(ranks, return_dtype=pl.Float64) * 1e7
         # A moment at which something was charted goes before one at which all had expired.
-        + pl.when(col("flags").list.contains("stale")).then(0.0).otherwise(1e6)
+        + pl.when(stale).then(0.0).otherwise(1e6)
         + pl.when(col("measures").list.len() > 0).then(col("measures").list.first().struct.field("value")).fill_null(0.0),
     )
     found = rows.group_by("key", maintain_order=True).agg(
@@ -62,7 +61,7 @@ def worst(grades: pl.DataFrame, courses: pl.DataFrame, family: dict[str, str]) -
         # A subject is on one of two scales (ICE or CAPD) at a time: rows of the other do not apply.
         at=col("row").get(pl.when("applies").then("how").otherwise(-1.0).arg_max()),
     )
-    flags = _flags(grades, rows)
+    flags = _flags(every, rows)
     zero = courses.select("subject_id", "infusion", "day0")
     moment = grades.select(
         "subject_id", "infusion", "toxicity", "scale", "group", "criteria", "measures", time="start", said="status", rules="rules", options="options"
@@ -93,11 +92,9 @@ def worst(grades: pl.DataFrame, courses: pl.DataFrame, family: dict[str, str]) -
     )  # fmt: skip
 
 
-def _flags(grades: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
+def _flags(every: Grades, rows: pl.DataFrame) -> pl.DataFrame:
     """All warnings of each key, each once, sorted; rows that do not apply warn only where none does."""
-    some = (
-        rows["applies"].to_frame().with_columns(rows["key"]).with_columns(own=col("applies") | ~col("applies").any().over("key"))
-    )
-    warned = grades.select(col("flags"), key=rows["key"], own=some["own"]).filter(col("own") & (col("flags").list.len() > 0))
-    every = warned.select("key", "flags").unique().explode("flags").unique().sort("key", "flags")
-    return every.group_by("key", maintain_order=True).agg("flags")
+    told = every.keys.select("flags").with_columns(rows["key"], rows["applies"])
+    told = told.filter(col("applies") | ~col("applies").any().over("key")).select("key", "flags").unique()
+    words = told.select("key", flags=every.warnings.gather(told["flags"])).filter(col("flags").list.len() > 0)
+    return words.explode("flags").unique().sort("key", "flags").group_by("key", maintain_order=True).agg("flags")

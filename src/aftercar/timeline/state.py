@@ -170,7 +170,7 @@ def origin(at: pl.Expr) -> pl.Expr:
 
 def clock(frame: pl.DataFrame, courses: pl.DataFrame, *columns: str) -> pl.DataFrame:
     """Turn columns on the axis back into times, and `course` into subject, infusion and its `place` in the table of subjects."""
-    keyed = frame.join(courses.select("course", "place", "subject_id", "infusion", "opens"), on="course", maintain_order="left")
+    keyed = frame.with_columns(of_course(courses, frame["course"], "place", "subject_id", "infusion", "opens"))
     return keyed.with_columns(
         (col("opens") + pl.duration(seconds=col(c) - origin(col(c)))).cast(pl.Datetime("us")).alias(c) for c in columns
     ).drop("course", "opens")
