@@ -23,6 +23,7 @@ ONE_ASSESSMENT_S = HOUR
 # The last four are words of a diagnosis: its criteria are met, met but for an exclusion, met in part, or its forerunner is there.
 STATUS = pl.Enum(["graded", "not_met", "incomplete", "not_applicable", "criteria_met", "possible", "suspected", "watch"])
 MEASURES = pl.List(pl.Struct({"name": pl.String, "value": pl.Float64}))
+_NO_MEASURES = lit([], MEASURES)
 
 GRADES: dict[str, Any] = {
     "subject_id": None,  # as in the timeline
@@ -225,37 +226,24 @@ def assess(states: pl.DataFrame, scale: Scale, options: Options) -> tuple[pl.Dat
         "last_at",
         "grade",
         "grade_upper",
-        "_criteria",
-        "_missing",
-        "_flags",
-        *(f"_m{n}" for n in range(len(plan.measures))),
         end_at=pl.when(col("course").shift(-1) == col("course")).then(col("at").shift(-1)),
         upper_assessed=_settled("upper_assessed"),
         status=col("status").cast(STATUS),
         group="_group",
+        criteria="_criteria",
+        missing="_missing",
+        flags="_flags",
+        measures=_NO_MEASURES,
         present=col("present").fill_null(False),
         hidden="_hidden",
         stale=(col("_flags") & 1) != 0,  # the first of the flags
+        **{f"_m{n}": col(f"_m{n}") for n in range(len(plan.measures))},
         **{f"_e{n}": pl.when(met).then(c) for n, (c, met) in enumerate(plan.evidence.items())},
     ).collect(engine="in-memory")  # fmt: skip
-    return rows.select(
-        "course",
-        "at",
-        "last_at",
-        "end_at",
-        "grade",
-        "grade_upper",
-        "upper_assessed",
-        "status",
-        "group",
-        col("_criteria").alias("criteria"),
-        col("_missing").alias("missing"),
-        col("_flags").alias("flags"),
-        _each(rows, plan.measures).alias("measures"),
-        "present",
-        "hidden",
-        "stale",
-    ), _behind(rows, len(plan.evidence))
+    behind = _behind(rows, len(plan.evidence))
+    if plan.measures and rows.height:
+        rows = rows.with_columns(_each(rows, plan.measures).alias("measures"))
+    return rows.select(c for c in rows.columns if not c.startswith(("_m", "_e"))), behind
 
 
 def names(scale: Scale, options: Options) -> dict[str, list[str]]:
@@ -271,15 +259,13 @@ def _named(exprs: dict[str, pl.Expr]) -> list[pl.Expr]:
 def measured(measures: dict[str, pl.Expr]) -> pl.Expr:
     """Numbers by name, those that are known."""
     if not measures:
-        return lit([], MEASURES)
+        return _NO_MEASURES
     each = [pl.when(m.is_not_null()).then(pl.struct(name=lit(n), value=m.cast(pl.Float64))) for n, m in measures.items()]
     return pl.concat_list(each).list.drop_nulls().cast(MEASURES)
 
 
 def _each(rows: pl.DataFrame, names: list[str]) -> pl.Series:
     """The columns `_m0, _m1 ...` as numbers by name, known or not."""
-    if not names or rows.is_empty():
-        return pl.Series([[]], dtype=MEASURES).new_from_index(0, rows.height)
     # Lists built row by row cost ten times as much as numbers that are laid out in a row and folded.
     values = rows.select(pl.concat_arr(f"_m{n}" for n in range(len(names)))).to_series().explode()
     place = pl.int_range(len(values), eager=True) % len(names)
