@@ -174,8 +174,7 @@ def _attributes(record: Record, options: Options) -> pl.Expr:
     """Whether a person attributed any sign of the course to the cells; under `any` no statement is asked for."""
     if options["onset_without_fever"] == "any":
         return lit(True)
-    told = [rows.filter(col("attributable_to") == "iec")["course"].unique() for rows in record.by_code.values()]
-    return col("course").is_in(pl.concat(told).unique().implode()) if told else lit(False)
+    return col("course").is_in(record.stated.implode())
 
 
 def _tables(record: Record, options: Options) -> dict[str, pl.DataFrame]:

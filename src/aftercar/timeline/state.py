@@ -42,11 +42,13 @@ class Record:
         by_code: events of each code: `course, at, end_at, code, numeric_value, text_value, unit, attributable_to, event_id`, sorted
             by `at`.
         courses: `subjects()` with `course` (its row number), `last_at` (end of the record) and `day0_at`.
+        stated: courses in which a person attributed something to the cells.
         exclude_unknown: whether signs of unknown attribution are left out (`unknown_attribution = exclude`).
     """
 
     by_code: dict[str, pl.DataFrame]
     courses: pl.DataFrame
+    stated: pl.Series
     exclude_unknown: bool = False
     _made: dict[object, pl.DataFrame] = field(default_factory=dict, repr=False)
 
@@ -118,9 +120,9 @@ def record(timeline: pl.DataFrame, courses: pl.DataFrame, codes: list[str], *, e
     if not events["at"].is_sorted():
         events = events.sort("at", "event_id")
     parts = events.partition_by("code", as_dict=True, maintain_order=True)
-    return Record(
-        {str(code): part.with_columns(col("at").set_sorted()) for (code,), part in parts.items()}, courses, exclude_unknown
-    )
+    by_code = {str(code): part.with_columns(col("at").set_sorted()) for (code,), part in parts.items()}
+    stated = events.filter(col("attributable_to") == "iec")["course"].unique()
+    return Record(by_code, courses, stated, exclude_unknown)
 
 
 def _seconds(time: str) -> pl.Expr:
