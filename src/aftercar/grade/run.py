@@ -147,7 +147,7 @@ def _grade(charted: pl.LazyFrame, scales: list[Scale], options: Options) -> Resu
         grades.append(_named(to_times(rows, rec, "at", "end_at").rename({"at": "start", "end_at": "end"}), labels, GRADES))
         found.append(_episodes(spells, rec, labels))
     if windows:
-        rows = pl.concat(windows)
+        rows = pl.concat(windows).collect(engine="in-memory")
         ids = rows.select(row=pl.int_range(pl.len(), dtype=pl.Int64), id="evidence").explode("id").drop_nulls()
         rows = rows.with_columns(evidence(ids, rows.height).alias("evidence"))
         grades.append(_named(clock(rows, rec.courses), labels, GRADES))

@@ -105,7 +105,7 @@ class Scale:
     codes: tuple[str, ...]
     options: tuple[str, ...]
     state: Callable[[Record, Options], pl.DataFrame] | None = None
-    window: Callable[[Record, Options, Scale], pl.DataFrame] | None = None
+    window: Callable[[Record, Options, Scale], pl.LazyFrame] | None = None
     default: bool = True
     needs: tuple[str, ...] = ()
     lasts: bool = True
