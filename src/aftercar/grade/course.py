@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import polars as pl
 from polars import col, lit
 
@@ -19,6 +21,12 @@ def gather(frame: pl.LazyFrame, *tables: pl.LazyFrame) -> pl.LazyFrame:
     for table in tables:
         frame = frame.join(table, on="course", how="left", maintain_order="left")
     return frame
+
+
+def texts(cells: Iterable[tuple[pl.Expr, str]]) -> pl.Expr:
+    """The texts of those cells that are met, as a list."""
+    each = [pl.when(met).then(lit(text)) for met, text in cells]
+    return pl.concat_arr(each).arr.to_list().list.drop_nulls() if each else lit([], pl.List(pl.String))
 
 
 def ids(*columns: str) -> pl.Expr:
@@ -43,14 +51,12 @@ def bounded(frame: pl.LazyFrame, criteria: tuple[Criterion, ...], widened: tuple
 
     frame = frame.with_columns(grade=worst("_low"), grade_upper=pl.max_horizontal(worst("_low"), worst("_up")))
     grade = col("grade")
-    met = [pl.when(col(f"_low{n}") & ((grade == c.grade) | (c.grade == 0))).then(lit(c.label)) for n, c in enumerate(criteria)]
     opens: dict[str, list[pl.Expr]] = {c.axis: [] for c in criteria}
     for n, c in enumerate(criteria):
         opens[c.axis].append((grade < c.grade) & col(f"_up{n}"))
-    missing = [pl.when(pl.any_horizontal(parts)).then(lit(axis)) for axis, parts in opens.items()]
     return frame.with_columns(
-        criteria=pl.concat_list(met).list.drop_nulls(),
-        missing=pl.concat_list(missing).list.drop_nulls(),
+        criteria=texts((col(f"_low{n}") & ((grade == c.grade) | (c.grade == 0)), c.label) for n, c in enumerate(criteria)),
+        missing=texts((pl.any_horizontal(parts), axis) for axis, parts in opens.items()),
         status=pl.when(grade < col("grade_upper")).then(lit("incomplete")).otherwise(lit("graded")),
     )
 
@@ -76,7 +82,6 @@ def course_rows(
         return (midnight + pl.duration(days=day)).cast(pl.Datetime("us"))
 
     absent = col("status") == "not_applicable"
-    warned = [pl.when(f.fill_null(False)).then(lit(n)) for n, f in (flags or {}).items()]
     there = (col("grade") > 0) & ~absent
     return frame.select(
         "course",
@@ -91,7 +96,7 @@ def course_rows(
         group=group,
         criteria="criteria",
         missing="missing",
-        flags=pl.concat_list(warned).list.drop_nulls() if warned else lit([], pl.List(pl.String)),
+        flags=texts((when, name) for name, when in (flags or {}).items()),
         evidence=evidence,
         measures=measured(measures or {}),
         onset=pl.when(there & onset.is_not_null()).then(pl.max_horizontal(time(onset), "day0")),

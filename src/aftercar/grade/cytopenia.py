@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 from polars import col, lit
 
-from aftercar.grade.course import bounded, course_rows, gather, ids
+from aftercar.grade.course import bounded, course_rows, gather, ids, texts
 from aftercar.grade.days import EARLY_LAST_DAY, course_days, course_window, daily, filled, grid, runs, with_day, within
 from aftercar.grade.options import Options
 from aftercar.grade.scale import Criterion, Scale
@@ -66,11 +66,13 @@ def endpoints(record: Record, options: Options, scale: Scale) -> pl.LazyFrame:
         # A transfusion is anaemia; without one a count must say.
         anaemia=pl.when("transfused").then(True).otherwise("low_hb"),
     )
-    frame = bounded(frame, scale.criteria(options))
+    cells = scale.criteria(options)
+    frame = bounded(frame, cells)
     # Endpoints are told one by one: those that are unknown are missing, whatever the others say.
-    cells = {c.axis: [d.when for d in scale.criteria(options) if d.axis == c.axis] for c in scale.criteria(options)}
-    open_ = [pl.when(pl.any_horizontal(w.is_null() for w in parts)).then(lit(axis)) for axis, parts in cells.items()]
-    frame = frame.with_columns(missing=pl.concat_list(open_).list.drop_nulls())
+    axes = {c.axis: [d.when for d in cells if d.axis == c.axis] for c in cells}
+    frame = frame.with_columns(
+        missing=texts((pl.any_horizontal(w.is_null() for w in whens), axis) for axis, whens in axes.items())
+    )
     found, every = ids("anc_ids", "platelet_ids", "hb_ids", "red_ids"), ids("anc_all", "platelet_all", "hb_all")
     return course_rows(
         frame, last=col("last"), onset=pl.min_horizontal("anc_day", "platelet_day", "hb_day", "red_day"),
@@ -104,16 +106,18 @@ def periods(record: Record, options: Options, scale: Scale) -> pl.LazyFrame:
         own = (col("day") >= first) & (col("day") <= last if last is not None else lit(True))
         # A period without any count is unknown.
         cells[name] = pl.when(own.any()).then(col("low").filter(own).any())
-    found = within(counts, window).group_by("course").agg(
-        **cells, low_ids=col("event_id").filter("low"), every="event_id", onset=col("day").filter("low").min()
+    found = (
+        within(counts, window)
+        .group_by("course")
+        .agg(**cells, low_ids=col("event_id").filter("low"), every="event_id", onset=col("day").filter("low").min())
     )
     frame = bounded(gather(window, found), scale.criteria(options))
     names = [name for name, _, _ in split]
-    group = pl.concat_list([pl.when(col(n).fill_null(False)).then(lit(n)) for n in names]).list.drop_nulls().list.join("+")
-    missing = pl.concat_list([pl.when(col(n).is_null()).then(lit(n)) for n in names]).list.drop_nulls()
+    group = texts((col(n), n) for n in names).list.join("+").replace({"": "none"})
+    missing = texts((col(n).is_null(), n) for n in names)
     return course_rows(
         frame.with_columns(missing=missing), last=col("last"), onset=col("onset"),
-        evidence=pl.when(col("grade") > 0).then("low_ids").otherwise("every"), group=group.replace({"": "none"}),
+        evidence=pl.when(col("grade") > 0).then("low_ids").otherwise("every"), group=group,
     )  # fmt: skip
 
 

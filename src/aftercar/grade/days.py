@@ -49,6 +49,11 @@ def within(rows: pl.LazyFrame, window: pl.LazyFrame, first: int = 0) -> pl.LazyF
     return rows.filter((col("day") >= first) & ((col("day") <= col("last")) | col("last").is_null()))
 
 
+def ever(record: Record, *codes: str) -> bool:
+    """Whether any of these was charted of anybody."""
+    return any(code in record.by_code for code in codes)
+
+
 def with_day(record: Record, *codes: str) -> pl.LazyFrame:
     """Events of these codes with their calendar `day`, code by code."""
     events = [record.by_code[code] for code in codes if code in record.by_code] or [record.of()]

@@ -76,9 +76,7 @@ def early(record: Record, options: Options, scale: Scale) -> pl.LazyFrame:
         in_run=col("event_id").filter(in_run).drop_nulls(),
     )  # fmt: skip
     frame = gather(window, low, high, facts, days_given(record, of_group("g_csf"), 0, EARLY_LAST_DAY, "g_csf_days"))
-    frame = frame.with_columns(
-        col("d500", "d100", "d500_up", "d100_up").fill_null(0), col("never", "never_up").fill_null(False)
-    )
+    frame = frame.with_columns(col("d500", "d100", "d500_up", "d100_up").fill_null(0), col("never", "never_up").fill_null(False))
     frame = bounded(frame, scale.criteria(options), ("d500", "d100", "never"))
     flags = {
         "sparse_anc": col("blank") > 0,

@@ -11,7 +11,7 @@ import polars as pl
 from polars import col, lit
 
 from aftercar.grade.course import NO_IDS, blank_rows, bounded, course_rows, gather, ids
-from aftercar.grade.days import EARLY_LAST_DAY, course_days
+from aftercar.grade.days import EARLY_LAST_DAY, course_days, ever
 from aftercar.grade.findings import covered
 from aftercar.grade.icans import CN6_LATE_D
 from aftercar.grade.late import any_charted, bears, charted, joined, signs, stated_grades, worst_stated
@@ -147,7 +147,7 @@ def tian_criteria(options: Options) -> tuple[Criterion, ...]:
 def tian(record: Record, options: Options, scale: Scale) -> pl.LazyFrame:
     """TIAN, one row a course."""
     of_it = (record.courses["death_cause"] == "tian").any()
-    if not of_it and not any(code in record.by_code for code in ("tian_sign", "cns_tumour")):
+    if not of_it and not ever(record, "tian_sign", "cns_tumour"):
         return blank_rows(record)
     shown = signs(record, "tian_sign")
     found = shown.group_by("course").agg(

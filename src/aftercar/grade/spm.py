@@ -41,9 +41,7 @@ def window(record: Record, options: Options, scale: Scale) -> pl.LazyFrame:
     flags = {"cytopenia_after_day_90": ~there & watch, "attribution_unknown": col("unsure")}
     measures = {"onset_day": col("onset"), "cytopenia_day": col("low_day")}
     evidence = pl.when(there).then("spm_ids").otherwise("low_ids")
-    return course_rows(
-        frame, onset=col("onset"), evidence=evidence, group=col("group"), flags=flags, measures=measures
-    )
+    return course_rows(frame, onset=col("onset"), evidence=evidence, group=col("group"), flags=flags, measures=measures)
 
 
 SPM = Scale(
