@@ -6,7 +6,7 @@ import polars as pl
 from polars import col, lit
 
 from aftercar.grade.course import bounded, course_rows, gather, ids, texts
-from aftercar.grade.days import EARLY_LAST_DAY, course_days, course_window, daily, filled, grid, runs, with_day, within
+from aftercar.grade.days import EARLY_LAST_DAY, course_days, course_window, daily, filled, runs, with_day, within
 from aftercar.grade.options import Options
 from aftercar.grade.scale import Criterion, Scale
 from aftercar.timeline.concepts import of_group
@@ -58,7 +58,7 @@ def endpoints(record: Record, options: Options, scale: Scale) -> pl.LazyFrame:
     given = with_day(record, "red_cell_transfusion").filter((col("numeric_value") != 0).fill_null(True))
     given = within(given, window).group_by("course").agg(transfused=lit(True), red_ids=rows, red_day=day.min())
     early = window.with_columns(last=pl.min_horizontal("last", lit(EARLY_LAST_DAY, pl.Int32)).clip(0))
-    days = filled(grid(neutrophils, early), options)
+    days = filled(neutrophils, early, options)
     long = runs(days, col("filled") <= 500, options, unknown=False).group_by("course").agg(d500=col("days").max())
     frame = gather(window, anc, platelets, hb, given, long).with_columns(
         protracted=pl.when(col("severe").is_not_null()).then((col("d500") >= PROTRACTED_D).fill_null(False)),

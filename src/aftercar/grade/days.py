@@ -90,18 +90,18 @@ def _daily(record: Record, options: Options, code: str) -> pl.LazyFrame:
     )
 
 
-def grid(counts: pl.LazyFrame, window: pl.LazyFrame, first: int = 0) -> pl.LazyFrame:
-    """A row a course and day `first` to `last` of its `window`: `course, day, last, count, event_id`."""
-    days = window.select("course", day=pl.int_ranges(first, col("last") + 1, dtype=pl.Int32), last="last")
-    days = days.filter(col("day").list.len() > 0).explode("day")
-    return days.join(counts, on=["course", "day"], how="left", maintain_order="left")
+def filled(
+    counts: pl.LazyFrame, window: pl.LazyFrame, options: Options, *, first: int = 0, rounded: bool = False
+) -> pl.LazyFrame:
+    """A row a course and day `first` to `last` of its `window`: `course, day, last, count, event_id, filled`.
 
-
-def filled(grid: pl.LazyFrame, options: Options, *, first: int = 0, rounded: bool = False) -> pl.LazyFrame:
-    """Interpolate runs of at most `max_gap_days` missing days, as `filled`; longer runs stay missing in full."""
+    `filled` interpolates runs of at most `max_gap_days` missing days; longer runs stay missing in full.
+    """
     limit = int(options["max_gap_days"])
     known = col("count").is_not_null()
-    grid = grid.with_columns(
+    days = window.select("course", day=pl.int_ranges(first, col("last") + 1, dtype=pl.Int32), last="last")
+    days = days.filter(col("day").list.len() > 0).explode("day")
+    days = days.join(counts, on=["course", "day"], how="left", maintain_order="left").with_columns(
         _before=pl.when(known).then("day").forward_fill().over("course"),
         _after=pl.when(known).then("day").backward_fill().over("course"),
         _low=col("count").forward_fill().over("course"),
@@ -114,16 +114,18 @@ def filled(grid: pl.LazyFrame, options: Options, *, first: int = 0, rounded: boo
     value = pl.when(known).then("count").when(gap > limit).then(None).when(between).then(inner).otherwise(edge)
     if rounded:
         value = (value / 10).round(mode="half_to_even") * 10
-    return grid.with_columns(filled=value).drop("_before", "_after", "_low", "_high")
+    days = days.select("course", "day", "last", "count", "event_id", filled=value)
+    # Several tables are drawn from it: it is made once.
+    return days.collect(engine="in-memory").lazy()
 
 
-def runs(grid: pl.LazyFrame, low: pl.Expr, options: Options, *, unknown: bool) -> pl.LazyFrame:
+def runs(days: pl.LazyFrame, low: pl.Expr, options: Options, *, unknown: bool) -> pl.LazyFrame:
     """Runs of days on which `low` holds: `course, start, stop, last, days`, joined where the break is too short to be a recovery.
 
     A break at the very end that is too short to prove recovery belongs to the run.
     """
     recovery = int(options["recovery_days"])
-    days = grid.filter(low.fill_null(unknown))
+    days = days.filter(low.fill_null(unknown))
     begins = (col("course") != col("course").shift(1)) | (col("day") - col("day").shift(1) > recovery)
     found = days.group_by(begins.fill_null(True).cum_sum().alias("run"), maintain_order=True).agg(
         col("course").first(), start=col("day").first(), stop=col("day").last(), last=col("last").first()

@@ -11,7 +11,7 @@ import polars as pl
 from polars import col, lit
 
 from aftercar.grade.course import bounded, course_rows, gather
-from aftercar.grade.days import EARLY_LAST_DAY, course_days, course_window, daily, days_given, filled, grid, runs, within
+from aftercar.grade.days import EARLY_LAST_DAY, course_days, course_window, daily, days_given, filled, runs, within
 from aftercar.grade.options import Options
 from aftercar.grade.scale import Criterion, Scale
 from aftercar.timeline.concepts import of_group
@@ -65,7 +65,7 @@ def early(record: Record, options: Options, scale: Scale) -> pl.LazyFrame:
     if options["early_censor"] == "progression_or_next_therapy":
         end = pl.min_horizontal("last_fu", "ended")
     window = course_days(record).with_columns(last=end.clip(0, EARLY_LAST_DAY).fill_null(EARLY_LAST_DAY))
-    days = filled(grid(daily(record, options, "anc"), window), options, rounded=bool(options["round10"]))
+    days = filled(daily(record, options, "anc"), window, options, rounded=bool(options["round10"]))
     low = _durations(days, options, unknown=False)
     high = _durations(days, options, unknown=True).select("course", col("d500", "d100", "never").name.suffix("_up"))
     in_run = col("day").is_between("run_start", "run_stop")

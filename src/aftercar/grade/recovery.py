@@ -9,7 +9,7 @@ import polars as pl
 from polars import col, lit
 
 from aftercar.grade.course import bounded, course_rows, gather
-from aftercar.grade.days import course_window, daily, days_given, filled, grid, runs
+from aftercar.grade.days import course_window, daily, days_given, filled, runs
 from aftercar.grade.options import Options
 from aftercar.grade.scale import Criterion, Scale
 from aftercar.timeline.concepts import of_group
@@ -33,7 +33,7 @@ def criteria(options: Options) -> tuple[Criterion, ...]:
 def phenotype(record: Record, options: Options, scale: Scale) -> pl.LazyFrame:
     """One row a course."""
     window = course_window(record, LAST_DAY).with_columns(col("last").clip(0))
-    days = filled(grid(daily(record, options, "anc"), window), options)
+    days = filled(daily(record, options, "anc"), window, options)
     low = runs(days, col("filled") < 500, options, unknown=False)
     longest = low.group_by("course").agg(
         longest=col("days").max(), start=col("start").filter(col("days") == col("days").max()).first()

@@ -10,7 +10,7 @@ import polars as pl
 from polars import col, lit
 
 from aftercar.grade.course import bounded, course_rows, gather
-from aftercar.grade.days import EARLY_LAST_DAY, course_window, daily, days_after, filled, grid, runs, with_day, within
+from aftercar.grade.days import EARLY_LAST_DAY, course_window, daily, days_after, filled, runs, with_day, within
 from aftercar.grade.options import Options
 from aftercar.grade.scale import Criterion, Scale
 from aftercar.timeline.state import Record
@@ -53,7 +53,7 @@ def _transfused(record: Record, window: pl.LazyFrame, first: int = 0) -> pl.Lazy
 def early(record: Record, options: Options, scale: Scale) -> pl.LazyFrame:
     """One row a course."""
     window = course_window(record, EARLY_LAST_DAY).with_columns(last=col("last").clip(0))
-    days = filled(grid(daily(record, options, "platelets"), window), options)
+    days = filled(daily(record, options, "platelets"), window, options)
     totals = [
         _total(days, cut, options, unknown=unknown).select("course", col("n").alias(name), col("start", "stop").name.prefix(f"{name}_"))
         for cut, unknown, name in ((50, False, "d50"), (50, True, "d50_up"), (20, False, "d20"), (20, True, "d20_up"))
@@ -89,7 +89,7 @@ def late(record: Record, options: Options, scale: Scale) -> pl.LazyFrame:
     """One row a course."""
     first = EARLY_LAST_DAY + 1
     window = course_window(record, int(options["late_end_day"]))
-    days = filled(grid(daily(record, options, "platelets"), window, first), options, first=first)
+    days = filled(daily(record, options, "platelets"), window, options, first=first)
     tests = days.filter(col("count").is_not_null()).group_by("course").agg(
         counted=pl.len(),
         nadir=col("count").min(),
