@@ -17,7 +17,7 @@ _NO_WORD = lit(None, pl.String)
 
 
 def gather(frame: pl.LazyFrame, *tables: pl.LazyFrame) -> pl.LazyFrame:
-    """A frame with a row a course, and beside it what each table says of the course; null where a table has no row."""
+    """A frame, and beside each row what each table (a row a course) says of its course; null where a table has no row."""
     for table in tables:
         frame = frame.join(table, on="course", how="left", maintain_order="left")
     return frame
@@ -41,7 +41,8 @@ def bounded(frame: pl.LazyFrame, criteria: tuple[Criterion, ...], widened: tuple
     which the upper bound is read instead.
     """
     frame = frame.with_columns(c.when.fill_null(False).alias(f"_low{n}") for n, c in enumerate(criteria))
-    frame = frame.with_columns(col(w).alias(f"{w}_low") for w in widened).with_columns(col(f"{w}_up").alias(w) for w in widened)
+    # The cells name their columns, so the twins take the names while the upper bound is read.
+    frame = frame.with_columns(*(col(w).alias(f"{w}_low") for w in widened), *(col(f"{w}_up").alias(w) for w in widened))
     frame = frame.with_columns(c.when.fill_null(True).alias(f"_up{n}") for n, c in enumerate(criteria))
     frame = frame.with_columns(col(f"{w}_low").alias(w) for w in widened)
 
@@ -99,6 +100,7 @@ def course_rows(
         flags=texts((when, name) for name, when in (flags or {}).items()),
         evidence=evidence,
         measures=measured(measures or {}),
+        # What has no onset is no episode, whatever grade it bears.
         onset=pl.when(there & onset.is_not_null()).then(pl.max_horizontal(time(onset), "day0")),
         resolution=pl.when(there & (stop < last)).then(time(stop + 1)),
     )

@@ -85,7 +85,7 @@ def early(record: Record, options: Options, scale: Scale) -> pl.LazyFrame:
     }
     measures = {n: col(n) for n in ("d500", "d100", "run_start", "run_stop", "counted", "blank", "g_csf_days")}
     return course_rows(
-        frame, first=lit(0), last=col("last"), onset=col("run_start"), stop=col("run_stop"),
+        frame, last=col("last"), onset=col("run_start"), stop=col("run_stop"),
         evidence=pl.when(col("grade") > 0).then("in_run").otherwise("every"), flags=flags, measures=measures,
     )  # fmt: skip
 

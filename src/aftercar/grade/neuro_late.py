@@ -192,11 +192,9 @@ def tian(record: Record, options: Options, scale: Scale) -> pl.LazyFrame:
 def _after(record: Record, shown: pl.LazyFrame, codes: tuple[str, ...], name: str) -> pl.LazyFrame:
     """Which of the drugs were given within `TREATED_D` days after a sign: `course, <name>` (true) and its rows `<name>_ids`."""
     given = charted(record, *codes).filter(~col("away") & (col("numeric_value") != 0).fill_null(True))
-    given = given.join(shown, on="course", how="semi").sort("at", "event_id")
-    before = shown.select("at", "course", sign_day="day").with_columns(col("at").set_sorted())
-    given = given.with_columns(col("at").set_sorted()).join_asof(
-        before.rename({"course": "sign_course"}), on="at", strategy="backward", coalesce=True
-    )
+    given = given.join(shown, on="course", how="semi").sort("at", "event_id")  # few courses have a sign
+    before = shown.select("at", sign_course="course", sign_day="day").with_columns(col("at").set_sorted())
+    given = given.join_asof(before, on="at", strategy="backward", coalesce=True)
     close = (col("sign_course") == col("course")) & (col("day") - col("sign_day") <= TREATED_D)
     return given.filter(close).group_by("course").agg(lit(True).alias(name), col("event_id").alias(f"{name}_ids"))
 

@@ -45,8 +45,8 @@ def _findings(record: Record, options: Options) -> pl.LazyFrame:
     found = [
         *(("b_cells", t.lazy().with_columns(shown="low")) for t in counts.values()),
         ("igg", igg.lazy().with_columns(shown="low")),
+        ("neurotoxicity", _neurotoxicity(record)),
     ]
-    found.append(("neurotoxicity", _neurotoxicity(record)))
     # Many records hold nothing of what follows.
     if ever(record, "mnt_sign"):
         found.append(("mnt", _words(record, "mnt_sign").with_columns(shown=(col("text_value") != "none") & ~col("away"))))
@@ -77,7 +77,7 @@ def _neurotoxicity(record: Record) -> pl.LazyFrame:
 def window(record: Record, options: Options, scale: Scale) -> pl.LazyFrame:
     """One row a course. Effects of which nothing was charted are `missing`; they raise no bound."""
     facts: list[pl.Expr] = []
-    for kind in sorted(set(SHOWN_BY.values())):
+    for kind in dict.fromkeys(SHOWN_BY.values()):
         own = col("kind") == kind
         shown = own & col("shown")
         facts += [
