@@ -49,6 +49,10 @@ def igg(record: Record) -> pl.DataFrame:
 
 def _judged(record: Record, code: str, cut: float) -> pl.DataFrame:
     """Readings since the infusion; `low` is below the cut and not due to another cause."""
+    return record.once(("judged", code, cut), lambda: _readings_with_day(record, code, cut))
+
+
+def _readings_with_day(record: Record, code: str, cut: float) -> pl.DataFrame:
     found = readings(record, code).filter((col("at") >= origin(col("at"))) & col("value").is_not_null())
     found = found.with_columns(course=col("at") // SPAN, low=(col("value") < cut) & ~col("excluded"))
     return found.with_columns(_day(record, found))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import polars as pl
 from polars import col, lit
 
-from aftercar.grade.course import bounded
-from aftercar.grade.late import bears, charted, gather, ids, whole_course
+from aftercar.grade.course import bounded, course_rows, gather, ids
+from aftercar.grade.days import course_days
+from aftercar.grade.late import any_charted, bears, charted
 from aftercar.grade.options import Options
 from aftercar.grade.scale import Criterion, Scale
 from aftercar.timeline.concepts import concept
@@ -31,7 +32,7 @@ def criteria(options: Options) -> tuple[Criterion, ...]:
     )
 
 
-def diagnosis(record: Record) -> pl.DataFrame:
+def diagnosis(record: Record) -> pl.LazyFrame:
     """A row a course: its worst diarrhoea, and what was found about it.
 
     Columns: `course, target, diarrhoea` (CTCAE grade), `onset` (day on which that grade was first charted), `bloody`, `blood_charted`,
@@ -39,15 +40,11 @@ def diagnosis(record: Record) -> pl.DataFrame:
     """
     worst = _worst_diarrhoea(record)
     near = (col("day") - col("onset")).abs() <= NEAR_D
-    about = charted(record, "diarrhoea_bloody", "infection_workup", "biopsy").join(
-        worst, on="course", how="inner", maintain_order="left"
-    )
-    about = about.filter(near)
+    about = gather(charted(record, "diarrhoea_bloody", "infection_workup", "biopsy"), worst).filter(near)
     blood = about.filter((col("code") == "diarrhoea_bloody") & col("numeric_value").is_not_null())
     bloody = (col("numeric_value") == 1) & ~col("away")
-    read = charted(record, *_FINDINGS).group_by("course").agg(charted=lit(True))
     frame = gather(
-        record, worst, read,
+        course_days(record), worst, any_charted(record, *_FINDINGS),
         blood.group_by("course").agg(bloody=bloody.any(), blood_ids=col("event_id").filter(bloody)),
         _last_result(about, "infection_workup"),
         _last_result(about, "biopsy"),
@@ -62,15 +59,15 @@ def diagnosis(record: Record) -> pl.DataFrame:
     return frame.with_columns(word=_word())
 
 
-def _worst_diarrhoea(record: Record) -> pl.DataFrame:
+def _worst_diarrhoea(record: Record) -> pl.LazyFrame:
     """The highest CTCAE grade of each course and the day on which it was first charted; what was stated goes before stools."""
     number = col("numeric_value")
     rows = charted(record, "diarrhoea_grade", "diarrhoea").filter(number.is_not_null() & ~col("away"))
     stated = rows.filter(col("code") == "diarrhoea_grade")
     by_stools = pl.when(number >= 7).then(3).when(number >= 4).then(2).when(number > 0).then(1).otherwise(0)
-    said = readings(record, "diarrhoea_grade", events=stated)
+    said = readings(record, "diarrhoea_grade", events=stated.collect(engine="in-memory"))
     stools = rows.filter(col("code") == "diarrhoea").with_columns(col("at").set_sorted())
-    stools = stools.join_asof(said.select("at", said_until="until"), on="at", strategy="backward", coalesce=True)
+    stools = stools.join_asof(said.lazy().select("at", said_until="until"), on="at", strategy="backward", coalesce=True)
     stools = stools.filter((col("said_until") > col("at")).fill_null(False).not_())
     columns = ("course", "at", "day", "event_id", "unsure")
     both = pl.concat([
@@ -83,7 +80,7 @@ def _worst_diarrhoea(record: Record) -> pl.DataFrame:
     )
 
 
-def _last_result(about: pl.DataFrame, code: str) -> pl.DataFrame:
+def _last_result(about: pl.LazyFrame, code: str) -> pl.LazyFrame:
     """The last result that is one; at one time the one that is later among the words of the concept."""
     results = [w for w in concept(code).values if w != "pending"]
     found = about.filter((col("code") == code) & col("text_value").is_in(results))
@@ -111,7 +108,7 @@ def _word() -> pl.Expr:
     )  # fmt: skip
 
 
-def window(record: Record, options: Options, scale: Scale) -> pl.DataFrame:
+def window(record: Record, options: Options, scale: Scale) -> pl.LazyFrame:
     """One row a course. Of what is no colitis there is a grade, that of the diarrhoea, but no onset."""
     frame = bounded(diagnosis(record), scale.criteria(options)).with_columns(status="word")
     told, loose = col("charted"), col("diarrhoea") > 0
@@ -127,7 +124,9 @@ def window(record: Record, options: Options, scale: Scale) -> pl.DataFrame:
         "attribution_unknown": col("unsure"),
     }
     onset = pl.when(col("word") != "not_met").then("onset")
-    return whole_course(frame, record, onset=onset, flags=flags, measures={"onset_day": pl.when(loose).then("onset")})
+    return course_rows(
+        frame, onset=onset, evidence=col("evidence"), flags=flags, measures={"onset_day": pl.when(loose).then("onset")}
+    )
 
 
 _FINDINGS = ("diarrhoea", "diarrhoea_grade", "diarrhoea_bloody", "infection_workup", "biopsy")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import polars as pl
 from polars import col, lit
 
-from aftercar.grade.course import bounded, course_rows
-from aftercar.grade.days import EARLY_LAST_DAY, course_window, daily, filled, grid, runs, with_day
+from aftercar.grade.course import bounded, course_rows, gather, ids, texts
+from aftercar.grade.days import EARLY_LAST_DAY, course_days, course_window, daily, filled, runs, with_day, within
 from aftercar.grade.options import Options
 from aftercar.grade.scale import Criterion, Scale
 from aftercar.timeline.concepts import of_group
@@ -21,11 +21,6 @@ PERIODS: dict[str, tuple[tuple[str, int, int | None], ...]] = {
     "lecture": (("early", 0, 29), ("delayed", 30, 90)),
     "ash": (("early", 0, 29), ("prolonged", 30, 90), ("late", 91, None)),
 }
-
-
-def _within(record: Record, options: Options, code: str, window: pl.DataFrame) -> pl.DataFrame:
-    counts = daily(record, options, code).join(window, on="course")
-    return counts.filter((col("day") >= 0) & ((col("day") <= col("last")) | col("last").is_null()))
 
 
 # ---- endpoints
@@ -43,52 +38,46 @@ def criteria(options: Options) -> tuple[Criterion, ...]:
     )
 
 
-def endpoints(record: Record, options: Options, scale: Scale) -> pl.DataFrame:
+def endpoints(record: Record, options: Options, scale: Scale) -> pl.LazyFrame:
     """One row a course."""
-    window = course_window(record, int(options["late_end_day"])).select("course", "last").sort("course")
-    value = col("count")
-    low_anc = (value <= 500) | ((value <= 1000) & (col("day") >= PROLONGED_FROM_D))
-    anc = _within(record, options, "anc", window).group_by("course").agg(
-        severe=(value <= 500).any(), profound=(value <= 100).any(),
-        prolonged=((value <= 1000) & (col("day") >= PROLONGED_FROM_D)).any(), beyond=(col("day") >= PROLONGED_FROM_D).any(),
-        anc_ids=col("event_id").filter(low_anc), anc_all="event_id", anc_day=col("day").filter(low_anc).min(),
+    window = course_window(record, int(options["late_end_day"]))
+    value, day, rows = col("count"), col("day"), col("event_id")
+    beyond = day >= PROLONGED_FROM_D
+    low_anc = (value <= 500) | ((value <= 1000) & beyond)
+    neutrophils = daily(record, options, "anc")
+    anc = within(neutrophils, window).group_by("course").agg(
+        severe=(value <= 500).any(), profound=(value <= 100).any(), prolonged=((value <= 1000) & beyond).any(), beyond=beyond.any(),
+        anc_ids=rows.filter(low_anc), anc_all=rows, anc_day=day.filter(low_anc).min(),
     )  # fmt: skip
-    platelets = _within(record, options, "platelets", window).group_by("course").agg(
-        thrombocytopenia=(value < 50).any(), platelet_ids=col("event_id").filter(value < 50), platelet_all="event_id",
-        platelet_day=col("day").filter(value < 50).min(),
+    platelets = within(daily(record, options, "platelets"), window).group_by("course").agg(
+        thrombocytopenia=(value < 50).any(), platelet_ids=rows.filter(value < 50), platelet_all=rows, platelet_day=day.filter(value < 50).min()
     )  # fmt: skip
-    hb = _within(record, options, "hemoglobin", window).group_by("course").agg(
-        low_hb=(value < 8).any(), hb_ids=col("event_id").filter(value < 8), hb_all="event_id", hb_day=col("day").filter(value < 8).min(),
+    hb = within(daily(record, options, "hemoglobin"), window).group_by("course").agg(
+        low_hb=(value < 8).any(), hb_ids=rows.filter(value < 8), hb_all=rows, hb_day=day.filter(value < 8).min()
     )  # fmt: skip
-    given = with_day(record, "red_cell_transfusion").join(window, on="course").filter(
-        (col("day") >= 0) & ((col("day") <= col("last")) | col("last").is_null()) & (col("numeric_value") != 0).fill_null(True)
-    )  # fmt: skip
-    given = given.group_by("course").agg(transfused=lit(True), red_ids="event_id", red_day=col("day").min())
+    given = with_day(record, "red_cell_transfusion").filter((col("numeric_value") != 0).fill_null(True))
+    given = within(given, window).group_by("course").agg(transfused=lit(True), red_ids=rows, red_day=day.min())
     early = window.with_columns(last=pl.min_horizontal("last", lit(EARLY_LAST_DAY, pl.Int32)).clip(0))
-    days = filled(grid(daily(record, options, "anc"), early), options)
+    days = filled(neutrophils, early, options)
     long = runs(days, col("filled") <= 500, options, unknown=False).group_by("course").agg(d500=col("days").max())
-    frame = window
-    for table in (anc, platelets, hb, given, long):
-        frame = frame.join(table, on="course", how="left", maintain_order="left")
-    frame = frame.with_columns(
+    frame = gather(window, anc, platelets, hb, given, long).with_columns(
         protracted=pl.when(col("severe").is_not_null()).then((col("d500") >= PROTRACTED_D).fill_null(False)),
         prolonged=pl.when("beyond").then("prolonged"),
         # A transfusion is anaemia; without one a count must say.
         anaemia=pl.when("transfused").then(True).otherwise("low_hb"),
     )
-    frame = bounded(frame, scale.criteria(options))
+    cells = scale.criteria(options)
+    frame = bounded(frame, cells)
     # Endpoints are told one by one: those that are unknown are missing, whatever the others say.
-    cells = {c.axis: [d.when for d in scale.criteria(options) if d.axis == c.axis] for c in scale.criteria(options)}
-    open_ = [pl.when(pl.any_horizontal(w.is_null() for w in parts)).then(lit(axis)) for axis, parts in cells.items()]
-    empty = lit([], pl.List(pl.Int64))
-    found = pl.concat_list(col(c).fill_null(empty) for c in ("anc_ids", "platelet_ids", "hb_ids", "red_ids"))
-    every = pl.concat_list(col(c).fill_null(empty) for c in ("anc_all", "platelet_all", "hb_all"))
+    axes = {c.axis: [d.when for d in cells if d.axis == c.axis] for c in cells}
     frame = frame.with_columns(
-        missing=pl.concat_list(open_).list.drop_nulls(),
-        evidence=pl.when(col("grade") > 0).then(found).otherwise(every),
-        onset=pl.min_horizontal("anc_day", "platelet_day", "hb_day", "red_day"),
+        missing=texts((pl.any_horizontal(w.is_null() for w in whens), axis) for axis, whens in axes.items())
     )
-    return course_rows(frame, record, measures={"d500": col("d500")}, first=lit(0), last=col("last"), onset=col("onset"))
+    found, every = ids("anc_ids", "platelet_ids", "hb_ids", "red_ids"), ids("anc_all", "platelet_all", "hb_all")
+    return course_rows(
+        frame, last=col("last"), onset=pl.min_horizontal("anc_day", "platelet_day", "hb_day", "red_day"),
+        evidence=pl.when(col("grade") > 0).then(found).otherwise(every), measures={"d500": col("d500")},
+    )  # fmt: skip
 
 
 # ---- periods
@@ -105,33 +94,31 @@ def period_criteria(options: Options) -> tuple[Criterion, ...]:
     return tuple(cells)
 
 
-def periods(record: Record, options: Options, scale: Scale) -> pl.DataFrame:
+def periods(record: Record, options: Options, scale: Scale) -> pl.LazyFrame:
     """One row a course."""
     cuts = CUTS[int(options["cytopenia_min_grade"])]
     split = PERIODS[str(options["cytopenia_split"])]
     # Periods end by the calendar alone; a null `last` is the end of the record.
-    window = record.courses.select("course", last=lit(split[-1][2], pl.Int32)).sort("course")
-    counts = pl.concat(_within(record, options, code, window).with_columns(low=col("count") < cut) for code, cut in cuts.items())
+    window = course_days(record).with_columns(last=lit(split[-1][2], pl.Int32))
+    counts = pl.concat(daily(record, options, code).with_columns(low=col("count") < cut) for code, cut in cuts.items())
     cells = {}
     for name, first, last in split:
         own = (col("day") >= first) & (col("day") <= last if last is not None else lit(True))
-        cells |= {name: col("low").filter(own).any(), f"{name}_n": own.sum()}
-    found = counts.group_by("course").agg(
-        **cells, low_ids=col("event_id").filter("low"), every="event_id", onset=col("day").filter("low").min()
+        # A period without any count is unknown.
+        cells[name] = pl.when(own.any()).then(col("low").filter(own).any())
+    found = (
+        within(counts, window)
+        .group_by("course")
+        .agg(**cells, low_ids=col("event_id").filter("low"), every="event_id", onset=col("day").filter("low").min())
     )
-    frame = window.join(found, on="course", how="left", maintain_order="left")
+    frame = bounded(gather(window, found), scale.criteria(options))
     names = [name for name, _, _ in split]
-    # A period without any count is unknown.
-    frame = frame.with_columns(pl.when(col(f"{n}_n") > 0).then(n).alias(n) for n in names)
-    frame = bounded(frame, scale.criteria(options))
-    group = pl.concat_list([pl.when(col(n).fill_null(False)).then(lit(n)) for n in names]).list.drop_nulls().list.join("+")
-    missing = pl.concat_list([pl.when(col(n).is_null()).then(lit(n)) for n in names]).list.drop_nulls()
-    frame = frame.with_columns(
-        group=group.replace({"": "none"}),
-        missing=missing,
-        evidence=pl.when(col("grade") > 0).then("low_ids").otherwise("every"),
-    )
-    return course_rows(frame, record, first=lit(0), last=col("last"), onset=col("onset"))
+    group = texts((col(n), n) for n in names).list.join("+").replace({"": "none"})
+    missing = texts((col(n).is_null(), n) for n in names)
+    return course_rows(
+        frame.with_columns(missing=missing), last=col("last"), onset=col("onset"),
+        evidence=pl.when(col("grade") > 0).then("low_ids").otherwise("every"), group=group,
+    )  # fmt: skip
 
 
 _G_CSF = of_group("g_csf")

@@ -10,7 +10,8 @@ from aftercar.timeline.state import Record
 
 def deaths(record: Record) -> pl.DataFrame:
     """The time of each death, one second long: `at, until, event_id`."""
-    return record.of("death").select("at", until=col("at") + 1, event_id=col("event_id")).unique("at").sort("at")
+    rows = record.of("death").lazy().select("at", until=col("at") + 1, event_id=col("event_id")).unique("at").sort("at")
+    return record.once("deaths", lambda: rows.collect(engine="in-memory"))
 
 
 def death_at() -> pl.Expr:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import polars as pl
 from polars import col, lit
 
-from aftercar.grade.course import bounded, course_rows
-from aftercar.grade.days import EARLY_LAST_DAY, course_window, daily, days_given, filled, grid, last_days, runs
+from aftercar.grade.course import bounded, course_rows, gather
+from aftercar.grade.days import EARLY_LAST_DAY, course_days, course_window, daily, days_given, filled, runs, within
 from aftercar.grade.options import Options
 from aftercar.grade.scale import Criterion, Scale
 from aftercar.timeline.concepts import of_group
@@ -42,53 +42,42 @@ def late_criteria(options: Options) -> tuple[Criterion, ...]:
     )
 
 
-def _durations(grid: pl.DataFrame, options: Options, *, unknown: bool) -> pl.DataFrame:
-    """`course, d500, d100, never, run_start, run_stop`."""
+def _durations(days: pl.LazyFrame, options: Options, *, unknown: bool) -> pl.LazyFrame:
+    """`course, d500, d100, never, run_start, run_stop` of courses with any day at or under 500."""
     total = col("days").sum() if options["icaht_duration"] == "cumulative" else col("days").max()
-    severe = runs(grid, col("filled") <= SEVERE, options, unknown=unknown)
-    profound = runs(grid, col("filled") <= PROFOUND, options, unknown=unknown)
+    severe = runs(days, col("filled") <= SEVERE, options, unknown=unknown)
+    profound = runs(days, col("filled") <= PROFOUND, options, unknown=unknown)
     by_day = int(options["never_recovered_start_max_day"])
     whole = (col("days") > EARLY_LAST_DAY) | ((col("start") <= by_day) & (col("stop") == col("last")))
-    longest = severe.sort("course", "days", descending=[False, True], maintain_order=True).unique("course", keep="first")
-    found = (
-        severe.group_by("course")
-        .agg(d500=total, never=whole.any())
-        .join(longest.select("course", run_start="start", run_stop="stop"), on="course")
-    )
-    found = found.join(profound.group_by("course").agg(d100=total), on="course", how="left")
-    everyone = grid.select("course").unique()
-    return everyone.join(found, on="course", how="left").with_columns(
-        col("d500", "d100").fill_null(0), col("never").fill_null(False)
-    )
+    longest = col("days") == col("days").max()
+    return gather(
+        severe.group_by("course").agg(
+            d500=total, never=whole.any(),
+            run_start=col("start").filter(longest).first(), run_stop=col("stop").filter(longest).first(),
+        ),
+        profound.group_by("course").agg(d100=total),
+    )  # fmt: skip
 
 
-def early(record: Record, options: Options, scale: Scale) -> pl.DataFrame:
+def early(record: Record, options: Options, scale: Scale) -> pl.LazyFrame:
     """Early ICAHT, one row a course: bounds from the days that stay unknown, and the run behind the grade."""
-    window = last_days(record)
     end = col("last_fu")
     if options["early_censor"] == "progression_or_next_therapy":
         end = pl.min_horizontal("last_fu", "ended")
-    window = window.with_columns(last=end.clip(0, EARLY_LAST_DAY).fill_null(EARLY_LAST_DAY))
-    days = filled(grid(daily(record, options, "anc"), window), options, rounded=bool(options["round10"]))
+    window = course_days(record).with_columns(last=end.clip(0, EARLY_LAST_DAY).fill_null(EARLY_LAST_DAY))
+    days = filled(daily(record, options, "anc"), window, options, rounded=bool(options["round10"]))
     low = _durations(days, options, unknown=False)
-    high = _durations(days, options, unknown=True)
-    frame = window.join(low, on="course").join(high, on="course", suffix="_up")
-    facts = days.group_by("course").agg(
+    high = _durations(days, options, unknown=True).select("course", col("d500", "d100", "never").name.suffix("_up"))
+    in_run = col("day").is_between("run_start", "run_stop")
+    facts = gather(days, low).group_by("course").agg(
         counted=col("count").is_not_null().sum(),
         blank=col("filled").is_null().sum(),
-        event_ids=col("event_id").drop_nulls(),
-        event_days=col("day").filter(col("event_id").is_not_null()),
-    )
-    frame = frame.join(facts, on="course").sort("course")
+        every=col("event_id").drop_nulls(),
+        in_run=col("event_id").filter(in_run).drop_nulls(),
+    )  # fmt: skip
+    frame = gather(window, low, high, facts, days_given(record, of_group("g_csf"), 0, EARLY_LAST_DAY, "g_csf_days"))
+    frame = frame.with_columns(col("d500", "d100", "d500_up", "d100_up").fill_null(0), col("never", "never_up").fill_null(False))
     frame = bounded(frame, scale.criteria(options), ("d500", "d100", "never"))
-    g_csf = days_given(record, of_group("g_csf"), 0, EARLY_LAST_DAY, "g_csf_days")
-    frame = frame.join(g_csf, on="course", how="left", maintain_order="left")
-    evidence = frame.select("course", "event_ids", "event_days", "run_start", "run_stop", "grade").explode(
-        ["event_ids", "event_days"]
-    )
-    within = (col("grade") == 0) | col("event_days").is_between("run_start", "run_stop")
-    rows = evidence.filter(within & col("event_ids").is_not_null()).group_by("course").agg(evidence="event_ids")
-    frame = frame.join(rows, on="course", how="left", maintain_order="left")
     flags = {
         "sparse_anc": col("blank") > 0,
         "short_follow_up": col("never") & (col("last") < SHORT_FOLLOW_UP_D),
@@ -96,57 +85,53 @@ def early(record: Record, options: Options, scale: Scale) -> pl.DataFrame:
     }
     measures = {n: col(n) for n in ("d500", "d100", "run_start", "run_stop", "counted", "blank", "g_csf_days")}
     return course_rows(
-        frame, record, flags=flags, measures=measures,
-        first=lit(0), last=col("last"), onset=col("run_start"), stop=col("run_stop"),
+        frame, last=col("last"), onset=col("run_start"), stop=col("run_stop"),
+        evidence=pl.when(col("grade") > 0).then("in_run").otherwise("every"), flags=flags, measures=measures,
     )  # fmt: skip
 
 
-def late(record: Record, options: Options, scale: Scale) -> pl.DataFrame:
+def late(record: Record, options: Options, scale: Scale) -> pl.LazyFrame:
     """Late ICAHT, one row a course: the nadir from day 31 on, if the next-lowest day confirms it."""
     first = EARLY_LAST_DAY + 1
     window = course_window(record, int(options["late_end_day"]))
-    counts = (
-        daily(record, options, "anc")
-        .join(window.select("course", "last"), on="course")
-        .filter(col("day").is_between(first, "last"))
-    )
+    counts = within(daily(record, options, "anc"), window, first)
     rule = str(options["late_confirm"])
     if rule.startswith("within_days:"):
         counts = _in_company(counts, int(rule.partition(":")[2]))
     else:
         counts = counts.with_columns(alone=lit(False))
-    counts = counts.sort("course", "count", "day")
-    lows = counts.group_by("course", maintain_order=True).agg(
+    lows = counts.sort("course", "count", "day").group_by("course", maintain_order=True).agg(
         lowest=col("count").first(),
         second=col("count").get(1, null_on_oob=True),
         alone=col("alone").first(),
         nadir_day=col("day").first(),
         counted=pl.len(),
         evidence=col("event_id").head(2),
-    )
-    frame = window.join(lows, on="course", how="left", maintain_order="left").sort("course")
+    )  # fmt: skip
+    g_csf = days_given(record, of_group("g_csf"), first, int(options["late_end_day"]), "g_csf_days")
     confirmed = (col("counted") == 1) | ((col("second") <= 1500) & ~col("alone"))
     # The grade that two days share is that of the higher count of the two.
     nadir = pl.coalesce("second", "lowest") if rule == "same_grade" else col("lowest")
-    frame = frame.with_columns(nadir=nadir, confirmed=confirmed.fill_null(False))
+    frame = gather(window, lows, g_csf).with_columns(nadir=nadir, confirmed=confirmed.fill_null(False))
     frame = bounded(frame, scale.criteria(options))
     no_data = col("counted").is_null()
     absent = lit("graded" if options["late_no_data"] == 0 else "not_applicable")
     frame = frame.with_columns(status=pl.when(no_data).then(absent).otherwise("status"))
-    g_csf = days_given(record, of_group("g_csf"), first, int(options["late_end_day"]), "g_csf_days")
-    frame = frame.join(g_csf, on="course", how="left", maintain_order="left")
     flags = {"transient_dip": (col("lowest") <= 1500) & (col("grade") == 0), "g_csf": col("g_csf_days") > 0, "no_anc": no_data}
     measures = {n: col(n) for n in ("nadir", "second", "nadir_day", "counted", "g_csf_days")}
-    return course_rows(frame, record, flags=flags, measures=measures, first=lit(first), last=col("last"), onset=col("nadir_day"))
+    return course_rows(
+        frame, first=lit(first), last=col("last"), onset=col("nadir_day"),
+        evidence=col("evidence"), flags=flags, measures=measures,
+    )  # fmt: skip
 
 
-def _in_company(counts: pl.DataFrame, days: int) -> pl.DataFrame:
+def _in_company(counts: pl.LazyFrame, days: int) -> pl.LazyFrame:
     """Of the counts at or under 1500, those with another within so many days; where there are none, all counts, `alone`."""
     low = counts.filter(col("count") <= 1500).sort("course", "day")
     gap = (col("day") - col("day").shift(1)).over("course")
     near = (gap <= days).fill_null(False) | (gap.shift(-1).over("course") <= days).fill_null(False)
     kept = low.filter(near).with_columns(alone=lit(False))
-    rest = counts.join(kept.select("course").unique(), on="course", how="anti").with_columns(alone=lit(True))
+    rest = counts.join(kept, on="course", how="anti").with_columns(alone=lit(True))
     return pl.concat([kept, rest])
 
 

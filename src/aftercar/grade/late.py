@@ -5,22 +5,24 @@ from __future__ import annotations
 import polars as pl
 from polars import col, lit
 
-from aftercar.grade.course import course_rows
 from aftercar.grade.days import with_day
 from aftercar.grade.scale import Criterion
 from aftercar.timeline.concepts import concept
 from aftercar.timeline.state import Record, elsewhere, origin
 
-NO_IDS = lit([], pl.List(pl.Int64))
 
-
-def charted(record: Record, *codes: str) -> pl.DataFrame:
+def charted(record: Record, *codes: str) -> pl.LazyFrame:
     """Events since the infusion with their calendar `day`; `away` marks what a person attributed to another cause."""
     events = with_day(record, *codes).filter(col("at") >= origin(col("at")))
     return events.with_columns(away=elsewhere(record), unsure=col("attributable_to").eq_missing(lit("unknown")))
 
 
-def signs(record: Record, code: str) -> pl.DataFrame:
+def any_charted(record: Record, *codes: str) -> pl.LazyFrame:
+    """Courses in which any of these was charted since the infusion: `course, charted` (true)."""
+    return charted(record, *codes).select("course", charted=lit(True)).unique()
+
+
+def signs(record: Record, code: str) -> pl.LazyFrame:
     """Words of a concept that count as signs: charted since the infusion, not `none`, not attributed to another cause."""
     words = [w for w in concept(code).values if w != "none"]
     return charted(record, code).filter(col("text_value").is_in(words) & ~col("away"))
@@ -32,7 +34,7 @@ def joined(code: str) -> pl.Expr:
     return col("text_value").cast(words).unique().sort().cast(pl.String).str.join("+")
 
 
-def worst_stated(record: Record, code: str, name: str) -> pl.DataFrame:
+def worst_stated(record: Record, code: str, name: str) -> pl.LazyFrame:
     """The highest grade that somebody stated: `course`, `<name>`, and its rows `<name>_ids`."""
     rows = charted(record, code).filter(~col("away") & col("numeric_value").is_not_null())
     highest = rows.filter(col("numeric_value") == col("numeric_value").max().over("course"))
@@ -52,29 +54,3 @@ def stated_grades(present: pl.Expr, stated: pl.Expr, up_to: int, words: tuple[st
 def bears(antigen: str) -> pl.Expr:
     """Whether a course's target names this antigen, alone or among others; null where the target is unknown."""
     return col("target").str.to_uppercase().str.extract_all("[A-Z0-9]+").list.contains(antigen.upper())
-
-
-def gather(record: Record, *tables: pl.DataFrame) -> pl.DataFrame:
-    """A row a course with its `target` and `disease`, and what each table says of it; null where a table has no row."""
-    frame = record.courses.select("course", "target", "disease", "death_cause")
-    for table in tables:
-        frame = frame.join(table, on="course", how="left", maintain_order="left")
-    return frame
-
-
-def ids(*columns: str) -> pl.Expr:
-    """Lists of `event_id`, one after the other."""
-    return pl.concat_list(col(c).fill_null(NO_IDS) for c in columns)
-
-
-def whole_course(
-    frame: pl.DataFrame, record: Record, *, onset: pl.Expr, flags: dict[str, pl.Expr], measures: dict[str, pl.Expr]
-) -> pl.DataFrame:
-    """Rows over the whole record of each course, from day 0 to its end."""
-    rows = course_rows(frame, record, first=lit(0), last=lit(None, pl.Int32), onset=onset, flags=flags, measures=measures)
-    ends = record.courses.select("course", _end=pl.max_horizontal("record_end", "day0"))
-    rows = rows.join(ends, on="course", how="left", maintain_order="left")
-    rows = rows.join(frame.select("course", _began=onset), on="course", how="left", maintain_order="left")
-    # What has no onset is no episode, whatever grade it bears.
-    began = pl.when(col("_began").is_not_null()).then("onset")
-    return rows.with_columns(end="_end", onset=began).drop("_end", "_began")

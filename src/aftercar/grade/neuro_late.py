@@ -10,26 +10,15 @@ from __future__ import annotations
 import polars as pl
 from polars import col, lit
 
-from aftercar.grade.course import bounded
-from aftercar.grade.days import EARLY_LAST_DAY
+from aftercar.grade.course import NO_IDS, blank_rows, bounded, course_rows, gather, ids
+from aftercar.grade.days import EARLY_LAST_DAY, course_days, ever
 from aftercar.grade.findings import covered
 from aftercar.grade.icans import CN6_LATE_D
-from aftercar.grade.late import (
-    NO_IDS,
-    bears,
-    charted,
-    gather,
-    ids,
-    joined,
-    signs,
-    stated_grades,
-    whole_course,
-    worst_stated,
-)
+from aftercar.grade.late import any_charted, bears, charted, joined, signs, stated_grades, worst_stated
 from aftercar.grade.options import Options
 from aftercar.grade.scale import Criterion, Scale
 from aftercar.timeline.concepts import concept, of_group
-from aftercar.timeline.state import DAY, SPAN, ZERO, Record, days_since_day0, midnight
+from aftercar.timeline.state import DAY, SPAN, ZERO, Record, midnight
 
 _CTCAE = ("mild, or of a grade that nobody stated", "moderate", "severe", "life-threatening", "death")
 _WHEN = [col("day").min().alias("onset"), col("event_id").alias("sign_ids"), col("unsure").any()]
@@ -50,7 +39,7 @@ def mnt_criteria(options: Options) -> tuple[Criterion, ...]:
     )  # fmt: skip
 
 
-def mnt(record: Record, options: Options, scale: Scale) -> pl.DataFrame:
+def mnt(record: Record, options: Options, scale: Scale) -> pl.LazyFrame:
     """MNT, one row a course."""
     found = signs(record, "mnt_sign").group_by("course").agg(
         *_WHEN, signs=col("text_value").n_unique(), movement=col("text_value").is_in(MOVEMENT).any()
@@ -60,8 +49,8 @@ def mnt(record: Record, options: Options, scale: Scale) -> pl.DataFrame:
     )
     peak = counts.sort("course", "numeric_value", "at", descending=[False, True, False]).group_by("course", maintain_order=True)
     peak = peak.agg(alc_peak=col("numeric_value").first(), alc_peak_day=col("day").first(), alc_ids=col("event_id").head(1))
-    read = charted(record, "mnt_sign", "alc").group_by("course").agg(charted=lit(True))
-    frame = gather(record, found, peak, worst_stated(record, "mnt_grade", "stated"), read)
+    read = any_charted(record, "mnt_sign", "alc")
+    frame = gather(course_days(record), found, peak, worst_stated(record, "mnt_grade", "stated"), read)
     frame = frame.with_columns(col("signs").fill_null(0), col("movement", "charted").fill_null(False))
     there, bcma = col("signs") > 0, bears("BCMA")
     whole = (col("signs") >= 2) & col("movement")
@@ -75,7 +64,7 @@ def mnt(record: Record, options: Options, scale: Scale) -> pl.DataFrame:
         .otherwise(lit("not_applicable"))
     )  # fmt: skip
     evidence = pl.when(there).then(ids("sign_ids", "stated_ids")).otherwise(ids("alc_ids"))
-    frame = bounded(frame.with_columns(evidence=evidence), scale.criteria(options)).with_columns(status=status)
+    frame = bounded(frame, scale.criteria(options)).with_columns(status=status)
     flags = {
         "not_bcma": col("charted") & ~bcma,
         "target_unknown": col("charted") & bcma.is_null(),
@@ -83,7 +72,7 @@ def mnt(record: Record, options: Options, scale: Scale) -> pl.DataFrame:
         "attribution_unknown": col("unsure"),
     }
     measures = {"alc_peak": col("alc_peak"), "alc_peak_day": col("alc_peak_day"), "onset_day": col("onset")}
-    return whole_course(frame, record, onset=col("onset"), flags=flags, measures=measures)
+    return course_rows(frame, onset=col("onset"), evidence=evidence, flags=flags, measures=measures)
 
 
 # Cranial nerve palsy
@@ -98,15 +87,15 @@ def palsy_criteria(options: Options) -> tuple[Criterion, ...]:
     )  # fmt: skip
 
 
-def palsy(record: Record, options: Options, scale: Scale) -> pl.DataFrame:
+def palsy(record: Record, options: Options, scale: Scale) -> pl.LazyFrame:
     """Cranial nerve palsy, one row a course."""
     found = signs(record, "cranial_nerve_palsy").group_by("course").agg(*_WHEN, nerves=joined("cranial_nerve_palsy"))
     alone = signs(record, "icp_sign").filter((col("text_value") == "cn6").all().over("course", "at") & (col("day") > CN6_LATE_D))
     sixth = alone.group_by("course").agg(
         sixth=lit(True), sixth_day=col("day").min(), sixth_ids=col("event_id"), sixth_unsure=col("unsure").any()
     )
-    read = charted(record, *_PALSY_CODES).group_by("course").agg(charted=lit(True))
-    frame = gather(record, found, sixth, worst_stated(record, "cranial_nerve_palsy_grade", "stated"), read)
+    stated = worst_stated(record, "cranial_nerve_palsy_grade", "stated")
+    frame = gather(course_days(record), found, sixth, stated, any_charted(record, *_PALSY_CODES))
     known = col("nerves").is_not_null()
     perhaps = ~known & col("sixth").fill_null(False) & bears("BCMA").fill_null(False)
     frame = frame.with_columns(
@@ -115,11 +104,7 @@ def palsy(record: Record, options: Options, scale: Scale) -> pl.DataFrame:
         group=pl.when(perhaps).then(lit("vi")).otherwise("nerves"),
         onset=pl.when(perhaps).then("sixth_day").otherwise("onset"),
         unsure=pl.when(perhaps).then("sixth_unsure").otherwise("unsure"),
-        evidence=pl.when(known)
-        .then(ids("sign_ids", "stated_ids"))
-        .when(perhaps)
-        .then(ids("sixth_ids", "stated_ids"))
-        .otherwise(NO_IDS),
+        sign_ids=pl.when(perhaps).then("sixth_ids").otherwise("sign_ids"),
     )
     status = (
         pl.when(known).then(lit("criteria_met"))
@@ -129,7 +114,10 @@ def palsy(record: Record, options: Options, scale: Scale) -> pl.DataFrame:
     )  # fmt: skip
     frame = bounded(frame, scale.criteria(options)).with_columns(status=status)
     flags = {"grade_without_sign": col("group").is_null() & (col("stated") > 0), "attribution_unknown": col("unsure")}
-    return whole_course(frame, record, onset=col("onset"), flags=flags, measures={"onset_day": col("onset")})
+    evidence = pl.when(col("group").is_not_null()).then(ids("sign_ids", "stated_ids")).otherwise(NO_IDS)
+    return course_rows(
+        frame, onset=col("onset"), evidence=evidence, group=col("group"), flags=flags, measures={"onset_day": col("onset")}
+    )
 
 
 # Tumour inflammation-associated neurotoxicity
@@ -156,8 +144,11 @@ def tian_criteria(options: Options) -> tuple[Criterion, ...]:
     )
 
 
-def tian(record: Record, options: Options, scale: Scale) -> pl.DataFrame:
+def tian(record: Record, options: Options, scale: Scale) -> pl.LazyFrame:
     """TIAN, one row a course."""
+    of_it = (record.courses["death_cause"] == "tian").any()
+    if not of_it and not ever(record, "tian_sign", "cns_tumour"):
+        return blank_rows(record)
     shown = signs(record, "tian_sign")
     found = shown.group_by("course").agg(
         *_WHEN,
@@ -165,10 +156,9 @@ def tian(record: Record, options: Options, scale: Scale) -> pl.DataFrame:
         type_2=col("text_value").is_in(TYPE_2).any(),
         herniation=(col("text_value") == "herniation").any(),
     )
-    tumour = record.of("cns_tumour").filter(col("numeric_value") == 1).group_by("course").agg(stated=lit(True))
-    read = charted(record, "tian_sign", "cns_tumour").group_by("course").agg(charted=lit(True))
+    tumour = record.of("cns_tumour").lazy().filter(col("numeric_value") == 1).group_by("course").agg(stated=lit(True))
     frame = gather(
-        record, found, tumour, read,
+        course_days(record), found, tumour, any_charted(record, "tian_sign", "cns_tumour"),
         _after(record, shown, ("icp_intervention",), "relieved"), _after(record, shown, TREATMENT, "treated"),
         _drugs_known(record, shown), _admitted(record, shown),
     )  # fmt: skip
@@ -183,10 +173,9 @@ def tian(record: Record, options: Options, scale: Scale) -> pl.DataFrame:
         urgent=(col("herniation") | col("relieved").is_not_null()).fill_null(False),
         treated=pl.when(col("treated").is_not_null()).then(True).when(known).then(False),
         admitted=pl.when(col("onset").is_null()).then(False).otherwise("admitted"),
-        evidence=ids("sign_ids", "relieved_ids", "treated_ids", "admitted_ids"),
     )
     both = pl.when(col("type_1") & col("type_2")).then(lit("type 1+2"))
-    frame = frame.with_columns(group=both.when("type_1").then(lit("type 1")).when("type_2").then(lit("type 2")))
+    group = both.when("type_1").then(lit("type 1")).when("type_2").then(lit("type 2"))
     status = (
         pl.when(there & col("tumour")).then(lit("criteria_met"))
         .when(there).then(lit("possible"))
@@ -194,28 +183,26 @@ def tian(record: Record, options: Options, scale: Scale) -> pl.DataFrame:
         .otherwise(lit("not_applicable"))
     )  # fmt: skip
     frame = bounded(frame, scale.criteria(options)).with_columns(status=status)
-    deaths = record.courses.select("course", death_day=days_since_day0("death"))
-    frame = frame.join(deaths, on="course", how="left", maintain_order="left")
     onset = pl.coalesce("onset", pl.when("died").then("death_day"))
     flags = {"no_cns_tumour": there & ~col("tumour"), "attribution_unknown": col("unsure")}
-    return whole_course(frame, record, onset=onset, flags=flags, measures={"onset_day": onset})
+    evidence = ids("sign_ids", "relieved_ids", "treated_ids", "admitted_ids")
+    return course_rows(frame, onset=onset, evidence=evidence, group=group, flags=flags, measures={"onset_day": onset})
 
 
-def _after(record: Record, shown: pl.DataFrame, codes: tuple[str, ...], name: str) -> pl.DataFrame:
+def _after(record: Record, shown: pl.LazyFrame, codes: tuple[str, ...], name: str) -> pl.LazyFrame:
     """Which of the drugs were given within `TREATED_D` days after a sign: `course, <name>` (true) and its rows `<name>_ids`."""
     given = charted(record, *codes).filter(~col("away") & (col("numeric_value") != 0).fill_null(True))
-    before = shown.select("at", "course", sign_day="day").with_columns(col("at").set_sorted())
-    given = given.with_columns(col("at").set_sorted()).join_asof(
-        before.rename({"course": "sign_course"}), on="at", strategy="backward", coalesce=True
-    )
+    given = given.join(shown, on="course", how="semi").sort("at", "event_id")  # few courses have a sign
+    before = shown.select("at", sign_course="course", sign_day="day").with_columns(col("at").set_sorted())
+    given = given.join_asof(before, on="at", strategy="backward", coalesce=True)
     close = (col("sign_course") == col("course")) & (col("day") - col("sign_day") <= TREATED_D)
     return given.filter(close).group_by("course").agg(lit(True).alias(name), col("event_id").alias(f"{name}_ids"))
 
 
-def _drugs_known(record: Record, shown: pl.DataFrame) -> pl.DataFrame:
+def _drugs_known(record: Record, shown: pl.LazyFrame) -> pl.LazyFrame:
     """Whether the record of drugs is complete over the days after every sign: `course, drugs_known`."""
-    whole = covered(record, "drugs").select("at", "until").with_columns(col("at").set_sorted())
-    places = record.courses.select("course", "last_at", midnight=midnight())
+    whole = covered(record, "drugs").lazy().select("at", "until").with_columns(col("at").set_sorted())
+    places = record.courses.lazy().select("course", "last_at", midnight=midnight())
     days = shown.select("course", "at", "day").join(places, on="course", how="left", maintain_order="left")
     close = col("course") * SPAN + ZERO - col("midnight") + (col("day") + TREATED_D + 1).cast(pl.Int64) * DAY
     days = days.with_columns(col("at").set_sorted()).join_asof(whole, on="at", strategy="backward", coalesce=True)
@@ -223,9 +210,9 @@ def _drugs_known(record: Record, shown: pl.DataFrame) -> pl.DataFrame:
     return days.group_by("course").agg(drugs_known=enough.all())
 
 
-def _admitted(record: Record, shown: pl.DataFrame) -> pl.DataFrame:
+def _admitted(record: Record, shown: pl.LazyFrame) -> pl.LazyFrame:
     """Whether a patient was in hospital at a sign, null where that is not known of each: `course, admitted, admitted_ids`."""
-    places = record.of("setting").filter(col("text_value").is_in(concept("setting").values))
+    places = record.of("setting").lazy().filter(col("text_value").is_in(concept("setting").values))
     # Of two settings at one time, the hospital counts.
     places = places.sort("at", col("text_value") == "inpatient", "event_id").select(
         "at", "text_value", "event_id", place_course="course"

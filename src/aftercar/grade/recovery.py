@@ -8,8 +8,8 @@ from __future__ import annotations
 import polars as pl
 from polars import col, lit
 
-from aftercar.grade.course import bounded, course_rows
-from aftercar.grade.days import course_window, daily, days_given, filled, grid, runs
+from aftercar.grade.course import bounded, course_rows, gather
+from aftercar.grade.days import course_window, daily, days_given, filled, runs
 from aftercar.grade.options import Options
 from aftercar.grade.scale import Criterion, Scale
 from aftercar.timeline.concepts import of_group
@@ -30,49 +30,43 @@ def criteria(options: Options) -> tuple[Criterion, ...]:
     )  # fmt: skip
 
 
-def phenotype(record: Record, options: Options, scale: Scale) -> pl.DataFrame:
+def phenotype(record: Record, options: Options, scale: Scale) -> pl.LazyFrame:
     """One row a course."""
-    window = course_window(record, LAST_DAY).with_columns(col("last").clip(0)).sort("course")
-    counts = daily(record, options, "anc").join(window.select("course", "last"), on="course")
-    counts = counts.filter(col("day").is_between(0, "last")).sort("course", "day")
-    days = filled(grid(counts.drop("last"), window), options)
+    window = course_window(record, LAST_DAY).with_columns(col("last").clip(0))
+    days = filled(daily(record, options, "anc"), window, options)
     low = runs(days, col("filled") < 500, options, unknown=False)
-    longest = low.group_by("course").agg(longest=col("days").max(), start=col("start").sort_by("days", descending=True).first())
-    frame = window.select("course", "last").join(longest, on="course", how="left", maintain_order="left")
-    high = counts.filter(col("count") > 1500).group_by("course").agg(above=col("day").min())
-    dips = counts.filter((col("count") < 1000) & (col("day") > DIP_AFTER_D)).join(high, on="course", how="left")
-    dips = dips.group_by("course").agg(dip=col("day").min(), second_dip=col("day").filter(col("day") > col("above")).min())
-    tests = counts.group_by("course", maintain_order=True).agg(
-        counted=pl.len(), beyond=(col("day") > DIP_AFTER_D).any(), evidence="event_id"
+    longest = low.group_by("course").agg(
+        longest=col("days").max(), start=col("start").filter(col("days") == col("days").max()).first()
     )
-    for table in (high, dips, tests, _sustained(days)):
-        frame = frame.join(table, on="course", how="left", maintain_order="left")
-    frame = frame.with_columns(aplastic=(col("longest") >= APLASTIC_D).fill_null(False))
-    known = col("beyond").fill_null(False)
-    frame = frame.with_columns(
+    counts = days.filter(col("count").is_not_null())
+    high = counts.filter(col("count") > 1500).group_by("course").agg(above=col("day").min())
+    dips = gather(counts.filter((col("count") < 1000) & (col("day") > DIP_AFTER_D)), high)
+    dips = dips.group_by("course").agg(dip=col("day").min(), second_dip=col("day").filter(col("day") > col("above")).min())
+    tests = counts.group_by("course").agg(counted=pl.len(), beyond=(col("day") > DIP_AFTER_D).any(), evidence="event_id")
+    g_csf = days_given(record, of_group("g_csf"), 0, LAST_DAY, "g_csf_days")
+    known, aplastic = col("beyond").fill_null(False), (col("longest") >= APLASTIC_D).fill_null(False)
+    frame = gather(window, longest, high, dips, tests, _sustained(days), g_csf).with_columns(
+        aplastic=aplastic,
         intermittent=pl.when(known).then(col("second_dip").is_not_null()),
-        quick=pl.when(known).then((col("recovered") & col("dip").is_null()).fill_null(False)) & ~col("aplastic"),
+        quick=pl.when(known).then((col("recovered") & col("dip").is_null()).fill_null(False)) & ~aplastic,
     )
     frame = bounded(frame, scale.criteria(options))
     word = (
         pl.when("aplastic").then(lit("aplastic")).when(~known).then(None).when("intermittent").then(lit("intermittent"))
         .when("quick").then(lit("quick")).otherwise(lit("unclassified"))
     )  # fmt: skip
-    frame = frame.with_columns(group=word, status=pl.when(word.is_null()).then(lit("incomplete")).otherwise("status"))
-    g_csf = days_given(record, of_group("g_csf"), 0, LAST_DAY, "g_csf_days")
-    frame = frame.join(g_csf, on="course", how="left", maintain_order="left")
+    frame = frame.with_columns(status=pl.when(word.is_null()).then(lit("incomplete")).otherwise("status"))
     measures = {n: col(n) for n in ("longest", "recovered_day", "above", "dip", "second_dip", "counted", "g_csf_days")}
-    onset = pl.when("aplastic").then("start").otherwise("second_dip")
     return course_rows(
-        frame, record, flags={"g_csf": col("g_csf_days") > 0}, measures=measures, first=lit(0), last=col("last"), onset=onset
-    )
+        frame, last=col("last"), onset=pl.when("aplastic").then("start").otherwise("second_dip"),
+        evidence=col("evidence"), group=word, flags={"g_csf": col("g_csf_days") > 0}, measures=measures,
+    )  # fmt: skip
 
 
-def _sustained(days: pl.DataFrame) -> pl.DataFrame:
+def _sustained(days: pl.LazyFrame) -> pl.LazyFrame:
     """Three consecutive days at or above 500 after the last day below it: `course, recovered, recovered_day`."""
     low = days.filter(col("filled") < 500).group_by("course").agg(after=col("day").max())
-    well = days.filter(col("filled") >= 500).join(low, on="course", how="left", maintain_order="left")
-    well = well.filter(col("day") > col("after").fill_null(-1))
+    well = gather(days.filter(col("filled") >= 500), low).filter(col("day") > col("after").fill_null(-1))
     three = well.filter((col("day").shift(1 - SUSTAINED_D).over("course") - col("day")) == SUSTAINED_D - 1)
     return three.group_by("course").agg(recovered=lit(True), recovered_day=col("day").min())
 

@@ -37,6 +37,7 @@ from aftercar.grade import (
 from aftercar.grade.adjudicate import adjudicated
 from aftercar.grade.course import blank_rows
 from aftercar.grade.crs import CRS_ASTCT_2019
+from aftercar.grade.days import ever
 from aftercar.grade.icaht import ICAHT_EARLY, ICAHT_LATE
 from aftercar.grade.icans import ICANS_ASTCT, ICANS_ASTCT_PEDS
 from aftercar.grade.options import OPTIONS, Options
@@ -127,7 +128,7 @@ def _grade(charted: pl.LazyFrame, scales: list[Scale], options: Options) -> Resu
     states: dict[Callable[..., pl.DataFrame], pl.DataFrame] = {}
     for n, scale in enumerate(scales):
         if scale.window is not None:
-            nothing = scale.needs and not any(code in rec.by_code for code in scale.needs)
+            nothing = scale.needs and not ever(rec, *scale.needs)
             rows = blank_rows(rec) if nothing else scale.window(rec, options, scale)
             windows.append(rows.with_columns(_scale=lit(n, pl.Int64), _lasts=lit(scale.lasts)))
             continue
@@ -138,7 +139,7 @@ def _grade(charted: pl.LazyFrame, scales: list[Scale], options: Options) -> Resu
         behind.append(ids.with_columns(col("row") + sum(r.height for r in over_time)))
         over_time.append(beside(rows, n, rec))
     timed = pl.concat(over_time) if over_time else None
-    once = pl.concat(windows) if windows else None
+    once = pl.concat(windows).collect(engine="in-memory") if windows else None
     spells = None
     if timed is not None:
         shown = timed.filter(col("status") != "not_applicable")

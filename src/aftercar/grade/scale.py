@@ -106,7 +106,7 @@ class Scale:
     codes: tuple[str, ...]
     options: tuple[str, ...]
     state: Callable[[Record, Options], pl.DataFrame] | None = None
-    window: Callable[[Record, Options, Scale], pl.DataFrame] | None = None
+    window: Callable[[Record, Options, Scale], pl.LazyFrame] | None = None
     default: bool = True
     needs: tuple[str, ...] = ()
     lasts: bool = True
@@ -260,8 +260,10 @@ def measured(measures: dict[str, pl.Expr]) -> pl.Expr:
     """Numbers by name, those that are known."""
     if not measures:
         return _NO_MEASURES
-    each = [pl.when(m.is_not_null()).then(pl.struct(name=lit(n), value=m.cast(pl.Float64))) for n, m in measures.items()]
-    return pl.concat_list(each).list.drop_nulls().cast(MEASURES)
+    each = [pl.struct(name=lit(n), value=m.cast(pl.Float64)) for n, m in measures.items()]
+    # Lists that are filtered out of arrays cost a tenth of lists that are built row by row.
+    known = pl.element().filter(pl.element().struct.field("value").is_not_null())
+    return pl.concat_arr(each).arr.to_list().list.eval(known)
 
 
 def _each(rows: pl.DataFrame, names: list[str]) -> pl.Series:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import polars as pl
 from polars import col, lit
 
-from aftercar.grade.course import bounded
+from aftercar.grade.course import bounded, course_rows, gather
 from aftercar.grade.cytopenia import CUTS as CYTOPENIA
-from aftercar.grade.late import charted, gather, ids, joined, signs, whole_course
+from aftercar.grade.days import course_days
+from aftercar.grade.late import any_charted, charted, joined, signs
 from aftercar.grade.options import Options
 from aftercar.grade.scale import Criterion, Scale
 from aftercar.timeline.state import Record
@@ -25,7 +26,7 @@ def criteria(options: Options) -> tuple[Criterion, ...]:
     )
 
 
-def window(record: Record, options: Options, scale: Scale) -> pl.DataFrame:
+def window(record: Record, options: Options, scale: Scale) -> pl.LazyFrame:
     """One row a course."""
     found = signs(record, "second_malignancy").group_by("course").agg(
         onset=col("day").min(), group=joined("second_malignancy"), spm_ids=col("event_id"), unsure=col("unsure").any()
@@ -33,15 +34,14 @@ def window(record: Record, options: Options, scale: Scale) -> pl.DataFrame:
     late = charted(record, *CUTS).filter((col("day") > WATCH_AFTER_D) & ~col("away"))
     low = late.filter(col("numeric_value") < col("code").replace_strict(CUTS, return_dtype=pl.Float64))
     low = low.group_by("course").agg(low=lit(True), low_day=col("day").min(), low_ids=col("event_id"))
-    read = charted(record, "second_malignancy", *CUTS).group_by("course").agg(charted=lit(True))
-    frame = gather(record, found, low, read)
+    frame = gather(course_days(record), found, low, any_charted(record, *SPM.codes))
     there, watch = col("group").is_not_null(), col("low").fill_null(False)
     status = pl.when(there).then(lit("criteria_met")).when(watch).then(lit("watch")).when("charted").then(lit("not_met"))
-    frame = frame.with_columns(evidence=pl.when(there).then(ids("spm_ids")).otherwise(ids("low_ids")))
     frame = bounded(frame, scale.criteria(options)).with_columns(status=status.otherwise(lit("not_applicable")))
     flags = {"cytopenia_after_day_90": ~there & watch, "attribution_unknown": col("unsure")}
     measures = {"onset_day": col("onset"), "cytopenia_day": col("low_day")}
-    return whole_course(frame, record, onset=col("onset"), flags=flags, measures=measures)
+    evidence = pl.when(there).then("spm_ids").otherwise("low_ids")
+    return course_rows(frame, onset=col("onset"), evidence=evidence, group=col("group"), flags=flags, measures=measures)
 
 
 SPM = Scale(

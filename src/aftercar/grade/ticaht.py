@@ -9,8 +9,8 @@ from __future__ import annotations
 import polars as pl
 from polars import col, lit
 
-from aftercar.grade.course import bounded, course_rows
-from aftercar.grade.days import EARLY_LAST_DAY, course_window, daily, filled, grid, runs, with_day
+from aftercar.grade.course import bounded, course_rows, gather
+from aftercar.grade.days import EARLY_LAST_DAY, course_window, daily, days_after, filled, runs, with_day, within
 from aftercar.grade.options import Options
 from aftercar.grade.scale import Criterion, Scale
 from aftercar.timeline.state import Record
@@ -38,78 +38,59 @@ def late_criteria(options: Options) -> tuple[Criterion, ...]:
     )
 
 
-def _total(days: pl.DataFrame, cut: float, options: Options, *, unknown: bool = False) -> pl.DataFrame:
+def _total(days: pl.LazyFrame, cut: float, options: Options, *, unknown: bool = False) -> pl.LazyFrame:
     """Days below a cut, those of breaks that are no recovery among them: `course, n, start, stop`."""
     found = runs(days, col("filled") < cut, options, unknown=unknown)
     return found.group_by("course").agg(n=col("days").sum(), start=col("start").min(), stop=col("stop").max())
 
 
-def _transfused(record: Record, window: pl.DataFrame, first: int) -> pl.DataFrame:
+def _transfused(record: Record, window: pl.LazyFrame, first: int = 0) -> pl.LazyFrame:
     """On how many days of each window platelets were given: `course, transfused_days`."""
-    given = with_day(record, "platelet_transfusion").select("course", "day").unique()
-    within = given.join(window.select("course", "last"), on="course").filter(col("day").is_between(first, "last"))
-    return within.group_by("course").agg(transfused_days=pl.len())
+    given = within(with_day(record, "platelet_transfusion"), window, first)
+    return given.group_by("course").agg(transfused_days=col("day").n_unique())
 
 
-def early(record: Record, options: Options, scale: Scale) -> pl.DataFrame:
+def early(record: Record, options: Options, scale: Scale) -> pl.LazyFrame:
     """One row a course."""
     window = course_window(record, EARLY_LAST_DAY).with_columns(last=col("last").clip(0))
-    days = filled(grid(daily(record, options, "platelets"), window), options)
-    frame = window.select("course", "last").sort("course")
-    for name, cut in (("d50", 50.0), ("d20", 20.0)):
-        low = _total(days, cut, options).rename({"n": name, "start": f"{name}_start", "stop": f"{name}_stop"})
-        high = _total(days, cut, options, unknown=True).select("course", col("n").alias(f"{name}_up"))
-        frame = frame.join(low, on="course", how="left", maintain_order="left").join(
-            high, on="course", how="left", maintain_order="left"
-        )
-    frame = frame.with_columns(col("d50", "d20", "d50_up", "d20_up").fill_null(0))
-    frame = bounded(frame, scale.criteria(options), ("d50", "d20"))
+    days = filled(daily(record, options, "platelets"), window, options)
+    totals = [
+        _total(days, cut, options, unknown=unknown).select("course", col("n").alias(name), col("start", "stop").name.prefix(f"{name}_"))
+        for cut, unknown, name in ((50, False, "d50"), (50, True, "d50_up"), (20, False, "d20"), (20, True, "d20_up"))
+    ]  # fmt: skip
     facts = days.group_by("course").agg(
         counted=col("count").is_not_null().sum(),
         blank=col("filled").is_null().sum(),
         every=col("event_id").drop_nulls(),
         low=col("event_id").filter(col("count") < 50).drop_nulls(),
     )
-    frame = frame.join(facts, on="course", how="left", maintain_order="left")
-    frame = frame.join(_recovery(record, days), on="course", how="left", maintain_order="left")
-    frame = frame.join(_transfused(record, window, 0), on="course", how="left", maintain_order="left")
-    frame = frame.with_columns(evidence=pl.when(col("grade") > 0).then("low").otherwise("every"))
+    frame = gather(window, *totals, facts, _recovery(record, days), _transfused(record, window))
+    frame = frame.with_columns(col("d50", "d20", "d50_up", "d20_up").fill_null(0))
+    frame = bounded(frame, scale.criteria(options), ("d50", "d20"))
     flags = {"sparse_platelets": col("blank") > 0, "platelets_transfused": col("transfused_days") > 0}
     measures = {n: col(n) for n in ("d50", "d20", "counted", "blank", "recovery_day", "transfused_days")}
     return course_rows(
-        frame,
-        record,
-        flags=flags,
-        measures=measures,
-        first=lit(0),
-        last=col("last"),
-        onset=col("d50_start"),
-        stop=col("d50_stop"),
-    )
+        frame, last=col("last"), onset=col("d50_start"), stop=col("d50_stop"),
+        evidence=pl.when(col("grade") > 0).then("low").otherwise("every"), flags=flags, measures=measures,
+    )  # fmt: skip
 
 
-def _recovery(record: Record, days: pl.DataFrame) -> pl.DataFrame:
+def _recovery(record: Record, days: pl.LazyFrame) -> pl.LazyFrame:
     """First of three consecutive days at or above 20 after the last day below, without a transfusion on it or in the 7 days before."""
     low = days.filter(col("filled") < 20).group_by("course").agg(after=col("day").max())
-    well = days.join(low, on="course", how="inner", maintain_order="left").filter(
-        (col("filled") >= 20) & (col("day") > col("after"))
-    )
+    well = gather(days, low).filter((col("filled") >= 20) & (col("day") > col("after")))
     well = well.filter((col("day").shift(-2).over("course") - col("day")) == 2)
-    given = with_day(record, "platelet_transfusion").select("course", "day").unique()
-    held = pl.DataFrame({"later": range(TRANSFUSION_FREE_D + 1)}, schema={"later": pl.Int32})
-    under = given.join(held, how="cross").select("course", day=col("day") + col("later")).unique()
+    under = days_after(with_day(record, "platelet_transfusion"), TRANSFUSION_FREE_D)
     free = well.join(under, on=["course", "day"], how="anti", maintain_order="left")
     return free.group_by("course").agg(recovery_day=col("day").min())
 
 
-def late(record: Record, options: Options, scale: Scale) -> pl.DataFrame:
+def late(record: Record, options: Options, scale: Scale) -> pl.LazyFrame:
     """One row a course."""
     first = EARLY_LAST_DAY + 1
-    window = course_window(record, int(options["late_end_day"])).sort("course")
-    counts = daily(record, options, "platelets").join(window.select("course", "last"), on="course")
-    counts = counts.filter(col("day").is_between(first, "last"))
-    days = filled(grid(counts.drop("last"), window, first), options, first=first)
-    tests = counts.sort("course", "day").group_by("course", maintain_order=True).agg(
+    window = course_window(record, int(options["late_end_day"]))
+    days = filled(daily(record, options, "platelets"), window, options, first=first)
+    tests = days.filter(col("count").is_not_null()).group_by("course").agg(
         counted=pl.len(),
         nadir=col("count").min(),
         nadir_day=col("day").get(col("count").arg_min()),
@@ -118,26 +99,24 @@ def late(record: Record, options: Options, scale: Scale) -> pl.DataFrame:
         low=col("event_id").filter(col("count") < 100),
         low_day=col("day").filter(col("count") < 100).min(),
     )  # fmt: skip
-    frame = window.join(tests, on="course", how="left", maintain_order="left")
-    frame = frame.join(_total(days, 20, options).select("course", d20="n"), on="course", how="left", maintain_order="left")
+    below = _total(days, 20, options).select("course", d20="n")
     alone = col("counted") == 1
-    frame = frame.with_columns(
+    frame = gather(window, tests, below, _transfused(record, window, first)).with_columns(
         col("d20").fill_null(0),
         **{f"low{cut}": ((col(f"n{cut}") >= 2) | (alone & (col(f"n{cut}") >= 1))).fill_null(False) for cut in (100, 50, 20)},
     )
     frame = bounded(frame, scale.criteria(options))
     no_data = col("counted").is_null()
     absent = lit("graded" if options["late_no_data"] == 0 else "not_applicable")
-    frame = frame.with_columns(
-        status=pl.when(no_data).then(absent).otherwise("status"),
-        evidence=pl.when(col("grade") > 0).then("low").otherwise("every"),
-    )
-    frame = frame.join(_transfused(record, window, first), on="course", how="left", maintain_order="left")
+    frame = frame.with_columns(status=pl.when(no_data).then(absent).otherwise("status"))
     flags = {
         "transient_dip": (col("nadir") < 100) & (col("grade") == 0), "platelets_transfused": col("transfused_days") > 0, "no_platelets": no_data,
     }  # fmt: skip
     measures = {n: col(n) for n in ("nadir", "nadir_day", "d20", "counted", "transfused_days")}
-    return course_rows(frame, record, flags=flags, measures=measures, first=lit(first), last=col("last"), onset=col("low_day"))
+    return course_rows(
+        frame, first=lit(first), last=col("last"), onset=col("low_day"),
+        evidence=pl.when(col("grade") > 0).then("low").otherwise("every"), flags=flags, measures=measures,
+    )  # fmt: skip
 
 
 _CODES = ("platelets", "platelet_transfusion")
