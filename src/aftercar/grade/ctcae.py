@@ -229,8 +229,7 @@ def bounds(*names: str, whole: pl.Expr) -> tuple[pl.Expr, pl.Expr]:
 def state(record: Record, options: Options) -> pl.DataFrame:
     """All analytes on one grid: they are drawn together."""
     tables = {n: graded(record, n, options) for n in _TABLES} | {"organ": covered(record, "organ")}
-    frame = look(grid(record, *tables.values()), tables)
-    return frame
+    return look(grid(record, *tables.values()), tables)
 
 
 def _criteria(names: tuple[str, ...], options: Options) -> tuple[Criterion, ...]:

@@ -78,7 +78,7 @@ def covered(record: Record, stream: str) -> pl.DataFrame:
 def states(record: Record, options: Options, extra: list[pl.DataFrame] | None = None) -> pl.DataFrame:
     """One row an interval: temperature, hypotension, vasopressors and oxygen.
 
-    Columns: `course, at, last_at`; `observed_at` (`at`, where something was charted at that very time); `temperature` and the reading
+    Columns: `course, at, last_at`; `observed_at` (`at`, where something was charted at that very time), `supported_at` (but a temperature); `temperature` and the reading
     behind it; `hypotension` (null: unknown); `pressors` (counted agents), `pressors_concurrent` (two or more, no hand-over),
     `vasopressin`, `inotrope`; `drugs_known` (what is not charted did not run); `o2`, `o2_upper` (support, as in `DEVICES`); `share`,
     `share_upper` (`LEAN`, `RICH`), `vent`, `vent_upper`, `niv`, `niv_upper`; the `event_id` behind each; `unsure` (a sign of unknown
@@ -115,7 +115,8 @@ def states(record: Record, options: Options, extra: list[pl.DataFrame] | None = 
         "course",
         "at",
         "last_at",
-        pl.when(_observed(list(devices))).then("at").alias("observed_at"),
+        pl.when(col("temperature_at").eq_missing(col("at")) | _supported(list(devices))).then("at").alias("observed_at"),
+        pl.when(_supported(list(devices))).then("at").alias("supported_at"),
         col("temperature_value").alias("temperature"),
         "temperature_at",
         "temperature_event_id",
@@ -170,9 +171,9 @@ def longest(pairs: pl.DataFrame) -> pl.DataFrame:
     return pairs.filter((col("until") > col("until").cum_max().shift(1)).fill_null(True))
 
 
-def _observed(devices: list[str]) -> pl.Expr:
-    """Whether a finding was charted at this very time."""
-    charted = ("temperature", "hypotension", "sbp", "map", "o2_flow", "fio2", "pressors", "vasopressin")
+def _supported(devices: list[str]) -> pl.Expr:
+    """Whether pressure, a vasopressor or oxygen was charted at this very time."""
+    charted = ("hypotension", "sbp", "map", "o2_flow", "fio2", "pressors", "vasopressin")
     times = [*(f"{c}_at" for c in charted), *(f"{d}_begin" for d in devices)]
     return pl.any_horizontal(col(t) == col("at") for t in times).fill_null(False)
 

@@ -238,7 +238,7 @@ def grade_state(record: Record, options: Options) -> pl.DataFrame:
         return pl.when(col(f"{name}_at").is_not_null()).then(True).when("drugs_known").then(False)
 
     return frame.with_columns(
-        observed=((col("observed_at") == col("at")) | (col("dx_observed") & (col("dx_at") == col("at")))).fill_null(False),
+        observed=((col("supported_at") == col("at")) | (col("dx_observed") & (col("dx_at") == col("at")))).fill_null(False),
         gate=col("dx_gate"),
         treated=given("treated"),
         factors=given("factors"),

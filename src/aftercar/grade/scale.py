@@ -174,25 +174,35 @@ def _plan(scale: Scale, chosen: tuple[tuple[str, Any], ...]) -> _Plan:
             when = c.when if c.assessed is None else c.assessed
             held[f"_a{n}"] = gate_assessed & when if c.gated else when
             cells_assessed[n] = (f"_a{n}", c)
-    assessed = pl.when("_observed").then("upper_assessed").otherwise("_outcome")
     axes = list(dict.fromkeys(c.axis for c in criteria))
     gap = col("upper_assessed") < col("grade_upper")
-    flags = {"stale": gap & ~col("_observed"), "earlier_gap": gap & col("_observed")} | (scale.flags or {})
+    flags = {"stale": gap & ~col("_seen"), "earlier_gap": gap & col("_seen")} | (scale.flags or {})
     measures = scale.measures or {}
+    known = {"_held": [col(c).fill_null(False) for c, _ in cells], "_open": [col(c).is_null() for c, _ in cells]}
+    if cells_assessed != cells:
+        known |= {
+            "_held_now": [col(c).fill_null(False) for c, _ in cells_assessed],
+            "_open_now": [col(c).is_null() for c, _ in cells_assessed],
+        }
+    # An assessment stands until something becomes known or unknown, or what was charted expires: a row that is there for the sake of
+    # another finding changes nothing.
+    turn = col("_observed") | _any_new("course", "_applies", "_ids", *known)
     steps = (
-        [*_named(held), *_named({"_applies": scale.applies, "_met": scale.met, "_observed": scale.observed})],
+        [*_named(held), *_named({"_applies": scale.applies, "_met": scale.met, "_observed": scale.observed.fill_null(False)})],
         _named({
             "grade": _worst(cells, unknown=False),
             "grade_upper": _worst(cells, unknown=True),
             "upper_assessed": _worst(cells_assessed, unknown=True),
             # An outcome such as death is known without a charting round.
             "_outcome": _worst([(name, c) for name, c in cells_assessed if not c.gated], unknown=True),
+            **{name: _bits(conditions) for name, conditions in known.items()},
         }),
-        _named({"upper_assessed": pl.max_horizontal("grade", assessed)}),
+        _named({"_seen": pl.when(turn).then("_observed").forward_fill()}),
+        _named({"upper_assessed": pl.max_horizontal("grade", pl.when("_seen").then("upper_assessed").otherwise("_outcome"))}),
         _named({
             "_flags": _bits([f.fill_null(False) & col("_applies") for f in flags.values()]),
-            "_criteria": _bits([_told(n, c) for n, c in enumerate(criteria)]),
-            "_missing": _bits([_open(criteria, axis) & col("_applies") for axis in axes]),
+            "_criteria": col("_held") & _cells(criteria, lambda c, grade: c.grade in (0, grade)),
+            "_missing": _bits([_may_raise(criteria, axis) & col("_applies") for axis in axes]),
             "status": _status() if scale.status is None else pl.coalesce(pl.when("_applies").then(scale.status), _status()),
             "present": scale.present,
             "_hidden": scale.hidden.fill_null(False),
@@ -202,8 +212,12 @@ def _plan(scale: Scale, chosen: tuple[tuple[str, Any], ...]) -> _Plan:
     )  # fmt: skip
     same = ["course", "grade", "grade_upper", "upper_assessed", "status", "present", "_hidden", "_flags", "_criteria", "_missing"]
     same += [*(["_group"] if scale.group is not None else []), *(f"_m{n}" for n in range(len(measures)))]
-    changed = pl.any_horizontal(col(c).ne_missing(col(c).shift(1)) for c in same).fill_null(True)
-    return _Plan(criteria, axes, list(flags), list(measures), steps, changed, _evidence(criteria, scale))
+    return _Plan(criteria, axes, list(flags), list(measures), steps, _any_new(*same), _evidence(criteria, scale))
+
+
+def _any_new(*columns: str) -> pl.Expr:
+    """Whether a column differs from the row before."""
+    return pl.any_horizontal(col(c).ne_missing(col(c).shift(1)) for c in columns)
 
 
 def assess(states: pl.DataFrame, scale: Scale, options: Options) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -217,7 +231,8 @@ def assess(states: pl.DataFrame, scale: Scale, options: Options) -> tuple[pl.Dat
         are bits, whose `names` are to be had. Beside them the rows behind: `row` (number), `id`, in no order.
     """
     plan = _plan(scale, tuple(options.items()))
-    lazy = states.lazy()
+    ids = (col(c).list.sum() if states.schema[c] == pl.List else col(c) for c in plan.evidence)
+    lazy = states.lazy().with_columns(_ids=pl.sum_horizontal(*ids, lit(0, pl.Int64)))  # changes where a row comes or goes
     for step in plan.steps:
         lazy = lazy.with_columns(step)
     rows = lazy.filter(plan.changed).select(
@@ -275,16 +290,15 @@ def _each(rows: pl.DataFrame, names: list[str]) -> pl.Series:
     return flat.reshape((rows.height, len(names))).arr.to_list()
 
 
-def _open(criteria: tuple[Criterion, ...], axis: str) -> pl.Expr:
+def _cells(criteria: tuple[Criterion, ...], chosen: Callable[[Criterion, int], bool]) -> pl.Expr:
+    """The bits of the cells that are chosen at a row's grade."""
+    bits = {g: sum(1 << n for n, c in enumerate(criteria) if chosen(c, g)) for g in sorted({0, *(c.grade for c in criteria)})}
+    return pl.coalesce(pl.when(col("grade") == g).then(lit(b, pl.Int32)) for g, b in bits.items())
+
+
+def _may_raise(criteria: tuple[Criterion, ...], axis: str) -> pl.Expr:
     """Whether an unknown cell of an axis could raise the grade."""
-    own = [(n, c) for n, c in enumerate(criteria) if c.axis == axis]
-    return pl.any_horizontal(col(f"_c{n}").is_null() & (lit(c.grade == 0) | (col("grade") < c.grade)) for n, c in own)
-
-
-def _told(n: int, criterion: Criterion) -> pl.Expr:
-    """Whether a cell is met and stands behind the grade."""
-    met = col(f"_c{n}").fill_null(False)
-    return met if criterion.grade == 0 else met & (col("grade") == criterion.grade)
+    return (col("_open") & _cells(criteria, lambda c, grade: c.axis == axis and (c.grade == 0 or c.grade > grade))) != 0
 
 
 def _settled(upper: str) -> pl.Expr:
