@@ -8,15 +8,15 @@ from __future__ import annotations
 import polars as pl
 from polars import col, lit
 
-from aftercar.grade import crs, ctcae, lookback
+from aftercar.grade import crs, ctcae
 from aftercar.grade.crs import CRS_ASTCT_2019
 from aftercar.grade.deaths import died_of
 from aftercar.grade.findings import LOW_FLOW, at_least
-from aftercar.grade.lookback import AGAINST_IECHS, Lookback, count, either
+from aftercar.grade.lookback import AGAINST_IECHS, Lookback, count, either, lately
 from aftercar.grade.options import Options
 from aftercar.grade.scale import Criterion, Scale, quiet_once
 from aftercar.timeline.concepts import concept, of_group
-from aftercar.timeline.state import DAY, SPAN, ZERO, Record, look, look_at, midnight, origin, split_at
+from aftercar.timeline.state import DAY, HOUR, SPAN, ZERO, Record, look, look_at, midnight, origin, split_at, union
 
 LAST_H = 72  # drugs and dialysis, whatever the window of the features
 LATE_D = 30  # onset after it asks for another explanation
@@ -219,21 +219,26 @@ def grade_state(record: Record, options: Options) -> pl.DataFrame:
     """The diagnosis beside what was given and what failed."""
     dx = state(record, options)
     gate = pl.when(col("word").is_in(["criteria_met", "possible"])).then(True).when(~col("diagnosed")).then(False)
-    tables = {
+    since, until = col("at") >= origin(col("at")), pl.max_horizontal("end_at", col("at") + LAST_H * HOUR + 1)
+    treats = ~col("text_value").eq_missing(lit("prophylaxis"))
+    charted = {
+        "treated": lately(record, AGAINST_IECHS, until, since, treats),
+        "factors": lately(record, of_group("coagulation_factor"), until, since),
+        "dialysis": lately(record, ("dialysis",), until, since),
+    }
+    states = {
         "dx": dx.select("at", until=_next(), gate=gate, observed="observed", event_id="ferritin_event_id"),
-        "treated": lookback.lately(record, AGAINST_IECHS, LAST_H, prophylaxis=False),
-        "factors": lookback.lately(record, of_group("coagulation_factor"), LAST_H),
-        "dialysis": lookback.lately(record, ("dialysis",), LAST_H),
         "failing": _failing(record, options),
     }
     base = crs.base(record, options).select(_CARE)
     rows = base.select("course", "at", "last_at", "death_at", row=pl.int_range(pl.len(), dtype=pl.UInt32))
-    # Split first: what stands when the diagnosis opens was charted before.
-    rows = split_at(rows, pl.concat([pl.concat([t["at"], t["until"]]) for t in tables.values()]))
+    # Split first: what stands when the diagnosis opens was charted before. A drug given again is no turn.
+    turns = [*states.values(), *(union(table) for table in charted.values())]
+    rows = split_at(rows, pl.concat([t[c] for t in turns for c in ("at", "until")]))
     # Outside of a diagnosis that may be, nothing is graded: one row of each such stretch will do.
-    shut = tables["dx"].select("at", "until", shut=~col("gate").fill_null(True))
+    shut = states["dx"].select("at", "until", shut=~col("gate").fill_null(True))
     rows = quiet_once(look(rows, {"dx": shut}).with_columns(shut=col("dx_shut").fill_null(True)), col("shut"))
-    frame = look_at(base[rows["row"]].lazy().with_columns(rows["at"].set_sorted()), tables)
+    frame = look_at(base[rows["row"]].lazy().with_columns(rows["at"].set_sorted()), states | charted)
 
     def given(name: str) -> pl.Expr:
         return pl.when(col(f"{name}_at").is_not_null()).then(True).when("drugs_known").then(False)

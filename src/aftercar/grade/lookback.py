@@ -11,10 +11,10 @@ import polars as pl
 from polars import col, lit
 
 from aftercar.grade import ctcae
-from aftercar.grade.findings import covered
+from aftercar.grade.findings import covered, longest
 from aftercar.grade.options import Options
 from aftercar.timeline.concepts import of_group
-from aftercar.timeline.state import HOUR, SPAN, Record, elsewhere, grid, look_at, origin, readings, union
+from aftercar.timeline.state import HOUR, SPAN, Record, elsewhere, grid, look_at, readings
 
 _LIFELONG = ("hlh_gene", "immunosuppression")  # may be known before the infusion
 
@@ -157,12 +157,16 @@ def either(*features: str) -> pl.Expr:
     return reduce(or_, (col(f) for f in features))
 
 
-def lately(record: Record, codes: tuple[str, ...], hours: float, *, prophylaxis: bool = True) -> pl.DataFrame:
-    """When one of some drugs or events was charted in the last hours, or runs: `at, until, event_id`; `prophylaxis`: also if it was that."""
-    rows = record.of(*codes).lazy().filter((col("numeric_value") != 0).fill_null(True) & (col("at") >= origin(col("at"))))
-    rows = rows.filter(~elsewhere(record) & (lit(prophylaxis) | ~col("text_value").eq_missing(lit("prophylaxis"))))
-    until = pl.max_horizontal("end_at", col("at") + int(hours * HOUR) + 1)
-    return union(rows.select("at", until=until, event_id="event_id").collect(engine="in-memory"))
+def lately(record: Record, codes: Iterable[str], until: pl.Expr, *conditions: pl.Expr) -> pl.DataFrame:
+    """When one of some drugs or events was given lately: `at, until, event_id`, from each time on the row that counts longest.
+
+    Args:
+        until: until when a row counts.
+        conditions: of a row to count, beside those that it was given and is not due to another cause.
+    """
+    given = (col("numeric_value") != 0).fill_null(True)
+    rows = record.of(*codes).lazy().filter(given, ~elsewhere(record), *conditions)
+    return longest(rows.select("at", "event_id", until=until).collect(engine="in-memory"))
 
 
 AGAINST_IECHS = ("anakinra", *of_group("corticosteroid"), "ruxolitinib", "etoposide", "emapalumab")
