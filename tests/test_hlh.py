@@ -379,6 +379,15 @@ def test_grades_of_iechs() -> None:
     assert {r["status"] for r in found.values()} == {"graded"}
 
 
+def test_the_drug_behind_the_grade_is_none_that_was_given_days_before() -> None:
+    daily = [(d, "anakinra", 100) for d in range(5, 13)]
+    found = graded("iechs_grade", {"": [*MET, *WELL, *daily]})[""]
+    # Rows are numbered in order: before day 9 come age, infusion, limits, two of WELL and four doses.
+    first_of_day_9 = 2 + len(LIMITS) + 2 + 4
+    assert on(found, 12)["grade"] == 2
+    assert min(on(found, 12)["evidence"]) >= first_of_day_9
+
+
 def test_what_the_grade_does_not_know() -> None:
     def without(*codes: str) -> list[Row]:
         return [*MET, *(r for r in WELL if r[1] not in codes)]

@@ -7,7 +7,7 @@ where the baseline was abnormal.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 
 import polars as pl
 from polars import col, lit
@@ -22,6 +22,7 @@ MOST = {"hemoglobin": 3}  # the highest grade that a value alone can have, where
 ORGAN = ("creatinine", "alt", "ast", "bilirubin")  # what `record_complete` = organ covers
 DIGITS = 9  # significant figures of a comparison; readers keep ten of a value
 _LIMITS = tuple(c for c in concepts() if c.endswith(("_uln", "_lln")))
+_ANALYTES = tuple(c.rpartition("_")[0] for c in _LIMITS)
 
 
 def multiple(factor: float, reference: pl.Expr) -> pl.Expr:
@@ -76,8 +77,8 @@ class Reference:
 Cells = Sequence[tuple[int, str, pl.Expr]]
 
 
-def _creatinine(r: Reference, options: Options) -> Cells:
-    first = r.over_limit(1) | r.over_baseline(1) if options["ctcae"] == "v4.03" else r.over_limit(1)
+def _creatinine(r: Reference, version: str) -> Cells:
+    first = r.over_limit(1) | r.over_baseline(1) if version == "v4.03" else r.over_limit(1)
     return (
         (1, "creatinine > ULN", first),
         (2, "creatinine > 1.5 x baseline or ULN", r.over_limit(1.5) | r.over_baseline(1.5)),
@@ -86,9 +87,9 @@ def _creatinine(r: Reference, options: Options) -> Cells:
     )
 
 
-def _transaminase(name: str, r: Reference, options: Options) -> Cells:
+def _transaminase(name: str, r: Reference, version: str) -> Cells:
     what = name.upper()
-    if options["ctcae"] == "v4.03":
+    if version == "v4.03":
         cells = (r.over_limit(1), r.over_limit(3), r.over_limit(5), r.over_limit(20))
         return tuple(
             (k, f"{what} > {'' if n == 1 else f'{n} x '}ULN", c)
@@ -102,7 +103,7 @@ def _transaminase(name: str, r: Reference, options: Options) -> Cells:
     )
 
 
-def _bilirubin(r: Reference, options: Options) -> Cells:
+def _bilirubin(r: Reference, version: str) -> Cells:
     return (
         (1, "bilirubin > ULN", r.over_limit(1)),
         (2, "bilirubin > 1.5 x ULN", r.over_limit(1.5)),
@@ -111,7 +112,7 @@ def _bilirubin(r: Reference, options: Options) -> Cells:
     )
 
 
-def _neutrophils(r: Reference, options: Options) -> Cells:
+def _neutrophils(r: Reference, version: str) -> Cells:
     return (
         (1, "ANC < LLN", r.value < r.lln),
         (2, "ANC < 1500/uL", r.value < 1500),
@@ -120,7 +121,7 @@ def _neutrophils(r: Reference, options: Options) -> Cells:
     )
 
 
-def _platelets(r: Reference, options: Options) -> Cells:
+def _platelets(r: Reference, version: str) -> Cells:
     return (
         (1, "platelets < LLN", r.value < r.lln),
         (2, "platelets < 75 x 10^9/L", r.value < 75),
@@ -129,7 +130,7 @@ def _platelets(r: Reference, options: Options) -> Cells:
     )
 
 
-def _hemoglobin(r: Reference, options: Options) -> Cells:
+def _hemoglobin(r: Reference, version: str) -> Cells:
     return (
         (1, "haemoglobin < LLN", r.value < r.lln),
         (2, "haemoglobin < 10 g/dL", r.value < 10),
@@ -137,7 +138,7 @@ def _hemoglobin(r: Reference, options: Options) -> Cells:
     )
 
 
-def _fibrinogen(r: Reference, options: Options) -> Cells:
+def _fibrinogen(r: Reference, version: str) -> Cells:
     return (
         (1, "fibrinogen < LLN", r.under(1)),
         (2, "fibrinogen < 0.75 x LLN", r.under(0.75)),
@@ -146,7 +147,7 @@ def _fibrinogen(r: Reference, options: Options) -> Cells:
     )
 
 
-_TABLES: dict[str, Callable[[Reference, Options], Cells]] = {
+_TABLES: dict[str, Callable[[Reference, str], Cells]] = {
     "creatinine": _creatinine,
     "alt": partial(_transaminase, "alt"),
     "ast": partial(_transaminase, "ast"),
@@ -159,30 +160,32 @@ _TABLES: dict[str, Callable[[Reference, Options], Cells]] = {
 
 
 def values(record: Record, name: str) -> pl.DataFrame:
-    """Values of an analyte from day 0 on, as `readings` gives them."""
-    found = readings(record, name)
-    return found.filter(col("at") >= origin(col("at")))
+    """Values of a concept from day 0 on, as `readings` gives them."""
+    return record.once(("from day 0", name), lambda: readings(record, name).filter(col("at") >= origin(col("at"))))
 
 
-def limits(record: Record, names: tuple[str, ...]) -> pl.DataFrame:
-    """`course` and, of each analyte, the limits (`_uln`, `_lln`) and the last value before day 0 (`_base`)."""
+def beside_limits(record: Record, name: str) -> pl.LazyFrame:
+    """Values of an analyte from day 0 on with its limits and its baseline, as `<name>_uln`, `_lln`, `_base`."""
+    known = record.once("limits", lambda: _limits(record))
+    course = col("at") // SPAN  # the row of a course
+    beside = (lit(known[c]).gather(course).alias(c) for c in known.columns if c.rpartition("_")[0] == name)
+    return values(record, name).lazy().with_columns(beside)
+
+
+def _limits(record: Record) -> pl.DataFrame:
+    """Of each course the limits (`_uln`, `_lln`) of all analytes and the last value before day 0 (`_base`)."""
+    before = [
+        record.of(name).lazy().filter(col("at") < origin(col("at"))).with_columns(code=lit(f"{name}_base")) for name in _ANALYTES
+    ]
     # At one time the worst value counts; of two limits the wider.
-    rows = record.of(*(f"{n}{side}" for n in names for side in ("_uln", "_lln") if f"{n}{side}" in _LIMITS))
-    low = col("code").str.ends_with("_lln") | col("code").is_in([n for n in names if concept(n).worst == "min"])
-    rows = rows.sort("at", pl.when(low).then(-col("numeric_value")).otherwise("numeric_value"), nulls_last=False)
-    before = record.of(*names).filter(col("at") < origin(col("at")))
-    before = before.sort("at", pl.when(low).then(-col("numeric_value")).otherwise("numeric_value"), nulls_last=False)
-    known = record.courses.select("course").sort("course")
-    parts = [
-        rows.group_by("course", "code", maintain_order=True).agg(col("numeric_value").drop_nulls().last()),
-        before.with_columns(code=pl.format("{}_base", "code")).group_by("course", "code", maintain_order=True).agg(col("numeric_value").drop_nulls().last()),
-    ]  # fmt: skip
-    found = pl.concat(parts)
-    columns = [f"{n}{side}" for n in names for side in ("_uln", "_lln", "_base") if side == "_base" or f"{n}{side}" in _LIMITS]
-    for column in columns:
-        own = found.filter(col("code") == column).select("course", col("numeric_value").alias(column))
-        known = known.join(own, on="course", how="left", maintain_order="left")
-    return known
+    low = col("code").str.ends_with("_lln") | col("code").is_in([f"{n}_base" for n in _ANALYTES if concept(n).worst == "min"])
+    rows = pl.concat([*(record.of(name).lazy() for name in _LIMITS), *before]).filter(col("numeric_value").is_not_null())
+    rows = rows.sort("at", pl.when(low).then(-col("numeric_value")).otherwise("numeric_value"))
+    last = rows.pivot(
+        "code", [*_LIMITS, *(f"{n}_base" for n in _ANALYTES)], index="course", values="numeric_value", aggregate_function="last"
+    )
+    courses = record.courses.lazy().select("course").sort("course")
+    return courses.join(last, on="course", how="left", maintain_order="left").collect(engine="in-memory")
 
 
 def graded(record: Record, name: str, options: Options) -> pl.DataFrame:
@@ -193,24 +196,30 @@ def graded(record: Record, name: str, options: Options) -> pl.DataFrame:
 
 
 def _graded(record: Record, name: str, options: Options) -> pl.DataFrame:
-    found = values(record, name).with_columns(course=col("at") // SPAN).rename({"value": f"{name}_value"})
-    found = found.join(limits(record, (name,)), on="course", how="left", maintain_order="left")
+    met, grades = _grading(name, options["ctcae"])
+    found = beside_limits(record, name).rename({"value": f"{name}_value"}).with_columns(met)
+    return found.select(col("at").set_sorted(), "until", "event_id", "unsure", *grades).collect(engine="in-memory")
+
+
+@cache
+def _grading(name: str, version: str) -> tuple[list[pl.Expr], list[pl.Expr]]:
+    """The cells of an analyte and the grades that they make; expressions made once, for all shards."""
     cells = {
         (suffix, k): cell
         for suffix, whole in (("", lit(False)), ("_whole", lit(True)))
-        for k, _, cell in _TABLES[name](Reference(name, whole), options)
+        for k, _, cell in _TABLES[name](Reference(name, whole), version)
     }
-    found = found.with_columns(
-        pl.when(~col("excluded")).then(c).otherwise(False).alias(f"_{k}{s}") for (s, k), c in cells.items()
-    )
-    bounds = {
-        f"{side}{suffix}": pl.max_horizontal(
+    met = [pl.when(~col("excluded")).then(c).otherwise(False).alias(f"_{k}{s}") for (s, k), c in cells.items()]
+    grades = [
+        pl.max_horizontal(
             lit(0, pl.Int8), *(col(f"_{k}{s}").fill_null(unknown).cast(pl.Int8) * k for s, k in cells if s == suffix)
-        ).cast(pl.Int8)
+        )
+        .cast(pl.Int8)
+        .alias(f"{side}{suffix}")
         for side, unknown in (("low", False), ("up", True))
         for suffix in ("", "_whole")
-    }
-    return found.select("at", "until", "event_id", "unsure", **bounds).with_columns(col("at").set_sorted())
+    ]
+    return met, grades
 
 
 def bounds(*names: str, whole: pl.Expr) -> tuple[pl.Expr, pl.Expr]:
@@ -234,7 +243,7 @@ def state(record: Record, options: Options) -> pl.DataFrame:
 
 def _criteria(names: tuple[str, ...], options: Options) -> tuple[Criterion, ...]:
     low, up = bounds(*names, whole=col("organ_at").is_not_null())
-    tables = [_TABLES[name](Reference(name, lit(False)), options) for name in names]
+    tables = [_TABLES[name](Reference(name, lit(False)), options["ctcae"]) for name in names]
     axis = "transaminases" if "alt" in names else "".join(names)
     evidence = tuple(f"{name}_event_id" for name in names)
     return tuple(

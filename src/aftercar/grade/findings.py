@@ -71,6 +71,10 @@ CODES = (
 
 def covered(record: Record, stream: str) -> pl.DataFrame:
     """When a stream of the record is complete: `at, until, event_id`."""
+    return record.once(("covered", stream), lambda: _covered(record, stream))
+
+
+def _covered(record: Record, stream: str) -> pl.DataFrame:
     rows = record.of("record_complete").filter((col("text_value") == stream) & (col("end_at") > col("at")))
     return union(rows.select("at", "event_id", until="end_at"))
 

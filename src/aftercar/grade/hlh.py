@@ -52,7 +52,7 @@ def carhlh_state(record: Record, options: Options) -> pl.DataFrame:
     )
     sure, most = count(_CARHLH)
     enough = pl.when(sure >= _CARHLH_LEAST).then(True).when(most < _CARHLH_LEAST).then(False)
-    return frame.with_columns(diagnosed=col("ferritin") & enough, score=sure, score_upper=most)
+    return frame.with_columns(diagnosed=col("ferritin") & enough, score=sure, score_upper=most).collect(engine="in-memory")
 
 
 def criteria(options: Options) -> tuple[Criterion, ...]:
@@ -105,7 +105,8 @@ def state(record: Record, options: Options) -> pl.DataFrame:
     )
     sure, most = count(ITEMS)
     frame = frame.with_columns(score=sure, score_upper=most)
-    return frame.with_columns(five=pl.when(col("score") >= LEAST).then(True).when(col("score_upper") < LEAST).then(False))
+    five = pl.when(col("score") >= LEAST).then(True).when(col("score_upper") < LEAST).then(False)
+    return frame.with_columns(five=five).collect(engine="in-memory")
 
 
 def _word() -> pl.Expr:

@@ -5,6 +5,7 @@ An item that was not measured is not 0: the score is a range, from all unknown i
 
 from __future__ import annotations
 
+from functools import cache
 from itertools import pairwise
 from math import exp, log
 
@@ -92,11 +93,15 @@ def state(record: Record, options: Options) -> pl.DataFrame:
         )
 
     frame = frame.with_columns(score=total(False), score_upper=total(True))
-    table = {points: probability(points) for points in range(sum(lines[0][0] for lines in ITEMS.values()) + 1)}
-    return frame.with_columns(
-        probability=col("score").replace_strict(table, return_dtype=pl.Float64),
-        probability_upper=col("score_upper").replace_strict(table, return_dtype=pl.Float64),
-    )
+    chance = lit(_chances())
+    frame = frame.with_columns(probability=chance.gather("score"), probability_upper=chance.gather("score_upper"))
+    return frame.collect(engine="in-memory")
+
+
+@cache
+def _chances() -> pl.Series:
+    """The probability of each score from 0 on."""
+    return pl.Series([probability(score) for score in range(sum(lines[0][0] for lines in ITEMS.values()) + 1)])
 
 
 def probability(score: int) -> float:

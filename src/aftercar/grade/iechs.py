@@ -8,15 +8,15 @@ from __future__ import annotations
 import polars as pl
 from polars import col, lit
 
-from aftercar.grade import crs, ctcae, lookback
+from aftercar.grade import crs, ctcae
 from aftercar.grade.crs import CRS_ASTCT_2019
 from aftercar.grade.deaths import died_of
 from aftercar.grade.findings import LOW_FLOW, at_least
-from aftercar.grade.lookback import AGAINST_IECHS, Lookback, count, either
+from aftercar.grade.lookback import AGAINST_IECHS, Lookback, count, either, lately
 from aftercar.grade.options import Options
 from aftercar.grade.scale import Criterion, Scale, quiet_once
 from aftercar.timeline.concepts import concept, of_group
-from aftercar.timeline.state import DAY, SPAN, ZERO, Record, look, midnight, origin, split_at
+from aftercar.timeline.state import DAY, HOUR, SPAN, ZERO, Record, look, look_at, midnight, origin, split_at, union
 
 LAST_H = 72  # drugs and dialysis, whatever the window of the features
 LATE_D = 30  # onset after it asks for another explanation
@@ -49,16 +49,12 @@ def state(record: Record, options: Options) -> pl.DataFrame:
 
 def _state(record: Record, options: Options) -> pl.DataFrame:
     back = Lookback(record, options)
-    back.within("ferritin", *_ferritin(back, options))
+    back.within("ferritin", *_ferritin(record, options))
     back.graded("alt_high", "alt", 3)
     back.graded("ast_high", "ast", 3)
-    limits = ctcae.limits(record, ("fibrinogen", "ldh", "direct_bilirubin"))
 
     def against(code: str, name: str, met: pl.Expr) -> None:
-        rows = (
-            back.values(code).with_columns(course=col("at") // SPAN).join(limits, on="course", how="left", maintain_order="left")
-        )
-        back.within(name, rows, met)
+        back.within(name, ctcae.beside_limits(record, code), met)
 
     against("fibrinogen", "fibrinogen_low", (col("value") < 150) | (col("value") < col("fibrinogen_lln")).fill_null(False))
     back.graded("anc_4", "anc", 4)
@@ -87,7 +83,7 @@ def _state(record: Record, options: Options) -> pl.DataFrame:
         .when((col("word") == "suspected") & (col("common_upper") < int(options["iechs_min_common"]))).then(False),
         late=col("late_at").is_not_null() & col("word").is_in(["criteria_met", "possible", "suspected"]),
         infection_found=(col("word") == "possible") & col("workup_positive"),
-    )  # fmt: skip
+    ).collect(engine="in-memory")  # fmt: skip
 
 
 def _word(least: int) -> pl.Expr:
@@ -125,21 +121,18 @@ def _after(record: Record, day: int) -> pl.DataFrame:
     return record.courses.select(at=begins, until=(col("course") + 1) * SPAN).sort("at")
 
 
-def _ferritin(back: Lookback, options: Options) -> tuple[pl.DataFrame, pl.Expr]:
+def _ferritin(record: Record, options: Options) -> tuple[pl.LazyFrame, pl.Expr]:
     """Ferritin values and whether each is high: against the limit (not where the baseline was high already), the baseline, or rising."""
-    rows = back.values("ferritin").with_columns(course=col("at") // SPAN)
-    rows = rows.join(ctcae.limits(back.record, ("ferritin",)), on="course", how="left", maintain_order="left")
+    rows = ctcae.beside_limits(record, "ferritin")
     value, uln, base = col("value").round_sig_figs(ctcae.DIGITS), col("ferritin_uln"), col("ferritin_base")
     high_before = (base > ctcae.multiple(2, uln)).fill_null(False)
     by_limit = pl.when(high_before).then(False).otherwise(value > ctcae.multiple(2, uln))
     by_base = (value > ctcae.multiple(2, base)).fill_null(False)
     if options["ferritin_rapid"] == "none":
         return rows, by_limit | by_base
-    earlier = rows.select(before="at", least="value")
-    pairs = rows.select("at", "value").join_where(earlier, col("before") < col("at"), col("before") >= col("at") - DAY)
-    doubled = pairs.filter(col("value") >= ctcae.multiple(2, col("least"))).select("at", rapid=lit(True)).unique("at")
-    rows = rows.join(doubled, on="at", how="left", maintain_order="left")
-    return rows, by_limit | by_base | col("rapid").fill_null(False)
+    least = col("value").rolling_min_by("at", f"{DAY}i", closed="left")  # of the 24 hours before
+    doubled = (col("value") >= ctcae.multiple(2, least)).fill_null(False)
+    return rows, by_limit | by_base | doubled
 
 
 _FEATURE_CODES = (
@@ -206,7 +199,7 @@ def _failing(record: Record, options: Options) -> pl.DataFrame:
         # Bleeding that nobody charted is not claimed.
         **{name: col(name).fill_null(False) for name in _BLEEDING},
         **{f"{name}_event_id": col(f"{name}_event_id") for name in _BLEEDING},
-    )
+    ).collect(engine="in-memory")
 
 
 def _next() -> pl.Expr:
@@ -214,25 +207,38 @@ def _next() -> pl.Expr:
     return pl.when(col("course").shift(-1) == col("course")).then(col("at").shift(-1)).otherwise(col("at") + SPAN // 4)
 
 
+# What the grade reads of the findings of CRS.
+_CARE = (
+    "course", "at", "last_at", "observed_at", "unsure", "drugs_known", "death_at", "death_cause", "death_event_id",
+    "hypotension", "bp_event_id", "pressors", "pressors_event_id", "vasopressin", "vasopressin_event_id",
+    "o2", "o2_upper", "o2_event_id", "vent", "vent_upper",
+)  # fmt: skip
+
+
 def grade_state(record: Record, options: Options) -> pl.DataFrame:
     """The diagnosis beside what was given and what failed."""
     dx = state(record, options)
     gate = pl.when(col("word").is_in(["criteria_met", "possible"])).then(True).when(~col("diagnosed")).then(False)
-    tables = {
+    since, until = col("at") >= origin(col("at")), pl.max_horizontal("end_at", col("at") + LAST_H * HOUR + 1)
+    treats = ~col("text_value").eq_missing(lit("prophylaxis"))
+    charted = {
+        "treated": lately(record, AGAINST_IECHS, until, since, treats),
+        "factors": lately(record, of_group("coagulation_factor"), until, since),
+        "dialysis": lately(record, ("dialysis",), until, since),
+    }
+    states = {
         "dx": dx.select("at", until=_next(), gate=gate, observed="observed", event_id="ferritin_event_id"),
-        "treated": lookback.lately(record, AGAINST_IECHS, LAST_H, prophylaxis=False),
-        "factors": lookback.lately(record, of_group("coagulation_factor"), LAST_H),
-        "dialysis": lookback.lately(record, ("dialysis",), LAST_H),
         "failing": _failing(record, options),
     }
-    base = crs.base(record, options)
+    base = crs.base(record, options).select(_CARE)
     rows = base.select("course", "at", "last_at", "death_at", row=pl.int_range(pl.len(), dtype=pl.UInt32))
-    # Split first: what stands when the diagnosis opens was charted before.
-    rows = split_at(rows, pl.concat([pl.concat([t["at"], t["until"]]) for t in tables.values()]))
+    # Split first: what stands when the diagnosis opens was charted before. A drug given again is no turn.
+    turns = [*states.values(), *(union(table) for table in charted.values())]
+    rows = split_at(rows, pl.concat([t[c] for t in turns for c in ("at", "until")]))
     # Outside of a diagnosis that may be, nothing is graded: one row of each such stretch will do.
-    shut = tables["dx"].select("at", "until", shut=~col("gate").fill_null(True))
+    shut = states["dx"].select("at", "until", shut=~col("gate").fill_null(True))
     rows = quiet_once(look(rows, {"dx": shut}).with_columns(shut=col("dx_shut").fill_null(True)), col("shut"))
-    frame = look(base[rows["row"]].with_columns(rows["at"].set_sorted()), tables)
+    frame = look_at(base[rows["row"]].lazy().with_columns(rows["at"].set_sorted()), states | charted)
 
     def given(name: str) -> pl.Expr:
         return pl.when(col(f"{name}_at").is_not_null()).then(True).when("drugs_known").then(False)
@@ -246,7 +252,7 @@ def grade_state(record: Record, options: Options) -> pl.DataFrame:
         **{name: col(f"failing_{name}") for part in ("kidney", *_BLEEDING) for name in (part, f"{part}_event_id")},
         death_iechs=died_of("iec_hs", col("dx_gate").fill_null(True)),
         death_assessed=died_of("iec_hs", col("dx_gate").fill_null(False)),
-    )
+    ).collect(engine="in-memory")
 
 
 IECHS_GRADE = Scale(
