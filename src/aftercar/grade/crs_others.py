@@ -14,6 +14,7 @@ from polars import col, lit
 from aftercar.grade import crs, ctcae, doses
 from aftercar.grade.crs import CRS_ASTCT_2019
 from aftercar.grade.findings import LEAN, LOW_FLOW, RICH, at_least, counted, covered, longest, share_at_least
+from aftercar.grade.lookback import lately
 from aftercar.grade.options import Options
 from aftercar.grade.scale import Criterion, Scale
 from aftercar.timeline.concepts import of_group
@@ -198,6 +199,7 @@ def _tables(record: Record, options: Options) -> dict[str, pl.DataFrame]:
         .otherwise((col("numeric_value") != 0).fill_null(True))
     )
     settings = record.of("setting")
+    day_after = pl.max_horizontal("end_at", "at") + DAY
     return {
         "several": longest(overlaps(runs, int(options["pressor_overlap_min"]) * 60)),
         "high": high,
@@ -207,22 +209,14 @@ def _tables(record: Record, options: Options) -> dict[str, pl.DataFrame]:
         "long": doses.day_long(ran, gap, DAY),
         "long_upper": doses.day_long(pl.concat([ran, unknown]), gap, DAY),
         "boluses": doses.rolling_sum(boluses, number, 24),
-        "factors": _lately(record, *of_group("coagulation_factor")),
-        "iv": _lately(record, *_IV),
+        "factors": lately(record, of_group("coagulation_factor"), day_after),
+        "iv": lately(record, _IV, day_after, ~(col("code").is_in(_IV_ANTICYTOKINE) & col("text_value").eq_missing(lit("prophylaxis")))),
         "setting": settings.select("at", until=(col("at") // SPAN + 1) * SPAN, inpatient=col("text_value") == "inpatient", event_id="event_id").unique("at", keep="last", maintain_order=True),
         "constitutional": readings(record, "constitutional"),
         "life_threatening": readings(record, "life_threatening"),
         "organ": covered(record, "organ"),
         **{name: ctcae.graded(record, name, options) for name in ctcae.ORGAN},
     }  # fmt: skip
-
-
-def _lately(record: Record, *codes: str) -> pl.DataFrame:
-    """When one of these was given, or ran, in the last 24 hours: `at, until, event_id`."""
-    given = record.of(*codes).filter((col("numeric_value") != 0).fill_null(True) & ~elsewhere(record))
-    given = given.filter(~(col("code").is_in(_IV_ANTICYTOKINE) & col("text_value").eq_missing(lit("prophylaxis"))))
-    rows = given.select("at", until=pl.max_horizontal("end_at", "at") + DAY, event_id="event_id").sort("at", "until")
-    return longest(rows)
 
 
 def _stands(name: str) -> pl.Expr:

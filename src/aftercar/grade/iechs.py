@@ -209,7 +209,7 @@ def _next() -> pl.Expr:
 
 # What the grade reads of the findings of CRS.
 _CARE = (
-    "course", "at", "last_at", "observed_at", "unsure", "drugs_known", "death_at", "death_cause", "death_event_id",
+    "course", "at", "last_at", "supported_at", "unsure", "drugs_known", "death_at", "death_cause", "death_event_id",
     "hypotension", "bp_event_id", "pressors", "pressors_event_id", "vasopressin", "vasopressin_event_id",
     "o2", "o2_upper", "o2_event_id", "vent", "vent_upper",
 )  # fmt: skip
