@@ -280,11 +280,25 @@ def several(running: Mapping[str, list[tuple[int, int]]], options: Mapping[str, 
     )
 
 
+def word(r: Row) -> str | None:
+    """A word of the concept; none where it is not known."""
+    return r.text if r.text in CONCEPTS[r.code]["values"] else None
+
+
+def rank(readings: list[Row], options: Mapping[str, Any]) -> int | None:
+    """The worst word of some readings at one time; one that is not known is worse than the first of the concept only."""
+    order = CONCEPTS[readings[0].code]["values"]
+    ranks = [(None if word(r) is None else order.index(r.text)) if counts(r, options) else 0 for r in readings]
+    top = max((k for k in ranks if k is not None), default=0)
+    return None if top == 0 and None in ranks else top
+
+
 def device_bounds(course: Course, options: Mapping[str, Any], r: Row, t: int) -> tuple[int, int]:
     """The lowest and highest grade of one device that is on at `t`."""
-    assert r.text is not None
     if not counts(r, options) or r.text == "room_air":
         return 0, 0
+    if word(r) is None:
+        return 0, 4
     flows = [f.value or 0.0 for f in standing(course, "o2_flow", t) if f.time >= r.time - HOUR]
     flow = max(flows) if flows else None
     if r.text in POSITIVE_PRESSURE:
@@ -313,12 +327,13 @@ def oxygen(course: Course, options: Mapping[str, Any], t: int) -> tuple[int, int
     """The lowest and highest grade of the oxygen given at `t`, or, by option, of a low saturation where it is known that none is."""
     low, high = oxygen_given(course, options, t)
     saturations = [r for r in standing(course, "spo2", t) if counts(r, options) and (r.value or 0) < 90]
-    if saturations and devices(course, t) and all(r.text == "room_air" for r in devices(course, t)):
+    on = devices(course, options, t)
+    if saturations and on and all(r.text == "room_air" for r in on):
         return options["untreated_hypoxia"], options["untreated_hypoxia"]
     return low, high
 
 
-def devices(course: Course, t: int) -> list[Row]:
+def charted_devices(course: Course, t: int) -> list[Row]:
     """Devices at `t`: those with an end while they last, and beside them the one charted last."""
     rows = course.of("o2_device")
     on = [r for r in rows if r.end is not None and r.time <= t < r.end]
@@ -328,14 +343,46 @@ def devices(course: Course, t: int) -> list[Row]:
     return on
 
 
+def bare(course: Course, options: Mapping[str, Any], code: str, t: int) -> list[Row]:
+    """Flows or FiO2 at `t` that count, and do not belong to a device before the room air, or the unknown device, that is on."""
+    on = charted_devices(course, t)
+    since = max((r.time for r in on if word(r) in ("room_air", None)), default=-FOREVER)
+    return [r for r in standing(course, code, t) if r.time >= since and counts(r, options)]
+
+
+def devices(course: Course, options: Mapping[str, Any], t: int) -> list[Row]:
+    """The same, without a room air since which oxygen was charted, or may have been."""
+    on = charted_devices(course, t)
+    least = {"o2_flow": 0.0, "fio2": 21.0}
+    given = [r for code in least for r in bare(course, options, code, t)]
+    doubted = any(r.value is None or r.value > least[r.code] for r in given)
+    return [r for r in on if not (doubted and r.text == "room_air")]
+
+
+def known_devices(course: Course, options: Mapping[str, Any], t: int) -> list[Row]:
+    """The devices of which somebody knows what they are, or that they are due to another cause."""
+    return [r for r in devices(course, options, t) if word(r) is not None or not counts(r, options)]
+
+
+def perhaps_own(course: Course, options: Mapping[str, Any], t: int) -> bool:
+    """Whether a bare flow or FiO2 may be the patient's own oxygen from before CAR-T."""
+    before = [b.text for b in course.everything if b.code == "o2_device_baseline"]
+    limits = [b.value or 0.0 for b in course.everything if b.code == "o2_flow_baseline"]
+    if options["baseline_o2"] != "subtract" or not before or before[-1] == "room_air":
+        return False
+    flows = [r.value for r in bare(course, options, "o2_flow", t) if r.value is not None]
+    return before[-1] not in CANNULAS or not flows or not limits or max(flows) <= limits[-1]
+
+
 def oxygen_given(course: Course, options: Mapping[str, Any], t: int) -> tuple[int, int]:
     """The lowest and highest grade of the devices, or of a bare flow or FiO2."""
-    on = devices(course, t)
-    if on:
-        each = [device_bounds(course, options, r, t) for r in on]
+    if known_devices(course, options, t):
+        each = [device_bounds(course, options, r, t) for r in devices(course, options, t)]
         return max(low for low, _ in each), max(high for _, high in each)
-    flow = max([r.value or 0.0 for r in standing(course, "o2_flow", t)], default=0.0)
-    fio2 = max([r.value or 0.0 for r in standing(course, "fio2", t)], default=0.0)
+    if perhaps_own(course, options, t):
+        return 0, 4
+    flow = max([r.value or 0.0 for r in bare(course, options, "o2_flow", t)], default=0.0)
+    fio2 = max([r.value or 0.0 for r in bare(course, options, "fio2", t)], default=0.0)
     if flow > 6:
         return 3, 4
     return (2, 4) if flow > 0 or fio2 > 21 else (0, 4)
@@ -618,11 +665,9 @@ def capd_domain(course: Course, options: Mapping[str, Any], t: int, sedated: boo
 
 
 def consciousness_domain(course: Course, options: Mapping[str, Any], t: int, sedated: bool) -> tuple[int, int]:
-    order = CONCEPTS["consciousness"]["values"]
     readings = standing(course, "consciousness", t, since=course.first_dose)
-    if not readings or sedated:
+    if not readings or sedated or (grade := rank(readings, options)) is None:
         return 0, 4
-    grade = max(order.index(r.text) if counts(r, options) else 0 for r in readings)
     return grade, grade
 
 
@@ -631,7 +676,7 @@ def seizure_bounds(course: Course, options: Mapping[str, Any], at: int) -> tuple
     kinds = [r for r in course.of("seizure") if r.time == at]
     outcomes = [r.text for r in course.of("seizure_outcome") if r.time == at and counts(r, options)]
     minutes = [r.value or 0 for r in course.of("seizure_duration") if r.time == at and counts(r, options)]
-    seizures = [r for r in kinds if r.text != "none" and counts(r, options)]
+    seizures = [r for r in kinds if word(r) not in ("none", None) and counts(r, options)]
     if not seizures:
         return 0, 0
     if "no_return_to_baseline" in outcomes or any(m > 5 for m in minutes):
@@ -656,7 +701,9 @@ def seizure_domain(
     # Of what is charted at one time the worst counts: a seizure beside "none" is a seizure.
     last = [r for r in rows if charted and r.time == charted[-1] and (r.text == "none" or counts(r, options))]
     none_said = bool(last) and all(r.text == "none" for r in last) and t < charted[-1] + VALID["seizure"]
-    known = bool(held) or none_said or complete(course, "seizure", t)
+    # What is not known may be a seizure, also in a complete record.
+    unread = bool(last) and rank(last, options) is None and t < charted[-1] + VALID["seizure"]
+    known = bool(held) or none_said or (complete(course, "seizure", t) and not unread)
     high = max((b[1] for b in held), default=0) if known else 4
     return low, high
 
@@ -665,8 +712,8 @@ def motor_domain(course: Course, options: Mapping[str, Any], t: int) -> tuple[in
     readings = standing(course, "motor", t, since=course.first_dose)
     if not readings:
         return 0, 0 if complete(course, "motor", t) else 4
-    grade = max(4 if r.text == "focal_deep" and counts(r, options) else 0 for r in readings)
-    return grade, grade
+    deep = rank(readings, options)
+    return (0, 4) if deep is None else (4 * deep, 4 * deep)
 
 
 def icp_domain(course: Course, options: Mapping[str, Any], t: int) -> tuple[int, int]:
@@ -675,7 +722,9 @@ def icp_domain(course: Course, options: Mapping[str, Any], t: int) -> tuple[int,
         return 0, 0 if complete(course, "icp", t) else 4
     bleeding = any(r.value == 1 for r in standing(course, "haemorrhage", t))
     old = any(r.text == "focal_oedema" and r.time < course.first_dose for r in course.rows)
-    signs = {r.text for r in readings if counts(r, options)} - {"none"}
+    signs = {word(r) for r in readings if counts(r, options)} - {"none"}
+    unread = None in signs  # it may be any sign
+    signs -= {None}
     if bleeding:
         signs -= {"focal_oedema", "diffuse_oedema"}
     if old:
@@ -683,7 +732,7 @@ def icp_domain(course: Course, options: Mapping[str, Any], t: int) -> tuple[int,
     if signs == {"cn6"} and course.bcma is not False and course.day(readings[0].time) > 21:
         return 0, 4
     grade = 0 if not signs else 3 if signs == {"focal_oedema"} else 4
-    return grade, grade
+    return grade, 4 if unread else grade
 
 
 def icans(course: Course, options: Mapping[str, Any], unknown: bool) -> Steps:

@@ -301,22 +301,27 @@ def device_rich(course: Course, options: Mapping[str, Any], r: Row, t: int) -> T
     return all_of(rich, True if low > 0 else None)
 
 
+def known_or_away(r: Row, options: Mapping[str, Any]) -> bool:
+    return naive.word(r) is not None or not counts(r, options)
+
+
 def device_is(course: Course, options: Mapping[str, Any], r: Row, t: int, kinds: Sequence[str]) -> bool:
     return r.text in kinds and naive.device_bounds(course, options, r, t)[1] > 0
 
 
 def rich_now(course: Course, options: Mapping[str, Any], t: int) -> Tri:
-    on = naive.devices(course, t)
-    if on:
-        return any_of([device_rich(course, options, r, t) for r in on])
-    fio2 = max((r.value or 0.0 for r in standing(course, "fio2", t)), default=0.0)
-    return fio2 >= 40 if fio2 > 21 else None
+    if naive.known_devices(course, options, t):
+        return any_of([device_rich(course, options, r, t) for r in naive.devices(course, options, t)])
+    fio2 = max((r.value or 0.0 for r in naive.bare(course, options, "fio2", t)), default=0.0)
+    rich = fio2 >= 40 if fio2 > 21 else None
+    return all_of(rich, None if naive.perhaps_own(course, options, t) else True)
 
 
 def device_now(course: Course, options: Mapping[str, Any], t: int, kinds: Sequence[str]) -> Tri:
-    """Whether a device of these kinds is on; unknown where no device is charted."""
-    on = naive.devices(course, t)
-    return any(device_is(course, options, r, t, kinds) for r in on) if on else None
+    """Whether a device of these kinds is on; unknown where no device is charted, or one that nobody knows."""
+    on = naive.devices(course, options, t)
+    named = [device_is(course, options, r, t, kinds) if known_or_away(r, options) else None for r in on]
+    return any_of(named) if on else None
 
 
 def oxygen_now(course: Course, options: Mapping[str, Any], t: int) -> Tri:
@@ -363,17 +368,18 @@ def attributed_sign(course: Course, options: Mapping[str, Any], t: int, vasopres
             pressures += [naive.map_low(r, age, options) for r in standing(course, "map", t) if r.cause == "iec"]
         if True in pressures:
             return True
-    on = naive.devices(course, t)
+    on = naive.known_devices(course, options, t)
     bounds = {r: naive.device_bounds(course, options, r, t) for r in on}
-    worst_charted = max((b for r, b in bounds.items() if r.end is None), default=(0, 0))
-    if any(r.cause == "iec" and b[0] > 0 and (r.end is not None or b == worst_charted) for r, b in bounds.items()):
+    if any(r.cause == "iec" and b[0] > 0 for r, b in bounds.items()):
         return True
     if not on:
-        bare = [r for r in standing(course, "o2_flow", t) if (r.value or 0) > 0]
-        bare += [r for r in standing(course, "fio2", t) if (r.value or 0) > 21]
-        return any(r.cause == "iec" for r in bare)
+        rows = {code: naive.bare(course, options, code, t) for code in ("o2_flow", "fio2")}
+        # Of several at one time the worst counts.
+        worst = [r for same in rows.values() for r in same if r.value == max(o.value or 0 for o in same)]
+        said = any(r.cause == "iec" and (r.value or 0) > (21 if r.code == "fio2" else 0) for r in worst)
+        return said and not naive.perhaps_own(course, options, t)
     saturations = [r for r in standing(course, "spo2", t) if r.cause == "iec" and (r.value or 0) < 90]
-    untreated = options["untreated_hypoxia"] > 0 and all(r.text == "room_air" for r in on)
+    untreated = options["untreated_hypoxia"] > 0 and all(r.text == "room_air" for r in naive.devices(course, options, t))
     return bool(saturations) and untreated
 
 
@@ -483,7 +489,9 @@ class Axes:
     @property
     def in_hospital(self) -> bool:
         settings = standing(self.course, "setting", self.t)
-        return any(r.text == "inpatient" for r in settings) if settings else self.unknown
+        return (
+            any(r.text == "inpatient" or (self.unknown and naive.word(r) is None) for r in settings) if settings else self.unknown
+        )
 
     def organ(self, item: str) -> int:
         return lab_bounds(self.course, self.options, item, self.t)[self.unknown]

@@ -63,7 +63,7 @@ def number(course: Course, options: Options, t: int, code: str, meets: Callable[
 
 
 def word(course: Course, options: Options, t: int, code: str, *words: str) -> Tri:
-    return held(course, options, t, code, lambda r: r.text in words)
+    return held(course, options, t, code, lambda r: None if naive.word(r) is None else r.text in words)
 
 
 def claimed(value: Tri) -> bool:
@@ -217,7 +217,7 @@ def iechs_supporting(course: Course, options: Options, t: int) -> int:
         flag(course, options, t, "splenomegaly"),
         held(course, options, t, "temperature", lambda r: naive.is_fever(r, options)),
         any_of(
-            held(course, options, t, "o2_device", lambda r: r.text != "room_air"),
+            held(course, options, t, "o2_device", lambda r: None if naive.word(r) is None else r.text != "room_air"),
             number(course, options, t, "pulmonary_infiltrate", lambda v: v == 1),
         ),
         creatinine(course, options, t, 2),
@@ -275,10 +275,16 @@ def given(course: Course, t: int, names: list[str], prophylaxis: bool) -> Tri:
 
 def ventilated(course: Course, options: Options, t: int) -> Tri:
     """Invasive ventilation or ECMO, of which the patient's own from before CAR-T and that of another cause are none."""
-    on = naive.devices(course, t)
+    on = naive.devices(course, options, t)
     if not on:
         return None
-    return any(r.text in ("ventilator", "ecmo") and naive.device_bounds(course, options, r, t)[0] > 0 for r in on)
+
+    def by_ventilator(r: Row) -> Tri:
+        if naive.word(r) is None and naive.counts(r, options):
+            return None
+        return r.text in ("ventilator", "ecmo") and naive.device_bounds(course, options, r, t)[0] > 0
+
+    return any_of(*(by_ventilator(r) for r in on))
 
 
 def iechs_cells(course: Course, options: Options, t: int, pressors: list[tuple[int, int]]) -> list[tuple[int, Tri]]:

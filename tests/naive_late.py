@@ -264,8 +264,10 @@ def complete_for_a_week(course: Course, t: int) -> bool:
 
 
 def setting(course: Course, t: int) -> str | None:
-    """The last one charted; it stands until the next."""
-    return next((r.text for r in reversed(course.everything) if r.code == "setting" and r.time <= t), None)
+    """The last one charted; it stands until the next. Of several the hospital counts."""
+    charted = [r for r in course.everything if r.code == "setting" and r.time <= t]
+    words = {naive.word(r) for r in charted if r.time == charted[-1].time}
+    return "inpatient" if "inpatient" in words else None if None in words or not words else "outpatient"
 
 
 # Second malignancy

@@ -52,8 +52,9 @@ def obtunded_domain(course: Course, options: Mapping[str, Any], t: int) -> tuple
     readings = standing(course, "consciousness", t, since=course.first_dose)
     if not readings or sedated_now(course, t):
         return 0, 4
-    grade = max(4 if r.text == "vigorous_or_none" and counts(r, options) else 0 for r in readings)
-    return grade, grade
+    level = naive.rank(readings, options)
+    grade = 4 if level == len(CONCEPTS["consciousness"]["values"]) - 1 else 0
+    return grade, 4 if level is None else grade
 
 
 def stage_grade(course: Course, options: Mapping[str, Any], t: int) -> int:
@@ -72,20 +73,24 @@ def sign_domain(course: Course, options: Mapping[str, Any], t: int) -> tuple[int
     readings = standing(course, "icp_sign", t, since=course.first_dose)
     if not readings:
         return 0, 0 if complete(course, "icp", t) else 4
-    signs = {r.text for r in readings if counts(r, options)}
-    if any(r.value == 1 for r in standing(course, "haemorrhage", t)):
+    signs = {naive.word(r) for r in readings if counts(r, options)}
+    unread = None in signs  # it may be any sign
+    bleeding = any(r.value == 1 for r in standing(course, "haemorrhage", t))
+    if bleeding:
         signs -= {"focal_oedema", "diffuse_oedema"}
     if any(r.text == "focal_oedema" and r.time < course.first_dose for r in course.rows):
         signs -= {"focal_oedema"}
     if signs & {"focal_oedema", "diffuse_oedema"}:
         return 4, 4
     staged = any(r.time == readings[0].time for r in course.of("papilloedema_stage"))
-    return (3, 4) if "papilloedema" in signs and not staged else (0, 0)
+    low, high = (3, 4) if "papilloedema" in signs and not staged else (0, 0)
+    # Beside haemorrhage no oedema counts, and of papilloedema the stage decides.
+    return low, 4 if unread and not (bleeding and staged) else high
 
 
 def cres_seizure_bounds(course: Course, options: Mapping[str, Any], at: int) -> tuple[int, int]:
     """Grade 3 or 4 of the seizures charted at one time."""
-    kinds = {r.text for r in course.of("seizure") if r.time == at and counts(r, options)} - {"none"}
+    kinds = {naive.word(r) for r in course.of("seizure") if r.time == at and counts(r, options)} - {"none", None}
     outcomes = {r.text for r in course.of("seizure_outcome") if r.time == at and counts(r, options)}
     minutes = [r.value or 0 for r in course.of("seizure_duration") if r.time == at and counts(r, options)]
     if not kinds:
@@ -124,8 +129,8 @@ def symptom_domain(course: Course, options: Mapping[str, Any], code: str, t: int
     readings = standing(course, code, t, since=course.first_dose)
     if not readings:
         return 0, 0 if complete(course, "symptoms", t) else len(order) - 1
-    grade = max(order.index(r.text) if counts(r, options) else 0 for r in readings)
-    return grade, grade
+    grade = naive.rank(readings, options)
+    return (0, len(order) - 1) if grade is None else (grade, grade)
 
 
 def term_bounds(course: Course, options: Mapping[str, Any], at: int) -> tuple[int, int]:
@@ -135,7 +140,7 @@ def term_bounds(course: Course, options: Mapping[str, Any], at: int) -> tuple[in
         return low, high
     if any(r.text == "ongoing" and r.time == at and counts(r, options) for r in course.of("seizure_outcome")):
         return 4, 4
-    kinds = {r.text for r in course.of("seizure") if r.time == at and counts(r, options)} - {"none"}
+    kinds = {naive.word(r) for r in course.of("seizure") if r.time == at and counts(r, options)} - {"none", None}
     grade = 1 if kinds == {"clinical_focal"} else 2
     return grade, 4 if high == 4 else grade
 
@@ -144,7 +149,9 @@ def term_seizure(course: Course, options: Mapping[str, Any], t: int) -> tuple[in
     low, high = naive.seizure_domain(course, options, t, term_bounds)
     hold = options["seizure_hold_h"] * HOUR
     rows = [r for r in course.of("seizure") if course.first_dose <= r.time <= t < r.time + hold]
-    held = {(r.time, r.text) for r in rows if r.text != "none" and counts(r, options)}  # a row that stands twice is one seizure
+    held = {
+        (r.time, r.text) for r in rows if naive.word(r) not in ("none", None) and counts(r, options)
+    }  # a row that stands twice is one seizure
     return (max(low, 3), max(high, 3)) if len(held) >= 2 else (low, high)
 
 

@@ -30,7 +30,7 @@ MORE_FAMILIES = ("organ", "blood", "doses", "penn", "cres", "terms")
 TEMPERATURES = (36.4, 36.9, 37.4, 37.8, 37.94, 37.96, 37.99, 37.9999999, 38.0, 38.04, 38.3, 39.2, 40.4)
 DEVICES = (
     "room_air", "room_air", "nasal_cannula", "nasal_cannula", "hfnc", "blow_by", "face_mask", "venturi", "non_rebreather",
-    "tracheostomy_collar", "cpap", "bipap", "ventilator",
+    "tracheostomy_collar", "cpap", "bipap", "ventilator", "unknown",
 )  # fmt: skip
 FLOWS = (0, 1, 2, 4, 6, 6.1, 10, 40)
 VASOPRESSORS = (
@@ -51,7 +51,17 @@ RATES: dict[str | None, tuple[float | None, ...]] = {
     None: (None, 0.1, 10, 25),
 }
 UNITS = ("ug/min", "ug/min", "ug/min", "ug/kg/min", "ug/kg/min", "ug/kg/min", "mg/h", "mg/kg/h", "mL/h", None)
-GRADED_DEVICES = (*DEVICES, "nasal_cannula", "nasal_cannula", "face_mask", "partial_rebreather", "niv", "ecmo", "t_piece")
+GRADED_DEVICES = (
+    *DEVICES,
+    "no word of ours",
+    "nasal_cannula",
+    "nasal_cannula",
+    "face_mask",
+    "partial_rebreather",
+    "niv",
+    "ecmo",
+    "t_piece",
+)
 GRADED_FLOWS = (0, 2, 4, 4.5, 5, 6, 6.5, 10, 15)
 # Limit, a usual baseline, and multiples of either at which a CTCAE grade begins; exact in binary.
 ORGAN_ITEMS = {
@@ -226,16 +236,25 @@ class _Subject:
             hour = self.hour()
             device = self.pick(DEVICES)
             end = hour + self.pick([2, 12, 40]) if self.chance(0.3) else None
-            self.add(hour, "o2_device", device, end=end, cause=self.cause())
+            self.add(hour, "o2_device", device, end=end, cause=None if device == "room_air" else self.cause())
             if self.chance(0.6):
                 self.add(hour + self.pick([0, 0, 0, -0.5, -1, -1.5, 3]), "o2_flow", self.pick(FLOWS))
+        self.against_room_air(FLOWS)
         if self.chance(0.3):
-            self.add(self.hour(), "o2_flow", self.pick(FLOWS))
+            self.add(self.hour(), "o2_flow", self.pick(FLOWS), cause=self.cause())
         if self.chance(0.3):
-            self.add(self.hour(), "fio2", self.pick([21, 28, 60]))
+            self.add(self.hour(), "fio2", self.pick([21, 28, 60]), cause=self.cause())
         if self.chance(0.5):
             for hour in np.arange(self.hour(0, 10), self.hours, 12):
                 self.add(float(hour), "spo2", self.pick([85, 89, 90, 93, 97]))
+
+    def against_room_air(self, flows: Sequence[float]) -> None:
+        """A flow or FiO2 at, around and after room air, with no device."""
+        if self.chance(0.3):
+            hour = self.hour()
+            self.add(hour, "o2_device", "room_air", end=hour + self.pick([6, 30]) if self.chance(0.3) else None)
+            code, values = self.pick([("o2_flow", flows), ("fio2", (21, 28, 40))])
+            self.add(hour + self.pick([-1, 0, 0.5, 2, 8]), code, self.pick(values), cause=self.cause())
 
     def icans(self) -> None:
         if self.chance(0.15):
@@ -269,21 +288,25 @@ class _Subject:
             self.add(hour, "capd", self.pick([1, 8, 9, 20]) if ill else self.pick([0, 0, 3]), cause=self.cause(0.05))
         if self.chance(0.7):
             words = ["alert", "drowsy_spontaneous", "voice", "touch", "vigorous_or_none"] if ill else ["alert"]
-            self.add(hour, "consciousness", self.pick(words), cause=self.cause(0.05))
+            self.say(hour, "consciousness", self.pick(words))
         if self.chance(0.12):
             self.add(hour, "sedated", self.pick([0, 1, 1]))
         if self.chance(0.2):
             self.add(hour, "rass", self.pick([-5, -4, -3, 0]))
         if self.chance(0.3):
-            self.add(hour, "motor", "focal_deep" if self.chance(0.1) else "none", cause=self.cause(0.05))
+            self.say(hour, "motor", "focal_deep" if self.chance(0.1) else "none")
         if self.chance(0.3):
             signs = ["focal_oedema", "diffuse_oedema", "cn6", "papilloedema", "cushing"]
             for _ in range(self.pick([1, 1, 1, 2])):
-                self.add(hour, "icp_sign", self.pick(signs) if self.chance(0.25) else "none", cause=self.cause(0.05))
+                self.say(hour, "icp_sign", self.pick(signs) if self.chance(0.25) else "none")
         if self.chance(0.06):
             self.add(hour, "haemorrhage", self.pick([0, 1]))
         if self.chance(0.25):
-            self.add(hour, "seizure", "none")
+            self.say(hour, "seizure", "none", cause=0)
+
+    def say(self, hour: float, code: str, word: str, cause: float = 0.05) -> None:
+        """A word of a state; sometimes one that nobody can read."""
+        self.add(hour, code, self.pick(["unknown", "no word of ours"]) if self.chance(0.06) else word, cause=self.cause(cause))
 
     def seizure(self, hour: float) -> None:
         kind = self.pick(["clinical_focal", "clinical_generalised", "eeg_nonconvulsive"])
@@ -405,11 +428,13 @@ class _Subject:
         hour = self.hour()
         if self.chance(0.85):
             end = hour + self.pick([2, 12, 40]) if self.chance(0.3) else None
-            self.add(hour, "o2_device", self.pick(GRADED_DEVICES), end=end, cause=self.likely_cause())
+            device = self.pick(GRADED_DEVICES)
+            self.add(hour, "o2_device", device, end=end, cause=None if device == "room_air" else self.likely_cause())
         if self.chance(0.6):
             self.add(hour + self.pick([0, 0, 0, -0.5, -1, -1.5, 3]), "o2_flow", self.pick(GRADED_FLOWS))
         if self.chance(0.4):
             self.add(hour + self.pick([0, 0, 0, -0.5, -1, -1.5, 3]), "fio2", self.pick([21, 28, 39, 40, 41, 60, 100]))
+        self.against_room_air(GRADED_FLOWS)
         if self.chance(0.08):
             self.add(-20, "o2_device_baseline", self.pick(["nasal_cannula", "cpap"]))
             if self.chance(0.6):
@@ -431,7 +456,7 @@ class _Subject:
         if self.chance(0.7):
             self.add(-40, "setting", self.pick(["inpatient", "outpatient"]))
         for _ in range(self.pick([0, 0, 1, 2])):
-            self.add(self.hour(-12), "setting", self.pick(["inpatient", "outpatient"]))
+            self.say(self.hour(-12), "setting", self.pick(["inpatient", "outpatient"]), cause=0)
 
     def cres(self) -> None:
         """CARTOX-10, papilloedema by stage, opening pressure; consciousness, motor and seizures as for ICANS."""
@@ -451,12 +476,12 @@ class _Subject:
                 self.add(hour, "cartox", self.pick([0, 5, 10]))
         if self.chance(0.6):
             words = ["alert", "drowsy_spontaneous", "touch", "vigorous_or_none"] if ill else ["alert"]
-            self.add(hour, "consciousness", self.pick(words), cause=self.cause(0.05))
+            self.say(hour, "consciousness", self.pick(words))
         if self.chance(0.12):
             self.add(hour, "sedated", self.pick([0, 1, 1]))
         if self.chance(0.4):
             sign = self.pick(["papilloedema", "papilloedema", "focal_oedema", "diffuse_oedema", "cn6", "cushing", "posturing"])
-            self.add(hour, "icp_sign", sign if self.chance(0.3) else "none", cause=self.cause(0.05))
+            self.say(hour, "icp_sign", sign if self.chance(0.3) else "none")
             if sign == "papilloedema" and self.chance(0.4):
                 self.add(hour + self.pick([0, 0, 0, 1]), "papilloedema_stage", self.pick([0, 1, 2, 3, 5]), cause=self.cause(0.05))
         if self.chance(0.06):
@@ -466,9 +491,9 @@ class _Subject:
         if self.chance(0.06):
             self.add(hour, "haemorrhage", self.pick([0, 1]))
         if self.chance(0.3):
-            self.add(hour, "motor", "focal_deep" if self.chance(0.1) else "none", cause=self.cause(0.05))
+            self.say(hour, "motor", "focal_deep" if self.chance(0.1) else "none")
         if self.chance(0.25):
-            self.add(hour, "seizure", "none")
+            self.say(hour, "seizure", "none", cause=0)
 
     def terms(self) -> None:
         """Confusion, dysphasia and tremor by the words of CTCAE; consciousness and seizures as for ICANS."""
@@ -478,14 +503,14 @@ class _Subject:
             for code in ("confusion", "dysphasia", "tremor"):
                 words = ["none", "mild", "moderate", "severe"] + (["life_threatening"] if code == "confusion" else [])
                 if self.chance(0.5):
-                    self.add(float(hour), code, self.pick(words) if ill else "none", cause=self.cause(0.05))
+                    self.say(float(hour), code, self.pick(words) if ill else "none")
             if self.chance(0.5):
                 words = ["alert", "drowsy_spontaneous", "voice", "touch", "vigorous_or_none"] if ill else ["alert"]
-                self.add(float(hour), "consciousness", self.pick(words), cause=self.cause(0.05))
+                self.say(float(hour), "consciousness", self.pick(words))
             if self.chance(0.1):
                 self.add(float(hour), "sedated", self.pick([0, 1, 1]))
             if self.chance(0.2):
-                self.add(float(hour), "seizure", "none")
+                self.say(float(hour), "seizure", "none", cause=0)
         for _ in range(self.pick([0, 0, 1, 2, 3])):
             hour = self.hour()
             self.seizure(hour)

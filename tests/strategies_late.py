@@ -47,7 +47,7 @@ WELL: dict[str, tuple[float, ...]] = {
     "platelets": (100, 110, 111, 200), "hemoglobin": (9, 10, 12), "wbc": (4, 5.1, 7), "ldh": (150, 250),
     "direct_bilirubin": (0.1, 0.5), "scd25": (500, 2399), "temperature": (36.8, 37.9, 38.0, 38.3),
 }  # fmt: skip
-WORDS = {"nk_activity": ("normal", "low", "absent"), "bleeding": ("none", "mild", "severe", "life_threatening")}
+WORDS = {"nk_activity": ("normal", "low", "absent", "unknown"), "bleeding": ("none", "mild", "severe", "life_threatening")}
 FINDINGS = ("haemophagocytosis", "splenomegaly", "hepatomegaly", "pt_prolonged", "pulmonary_infiltrate")
 STATED = ("oliguria", "pulmonary_oedema")
 AGAINST = ("anakinra", "dexamethasone", "methylprednisolone", "ruxolitinib", "etoposide", "emapalumab", "tocilizumab")
@@ -65,7 +65,7 @@ NERVES = ("none", "vii", "vii", "vi", "iii", "x")
 TIAN_SIGNS = (*["local_dysfunction"] * 3, "oedema", "mass_effect", "raised_icp", "hydrocephalus", "herniation", "none")
 MALIGNANCIES = ("none", "skin", "solid", "lymphoid", "myeloid", "t_cell", "other")
 EFFECTS = ("none", "taste", "nail", "skin", "pulmonary")
-SETTINGS = ("inpatient", "outpatient")
+SETTINGS = ("inpatient", "outpatient", "unknown")
 
 
 def random_late_timeline(rng: np.random.Generator, n_subjects: int, families: Sequence[str] = FAMILIES) -> pl.DataFrame:
@@ -182,7 +182,7 @@ class _LateSubject(_Subject):
             if self.chance(known):
                 self.add(float(hour), "sbp", self.pick([85, 89, 90, 100, 120, 120]), cause=self.cause(0.04))
             if self.chance(known):
-                device = self.pick(["room_air", "room_air", "room_air", "nasal_cannula", "cpap", "ventilator"])
+                device = self.pick(["room_air", "room_air", "room_air", "nasal_cannula", "cpap", "ventilator", "unknown"])
                 self.add(float(hour), "o2_device", device, cause=self.cause(0.04))
         if self.chance(0.2):
             hour = self.hour(self.start, self.start + 150)

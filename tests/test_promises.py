@@ -44,6 +44,40 @@ def crs(result: Result, subject: int = 1) -> tuple[int, int]:
 FEVER = ((30, "temperature", 39.0), (30, "sbp", 120.0), (30, "o2_device", "room_air"))
 
 
+@pytest.mark.parametrize("word", ["unknown", "no word of ours", None])
+def test_a_word_that_is_not_known_ends_what_stood_before(word: str | None) -> None:
+    later = crs(
+        grade_timeline(
+            hours(*FEVER[:2], (30, "o2_device", "room_air"), (31, "o2_device", word), (41, "temperature", 39.0)), ["crs"]
+        )
+    )
+    assert later == (1, 4)
+    streams = [(-1, "record_complete", s, 24 * 400) for s in ("seizure", "motor", "icp", "symptoms")]
+    normal = [
+        (30, "ice", 10.0),
+        (30, "consciousness", "alert"),
+        (30, "motor", "none"),
+        (30, "icp_sign", "none"),
+        (30, "seizure", "none"),
+    ]
+    normal += [(30, "cartox", 10.0), *((30, code, "none") for code in ("confusion", "dysphasia", "tremor"))]
+    for code in ("consciousness", "motor", "icp_sign", "seizure", "confusion"):
+        scales = ["neuro_ctcae"] if code == "confusion" else ["icans_astct", "cres_cartox"]
+        scores = [(31, "ice", 10.0), (31, "cartox", 10.0)]
+        for scale in scales:
+            rows = grade_timeline(hours(*streams, *normal, *scores, (31, code, word)), [scale]).grades
+            at_31 = rows.filter(col("start") == DAY0 + timedelta(hours=31)).row(0, named=True)
+            assert (at_31["grade"], at_31["grade_upper"]) == (0, 4), (code, scale)
+
+
+@pytest.mark.parametrize(("code", "value", "scale"), [("cartox", 5.0, "cres_cartox"), ("tremor", "mild", "neuro_ctcae")])
+def test_a_scale_warns_of_the_attribution_of_what_it_reads_only(code: str, value: object, scale: str) -> None:
+    rows = hours((30, "consciousness", "alert"), (30, code, value))
+    rows = rows.with_columns(attributable_to=pl.when(col("code") == code).then(pl.lit("unknown")))
+    warned = grade_timeline(rows, ["cres_cartox", "neuro_ctcae"]).grades.filter(col("flags").list.contains("attribution_unknown"))
+    assert warned["scale"].unique().to_list() == [scale]
+
+
 def test_an_end_in_the_year_9999_stays_with_its_patient() -> None:
     cohort = [hours(*FEVER, subject=n) for n in range(2, 31)]
     first = hours(*FEVER, (30, "norepinephrine", 5.0, datetime(9999, 12, 31)), (40, "temperature", 39.0))

@@ -39,7 +39,8 @@ DRUGS = ("norepinephrine", "epinephrine", "phenylephrine", "dopamine", "angioten
 ICE = ("ice", *naive.ICE_ITEMS)
 SEIZURE = ("seizure", "seizure_duration", "seizure_outcome")
 
-# What is hidden together, and the stream that no longer counts as complete. An ICE score stands until the next assessment, so
+# What is hidden together, and the stream that no longer counts as complete. A flow alone is hidden by its number: without its row,
+# a room air from before it would stand. An ICE score stands until the next assessment, so
 # an assessment that is hidden lets it stand longer: the other findings of an assessment are hidden together with ICE.
 HIDDEN: dict[str, tuple[tuple[str, ...], str | None]] = {
     "temperature": (("temperature",), None),
@@ -100,7 +101,11 @@ def test_hiding_a_finding_only_widens(seed: int) -> None:
     changed = []
     for codes, stream in HIDDEN.values():
         declared = (col("code") == "record_complete") & (col("text_value") == lit(stream, pl.String))
-        changed.append(timeline.filter(~col("code").is_in(codes), ~declared.fill_null(False)))
+        hidden = col("code").is_in(codes)
+        if codes == ("o2_flow",):
+            changed.append(timeline.with_columns(numeric_value=pl.when(~hidden).then("numeric_value")))
+        else:
+            changed.append(timeline.filter(~hidden, ~declared.fill_null(False)))
     bounds = ours(grade_timeline(copies(timeline, changed)))
     found = []
     for n, what in enumerate(HIDDEN, start=1):
@@ -181,7 +186,12 @@ WORSE: dict[str, tuple[str, Change]] = {
         lambda t, s: replace(t, s, (col("code") == "temperature") & (VALUE >= 38), numeric_value=VALUE + 1),
     ),
     "a lower pressure": ("crs", lambda t, s: replace(t, s, col("code") == "sbp", numeric_value=lit(60.0))),
-    "a stronger device": ("crs", lambda t, s: replace(t, s, col("code") == "o2_device", text_value=lit("ventilator"))),
+    "a stronger device": (  # a device attributed to another cause is no oxygen, whatever it is
+        "crs",
+        lambda t, s: replace(
+            t, s, (col("code") == "o2_device") & col("attributable_to").ne_missing("other"), text_value=lit("ventilator")
+        ),
+    ),
     "a lower ICE": ("icans", lambda t, s: replace(t, s, (col("code") == "ice") & (VALUE > 1), numeric_value=lit(1.0))),
     "one more seizure": ("icans", seizure_more),
     "a lower count": ("icaht", lambda t, s: replace(t, s, col("code") == "anc", numeric_value=VALUE / 4)),

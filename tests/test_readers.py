@@ -199,6 +199,7 @@ def test_wide_table_with_mapping(csv: Csv, tmp_path: Path) -> None:
         ("death", None, "crs", datetime(2024, 5, 9, 23, 59, 59)),
         ("o2_device", None, "nasal_cannula", datetime(2024, 5, 1, 8)),
         ("o2_device", None, "room_air", datetime(2024, 5, 2, 8)),
+        ("o2_device", None, "unknown", datetime(2024, 5, 2, 8)),
         ("temperature", 38.5, None, datetime(2024, 5, 2, 8)),
     ]
 
@@ -340,6 +341,31 @@ def test_files_as_spreadsheets_write_them(csv: Csv, tmp_path: Path) -> None:
     assert read(path).rejected["detail"].str.contains("decimal").all()
     with pytest.raises(InputError, match="two columns are called 'value'"):
         read(csv("subject_id,time,code,value,value", "1,2024-05-02T08:00,sbp,1,2"))
+
+
+def test_a_state_that_cannot_be_read_ends_the_one_before(csv: Csv) -> None:
+    head = "subject_id,time,code,value,unit,end_time,attributable_to"
+    found = read(
+        csv(
+            head,
+            "1,2024-05-02T08:00,o2_device,room_air,,,",
+            "1,2024-05-02T10:00,o2_device,High Flow Nasal Cannula (Optiflow),,,",
+            "1,2024-05-02T11:00,o2_device,room_air,,2024-05-02T09:00,nobody",
+            "1,2024-05-02T12:00,setting,ward 7,,,",
+            "1,2024-05-02T13:00,o2_device,,,,",  # nothing was charted
+            "1,someday,consciousness,asleep,,,",
+            "1,2024-05-02T14:00,second_malignancy,rodent ulcer,,,",  # no state that stands until the next
+        )
+    )
+    assert (found.read, found.accepted, found.rejected.height) == (7, 1, 6)
+    left = found.timeline.filter(col("text_value") == "unknown").select("code", col("time").dt.hour(), "end_time", "source")
+    assert left.rows() == [
+        ("o2_device", 10, None, "rows.csv:2"),
+        ("o2_device", 11, None, "rows.csv:3"),
+        ("setting", 12, None, "rows.csv:4"),
+    ]
+    assert found.repairs["o2_device: row rejected (unknown_value): unknown from then on"] == 1
+    assert "Optiflow" not in str(found.timeline.rows())
 
 
 def test_a_quote_that_never_closes_costs_its_own_line_only(csv: Csv) -> None:

@@ -13,7 +13,7 @@ from polars import col, lit
 
 from aftercar.grade import crs, ctcae, doses
 from aftercar.grade.crs import CRS_ASTCT_2019
-from aftercar.grade.findings import LEAN, LOW_FLOW, RICH, at_least, counted, covered, longest, share_at_least
+from aftercar.grade.findings import LEAN, LOW_FLOW, RICH, at_least, counted, covered, longest, settings, share_at_least
 from aftercar.grade.lookback import lately
 from aftercar.grade.options import Options
 from aftercar.grade.scale import Criterion, Scale
@@ -198,7 +198,6 @@ def _tables(record: Record, options: Options) -> dict[str, pl.DataFrame]:
         .then(col("numeric_value").fill_null(1))
         .otherwise((col("numeric_value") != 0).fill_null(True))
     )
-    settings = record.of("setting")
     day_after = pl.max_horizontal("end_at", "at") + DAY
     return {
         "several": longest(overlaps(runs, int(options["pressor_overlap_min"]) * 60)),
@@ -211,7 +210,7 @@ def _tables(record: Record, options: Options) -> dict[str, pl.DataFrame]:
         "boluses": doses.rolling_sum(boluses, number, 24),
         "factors": lately(record, of_group("coagulation_factor"), day_after),
         "iv": lately(record, _IV, day_after, ~(col("code").is_in(_IV_ANTICYTOKINE) & col("text_value").eq_missing(lit("prophylaxis")))),
-        "setting": settings.select("at", until=(col("at") // SPAN + 1) * SPAN, inpatient=col("text_value") == "inpatient", event_id="event_id").unique("at", keep="last", maintain_order=True),
+        "setting": settings(record).select("at", "inpatient", "event_id", until=(col("at") // SPAN + 1) * SPAN),
         "constitutional": readings(record, "constitutional"),
         "life_threatening": readings(record, "life_threatening"),
         "organ": covered(record, "organ"),

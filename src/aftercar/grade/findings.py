@@ -79,6 +79,14 @@ def _covered(record: Record, stream: str) -> pl.DataFrame:
     return union(rows.select("at", "event_id", until="end_at"))
 
 
+def settings(record: Record) -> pl.DataFrame:
+    """Where the patient was, one row a time: `course, at, event_id`, and `inpatient` (null: not known). Of several the hospital counts."""
+    inpatient = ranked("setting") == float(concept("setting").values.index("inpatient"))
+    rows = record.of("setting").select("course", "at", "event_id", inpatient=inpatient)
+    rows = rows.sort("at", col("inpatient").cast(pl.Float64).fill_null(0.5), "event_id")
+    return rows.unique("at", keep="last", maintain_order=True)
+
+
 def states(record: Record, options: Options, extra: list[pl.DataFrame] | None = None) -> pl.DataFrame:
     """One row an interval: temperature, hypotension, vasopressors and oxygen.
 
@@ -229,14 +237,20 @@ def _pressors() -> dict[str, pl.Expr]:
 
 
 def _devices(record: Record) -> dict[str, pl.DataFrame]:
-    """Devices as charted points (`device`) and, apart for each device, those with an end (`span_...`)."""
+    """Devices as charted points (`device`) and, apart for each device, those with an end or charted beside others (`span_...`)."""
     charted = record.of("o2_device")
-    spans = charted.filter(col("end_at") > col("at"))
-    words = spans["text_value"].drop_nulls().unique().sort()
+    points = charted.filter(col("end_at").is_null())
+    times = points.select("at").unique().sort("at")
+    until = times.with_columns(
+        end_at=pl.min_horizontal(col("at") + int((concept("o2_device").valid_for_h or 0) * HOUR), col("at").shift(-1))
+    )
+    beside = points.filter(col("text_value").n_unique().over("at") > 1).drop("end_at").join(until, on="at", how="left")
+    spans = pl.concat([charted.filter(col("end_at") > col("at")), beside.select(charted.columns)])
+    # Whatever is no word of ours is one device that nobody knows.
+    spans = spans.with_columns(text_value=pl.when(ranked("o2_device").is_not_null()).then("text_value").otherwise(lit("unknown")))
+    words = spans["text_value"].unique().sort()
     return {
-        "device": readings(record, "o2_device", events=charted.filter(col("end_at").is_null())).with_columns(
-            begin="at", begin_last="at"
-        ),
+        "device": readings(record, "o2_device", events=points).with_columns(begin="at", begin_last="at"),
         **{f"span_{word}": _spells(record, spans.filter(col("text_value") == word)) for word in words},
     }
 
@@ -281,20 +295,27 @@ def _baseline_o2(record: Record) -> pl.DataFrame:
 def _oxygen(frame: pl.DataFrame, options: Options, sources: list[str]) -> pl.DataFrame:
     """Add `o2` and `o2_upper`: the support that is certain, and the most that is possible.
 
-    `sources` are the tables of devices: as charted, and those with an end; the strongest counts. A flow or FiO2 without a device is oxygen by some
-    device: low flow at least, positive pressure at most.
+    `sources` are the tables of devices: as charted, and those with an end; the strongest counts. A flow or FiO2 without a device, or against
+    room air, is oxygen by some device: low flow at least, positive pressure at most.
     """
+    frame = _without_doubted_room_air(frame, sources)
     support = {source: _support(source, options) for source in sources}
     given = [_given(source, options) for source in sources]
-    flow, fio2 = col("o2_flow_value"), col("fio2_value")
+    flow, fio2 = col("bare_flow"), col("bare_fio2")
     # Oxygen by a device that nobody charted: its share by FiO2 alone.
     some = pl.when(fio2 > ROOM_AIR_FIO2).then(pl.when(fio2 >= RICH_FIO2).then(RICH).otherwise(LEAN))
+    own = _perhaps_own(options, flow)
     bare_given = {
-        "share": pl.coalesce(some, pl.when(flow > 0).then(LEAN).otherwise(NONE)),
+        "share": pl.when(own).then(NONE).otherwise(pl.coalesce(some, pl.when(flow > 0).then(LEAN).otherwise(NONE))),
         "share_upper": pl.coalesce(some, lit(RICH)),
         **{f"{c}{side}": lit(bool(side)) for c in ("vent", "niv") for side in ("", "_upper")},
     }
-    bare = pl.when(flow > LOW_FLOW_MAX).then(HIGH_FLOW).when((flow > 0) | (fio2 > 21)).then(LOW_FLOW).otherwise(NONE)
+    bare = (
+        pl.when(own).then(NONE)
+        .when(flow > LOW_FLOW_MAX).then(HIGH_FLOW)
+        .when((flow > 0) | (fio2 > ROOM_AIR_FIO2)).then(LOW_FLOW)
+        .otherwise(NONE)
+    )  # fmt: skip
     frame = frame.with_columns(
         **{name: pl.max_horizontal(g[name] for g in given).fill_null(bare) for name, bare in bare_given.items()},
         **{f"_{source}": level for source, (level, _) in support.items()},
@@ -303,22 +324,25 @@ def _oxygen(frame: pl.DataFrame, options: Options, sources: list[str]) -> pl.Dat
     )
     room_air = float(concept("o2_device").values.index("room_air"))
     breathing = pl.max_horizontal(f"{source}_value" for source in sources) == room_air
+    breathing = breathing & ~pl.any_horizontal(_unnamed(source) for source in sources)
     untreated = (breathing & (col("spo2_value") < LOW_SATURATION) & ~col("spo2_excluded")).fill_null(False)
     counts = LOW_FLOW if options["untreated_hypoxia"] == 2 else NONE
 
     def of_strongest(column: str) -> pl.Expr:
         return pl.coalesce(pl.when(col(f"_{source}") == col("o2")).then(f"{source}_{column}") for source in sources)
 
-    charted = pl.any_horizontal(col(f"{source}_value").is_not_null() for source in sources)
+    charted = pl.any_horizontal(col(f"_{source}").is_not_null() for source in sources)
     by_device = pl.any_horizontal(
         (col(f"{source}_stated") & (col(f"_{source}") >= LOW_FLOW)).fill_null(False) for source in sources
     )
     alone = ((flow > 0) & col("o2_flow_stated")) | ((fio2 > ROOM_AIR_FIO2) & col("fio2_stated"))
     frame = frame.with_columns(
-        o2_stated=by_device | (~charted & alone).fill_null(False), **{f"o2_{c}": of_strongest(c) for c in ("unsure", "event_id")}
+        o2_stated=by_device | (~charted & alone & ~own).fill_null(False),
+        **{f"o2_{c}": of_strongest(c) for c in ("unsure", "event_id")},
     )
     cannula = float(concept("o2_device").values.index("nasal_cannula"))
-    by_flow = pl.any_horizontal(col(f"{source}_value") == cannula for source in sources) & (flow <= LOW_FLOW_MAX) & fio2.is_null()
+    by_flow = pl.any_horizontal(col(f"{source}_value") == cannula for source in sources)
+    by_flow = by_flow & (col("o2_flow_value") <= LOW_FLOW_MAX) & col("fio2_value").is_null()
     lean = LEAN if options["untreated_hypoxia"] == 2 else NONE
     return frame.with_columns(
         pl.max_horizontal("o2", pl.when(untreated).then(counts)).cast(pl.Int8).alias("o2"),
@@ -330,14 +354,48 @@ def _oxygen(frame: pl.DataFrame, options: Options, sources: list[str]) -> pl.Dat
     )
 
 
+def _unnamed(source: str) -> pl.Expr:
+    """Whether a device is on of which nobody knows what it is."""
+    return col(f"{source}_begin").is_not_null() & col(f"{source}_value").is_null()
+
+
+def _without_doubted_room_air(frame: pl.DataFrame, sources: list[str]) -> pl.DataFrame:
+    """Take out room air where oxygen was charted since, and add `bare_flow`, `bare_fio2`: what a device that nobody charted may have given.
+
+    A flow above 0 or FiO2 above air, or one of which the number is not known, says that room air no longer holds, not by what device oxygen is
+    given. What was charted before a room air or an unknown device belongs to the device before it.
+    """
+    room_air = float(concept("o2_device").values.index("room_air"))
+    is_air = {source: col(f"{source}_value") == room_air for source in sources}
+    since = pl.max_horizontal(pl.when(is_air[s] | _unnamed(s)).then(f"{s}_begin_last") for s in sources)
+    counts, doubted = {}, lit(False)
+    for code, least in (("o2_flow", 0.0), ("fio2", ROOM_AIR_FIO2)):
+        counts[code] = (col(f"{code}_at") >= since).fill_null(col(f"{code}_at").is_not_null()) & ~col(f"{code}_excluded")
+        doubted = doubted | (counts[code] & (col(f"{code}_value") > least).fill_null(True)).fill_null(False)
+    of_device = ("value", "begin", "begin_last", "excluded", "unsure", "stated", "event_id")
+    return frame.with_columns(
+        *(
+            pl.when(~(is_air[s] & doubted).fill_null(False)).then(f"{s}_{c}").alias(f"{s}_{c}")
+            for s in sources
+            for c in of_device
+        ),
+        bare_flow=pl.when(counts["o2_flow"]).then("o2_flow_value"),
+        bare_fio2=pl.when(counts["fio2"]).then("fio2_value"),
+    )
+
+
+def _charted_with(source: str, code: str, since: str) -> pl.Expr:
+    """A flow or FiO2 that was charted with the device of one source, or later; `since` is its `begin` or `begin_last`."""
+    return pl.when(col(f"{code}_at") >= col(f"{source}_{since}") - SAME_CHARTING_S).then(f"{code}_value")
+
+
 def _support(source: str, options: Options) -> tuple[pl.Expr, pl.Expr]:
     """The support that the device of one source surely gives, and the most that it may give; null without a device."""
     words = concept("o2_device").values
     fixed = {float(words.index(d)): level for d, level in DEVICES.items() if level is not None}
     cannula, hfnc = (float(words.index(d)) for d in ("nasal_cannula", "hfnc"))
     device = col(f"{source}_value")
-    current = col("o2_flow_at") >= col(f"{source}_begin") - SAME_CHARTING_S
-    flow = pl.when(current).then("o2_flow_value")
+    flow = _charted_with(source, "o2_flow", "begin")
     by_flow = device.is_in([cannula, hfnc])
     level = (
         pl.when(by_flow & (flow > LOW_FLOW_MAX)).then(HIGH_FLOW)
@@ -347,12 +405,18 @@ def _support(source: str, options: Options) -> tuple[pl.Expr, pl.Expr]:
     )  # fmt: skip
     # A flow from before the last of overlapping rows says what one of them gave, not the other.
     for_all = (col("o2_flow_at") >= col(f"{source}_begin_last") - SAME_CHARTING_S).fill_null(False)
-    upper = pl.when(by_flow & (flow.is_null() | ~for_all)).then(HIGH_FLOW).otherwise(level)
-    away, perhaps = _no_oxygen(source, options, flow)
+    upper = (
+        pl.when(by_flow & (flow.is_null() | ~for_all))
+        .then(HIGH_FLOW)
+        .when(_unnamed(source))
+        .then(POSITIVE_PRESSURE)
+        .otherwise(level)
+    )
+    away, perhaps = _no_oxygen(source, options)
     return pl.when(perhaps).then(NONE).otherwise(level), pl.when(away).then(NONE).otherwise(upper)
 
 
-def _no_oxygen(source: str, options: Options, flow: pl.Expr) -> tuple[pl.Expr, pl.Expr]:
+def _no_oxygen(source: str, options: Options) -> tuple[pl.Expr, pl.Expr]:
     """Whether a device surely is, or may be, no oxygen given for CRS: due to another cause, or the patient's own."""
     words = concept("o2_device").values
     by_flow = [float(words.index(d)) for d in ("nasal_cannula", "hfnc")]
@@ -361,11 +425,25 @@ def _no_oxygen(source: str, options: Options, flow: pl.Expr) -> tuple[pl.Expr, p
     perhaps = away
     if options["baseline_o2"] == "subtract":
         base, base_flow = col("baseline_device"), col("baseline_flow")
-        # By cannula the flow decides; other devices are the same whatever runs through them.
-        no_more = pl.when(device.is_in(by_flow)).then(flow <= base_flow).otherwise(True)
-        same = ((device == base) & no_more).fill_null(False)
-        away, perhaps = away | same, perhaps | ((device == base) & no_more.fill_null(True)).fill_null(False)
-    return away & device.is_not_null(), perhaps & device.is_not_null()
+
+        def no_more(since: str) -> pl.Expr:
+            """By cannula the flow decides; other devices are the same whatever runs through them."""
+            flow = _charted_with(source, "o2_flow", since)
+            return pl.when(device.is_in(by_flow)).then(flow <= base_flow).otherwise(True)
+
+        away = away | ((device == base) & no_more("begin_last")).fill_null(False)
+        perhaps = perhaps | ((device == base) & no_more("begin").fill_null(True)).fill_null(False)
+    return away, perhaps
+
+
+def _perhaps_own(options: Options, flow: pl.Expr) -> pl.Expr:
+    """Whether a flow or FiO2 without a device may be what the patient used before CAR-T."""
+    words = concept("o2_device").values
+    by_flow = [float(words.index(d)) for d in ("nasal_cannula", "hfnc")]
+    base = col("baseline_device")
+    no_more = pl.when(base.is_in(by_flow)).then((flow <= col("baseline_flow")).fill_null(True)).otherwise(True)
+    subtracted = lit(options["baseline_o2"] == "subtract")
+    return subtracted & (base > float(words.index("room_air"))).fill_null(False) & no_more
 
 
 def _given(source: str, options: Options) -> dict[str, pl.Expr]:
@@ -376,12 +454,9 @@ def _given(source: str, options: Options) -> dict[str, pl.Expr]:
     def is_one(*names: str) -> pl.Expr:
         return device.is_in([float(words.index(n)) for n in names])
 
-    def charted(code: str, since: str) -> pl.Expr:
-        return pl.when(col(f"{code}_at") >= col(f"{source}_{since}") - SAME_CHARTING_S).then(f"{code}_value")
-
     def share(since: str) -> pl.Expr:
         """By FiO2, else by device and flow; null where that is open."""
-        fio2, flow = charted("fio2", since), charted("o2_flow", since)
+        fio2, flow = (_charted_with(source, code, since) for code in ("fio2", "o2_flow"))
         estimate = (
             pl.when(is_one("nasal_cannula")).then(100 * (0.20 + 0.04 * flow))
             if options["fio2_estimate"] != "none"
@@ -401,14 +476,19 @@ def _given(source: str, options: Options) -> dict[str, pl.Expr]:
         by_device = pl.when(fio2.is_null() & much.fill_null(False)).then(RICH)
         return pl.when(is_one("room_air")).then(NONE).otherwise(pl.coalesce(by_device, by_fio2))
 
-    away, perhaps = _no_oxygen(source, options, charted("o2_flow", "begin"))
+    away, perhaps = _no_oxygen(source, options)
     there = device.is_not_null()
     given = {
         "share": pl.when(perhaps).then(NONE).when(there).then(share("begin").fill_null(LEAN)),
-        "share_upper": pl.when(away).then(NONE).when(there).then(share("begin_last").fill_null(RICH)),
+        "share_upper": pl.when(away)
+        .then(NONE)
+        .when(there)
+        .then(share("begin_last").fill_null(RICH))
+        .when(_unnamed(source))
+        .then(RICH),
     }
     for name, devices in (("vent", VENTILATOR), ("niv", NIV)):
-        given |= {name: is_one(*devices) & ~perhaps, f"{name}_upper": is_one(*devices) & ~away}
+        given |= {name: is_one(*devices) & ~perhaps, f"{name}_upper": (is_one(*devices) | _unnamed(source)) & ~away}
     return given
 
 

@@ -27,6 +27,7 @@ from aftercar.timeline.state import (
     look,
     midnight,
     origin,
+    ranked,
     readings,
 )
 
@@ -219,24 +220,39 @@ def _seizures(record: Record, hold_h: float) -> pl.DataFrame:
 
 
 def pressure_signs(record: Record) -> pl.DataFrame:
-    """Signs of raised pressure, all those of one examination together."""
-    sign = col("text_value")
+    """Signs of raised pressure, all those of one examination together; a word that is not known may be any of them."""
+    sign = pl.when(ranked("icp_sign").is_not_null()).then("text_value")
     real = ~elsewhere(record)
-    found = record.of("icp_sign").filter(sign != "unknown")
+
+    def shown(*words: str) -> pl.Expr:
+        return (real & sign.is_in(words)).any(ignore_nulls=False)
+
     return (
-        found.group_by("at")
+        record.of("icp_sign")
+        .group_by("at")
         .agg(
             event_id=pl.coalesce(col("event_id").filter(sign != "none").min(), col("event_id").min()),
-            focal=(real & (sign == "focal_oedema")).any(),
-            diffuse=(real & (sign == "diffuse_oedema")).any(),
-            cn6=(real & (sign == "cn6")).any(),
-            papilloedema=(real & (sign == "papilloedema")).any(),
-            other=(real & sign.is_in(["posturing", "papilloedema", "cushing"])).any(),
+            focal=shown("focal_oedema"),
+            diffuse=shown("diffuse_oedema"),
+            cn6=shown("cn6"),
+            papilloedema=shown("papilloedema"),
+            other=shown("posturing", "papilloedema", "cushing"),
             unsure=col("attributable_to").eq_missing(lit("unknown")).any(),
         )
         .with_columns(until=col("at") + DAY)
         .sort("at")
     )
+
+
+def silent(name: str) -> pl.Expr:
+    """Whether nobody charted a finding in a record that is complete; a word that is not known is no silence."""
+    return col(f"{name}_at").is_null() & col(f"all_{name}_at").is_not_null()
+
+
+def seizure_ruled_out() -> pl.Expr:
+    """Whether the last word on seizures is that there was none, or the record is complete and the last word is known."""
+    said, unread = col("seizure_said_value"), col("seizure_said_at").is_not_null() & col("seizure_said_value").is_null()
+    return (said == 0).fill_null(False) | (col("all_seizure_at").is_not_null() & ~unread)
 
 
 def death_due(signs: tuple[pl.Expr, ...]) -> dict[str, pl.Expr]:
@@ -273,9 +289,11 @@ def _judge(frame: pl.DataFrame, options: Options) -> pl.DataFrame:
     late = calendar_day(col("icp_at"), col("midnight")) > CN6_LATE_D
     focal = col("icp_focal") & ~bled & ~focal_before
     others = (col("icp_diffuse") & ~bled) | col("icp_other")
-    ask_cn6 = (col("icp_cn6") & late & ~others & ~focal & bears("BCMA").fill_null(True)).fill_null(False)
+    ask_cn6 = (
+        col("icp_cn6") & late & ~others.fill_null(False) & ~focal.fill_null(False) & bears("BCMA").fill_null(True)
+    ).fill_null(False)
     severe = others | pl.when(ask_cn6).then(None).otherwise("icp_cn6")
-    no_seizure = (col("seizure_said_value") == 0).fill_null(False) | (col("all_seizure_at").is_not_null())
+    no_seizure = seizure_ruled_out()
     seized = col("seizure_at").is_not_null()
     age = col("age")
     child = (age < CHILD_BELOW_Y) | (col("delayed").fill_null(False) & (age < DELAY_BELOW_Y))
@@ -292,7 +310,7 @@ def _judge(frame: pl.DataFrame, options: Options) -> pl.DataFrame:
         .when(seized | no_seizure).then(False),
         motor_deep=pl.when("motor_excluded").then(False)
         .when(col("motor_value").is_not_null()).then(col("motor_value") > 0)
-        .when(col("all_motor_at").is_not_null()).then(False),
+        .when(silent("motor")).then(False),
         icp_focal=pl.when(examined).then(focal).when(covered_icp).then(False),
         icp_severe=pl.when(examined).then(severe).when(covered_icp).then(False),
         child=child.fill_null(col("only_capd").fill_null(False)),

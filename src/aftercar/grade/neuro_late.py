@@ -12,12 +12,12 @@ from polars import col, lit
 
 from aftercar.grade.course import NO_IDS, blank_rows, bounded, course_rows, gather, ids
 from aftercar.grade.days import EARLY_LAST_DAY, course_days, ever
-from aftercar.grade.findings import covered
+from aftercar.grade.findings import covered, settings
 from aftercar.grade.icans import CN6_LATE_D
 from aftercar.grade.late import any_charted, bears, charted, joined, signs, stated_grades, worst_stated
 from aftercar.grade.options import Options
 from aftercar.grade.scale import Criterion, Scale
-from aftercar.timeline.concepts import concept, of_group
+from aftercar.timeline.concepts import of_group
 from aftercar.timeline.state import DAY, SPAN, ZERO, Record, midnight
 
 _CTCAE = ("mild, or of a grade that nobody stated", "moderate", "severe", "life-threatening", "death")
@@ -212,15 +212,11 @@ def _drugs_known(record: Record, shown: pl.LazyFrame) -> pl.LazyFrame:
 
 def _admitted(record: Record, shown: pl.LazyFrame) -> pl.LazyFrame:
     """Whether a patient was in hospital at a sign, null where that is not known of each: `course, admitted, admitted_ids`."""
-    places = record.of("setting").lazy().filter(col("text_value").is_in(concept("setting").values))
-    # Of two settings at one time, the hospital counts.
-    places = places.sort("at", col("text_value") == "inpatient", "event_id").select(
-        "at", "text_value", "event_id", place_course="course"
-    )
+    places = settings(record).lazy().rename({"course": "place_course"})
     at_sign = shown.select("course", "at").with_columns(col("at").set_sorted()).join_asof(
         places.with_columns(col("at").set_sorted()), on="at", strategy="backward", coalesce=True
     )  # fmt: skip
-    inside = pl.when(col("place_course") == col("course")).then(col("text_value") == "inpatient")
+    inside = pl.when(col("place_course") == col("course")).then("inpatient")
     at_sign = at_sign.with_columns(inside=inside)
     return at_sign.group_by("course").agg(
         admitted=pl.when(col("inside").fill_null(False).any()).then(True).when(col("inside").is_not_null().all()).then(False),

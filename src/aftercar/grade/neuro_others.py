@@ -14,7 +14,7 @@ from aftercar.grade.findings import covered
 from aftercar.grade.options import Options
 from aftercar.grade.scale import Criterion, Scale
 from aftercar.timeline.concepts import concept
-from aftercar.timeline.state import HOUR, Record, elsewhere, grid, look, origin, readings
+from aftercar.timeline.state import HOUR, Record, elsewhere, grid, look, origin, ranked, readings
 
 HIGH_PRESSURE = 20.0  # mm[Hg], inclusive: CRES grade 4
 HIGH_STAGE = 3  # of papilloedema, inclusive: CRES grade 4
@@ -111,7 +111,7 @@ def _signs(record: Record) -> pl.DataFrame:
 
 def _every_seizure(record: Record, hold_h: float) -> pl.DataFrame:
     """Every charted seizure with the end of its hold, also several at one time: `at, until, event_id, text_value`."""
-    rows = record.of("seizure").filter((col("text_value") != "none") & ~elsewhere(record) & (col("at") >= origin(col("at"))))
+    rows = record.of("seizure").filter((ranked("seizure") > 0) & ~elsewhere(record) & (col("at") >= origin(col("at"))))
     until = pl.coalesce("end_at", col("at") + int(hold_h * HOUR))
     rows = rows.select("at", "event_id", "text_value", until=until).sort("at", "until")
     return rows.unique(["at", "text_value"], keep="last", maintain_order=True)  # a row that stands twice is one seizure
@@ -163,7 +163,7 @@ def _judge(frame: pl.DataFrame, options: Options) -> pl.DataFrame:
         s: pl.when(col(f"{s}_at").is_not_null()).then(_unless_other(s)).when(col("all_symptoms_at").is_not_null()).then(0.0)
         for s in _SYMPTOMS
     }
-    none = (col("seizure_said_value") == 0).fill_null(False) | col("all_seizure_at").is_not_null()
+    none = icans.seizure_ruled_out()
     seized = col("seizure_at").is_not_null()
 
     def seizure(sure: str, doubtful: str | None = None) -> pl.Expr:
@@ -174,7 +174,7 @@ def _judge(frame: pl.DataFrame, options: Options) -> pl.DataFrame:
         sedated=sedated,
         score=score,
         consciousness=pl.when(sedated).then(None).otherwise(_unless_other("consciousness")),
-        motor_deep=pl.coalesce(_unless_other("motor") > 0, pl.when(col("all_motor_at").is_not_null()).then(False)),
+        motor_deep=pl.coalesce(_unless_other("motor") > 0, pl.when(icans.silent("motor")).then(False)),
         seizure=pl.when(seized).then(True).when(none).then(False),
         seizure_severe=seizure("seizure_severe", "seizure_open"),
         seizure_general=seizure("general"),
@@ -182,7 +182,10 @@ def _judge(frame: pl.DataFrame, options: Options) -> pl.DataFrame:
         seizure_long=seizure("long", "long_open"),
         **_pressure(options, bled),
         **symptoms,
-        unsure=pl.any_horizontal(col(f"{c}_unsure").fill_null(False) for c in ("cartox", "consciousness", "motor", "icp", "seizure_said", *_SYMPTOMS)),
+        **{
+            f"unsure_{scale}": pl.any_horizontal(col(f"{c}_unsure").fill_null(False) for c in (*finds, "consciousness", "seizure_said"))
+            for scale, finds in (("cres", ("cartox", "motor", "icp", "pressure", "stage")), ("ctcae", _SYMPTOMS))
+        },
     )  # fmt: skip
     charted = ("cartox", "consciousness", "motor", "icp", "pressure", "stage", "seizure", *_SYMPTOMS)
     obtunded = col("consciousness") >= icans.CONSCIOUSNESS["vigorous_or_none"]
@@ -204,7 +207,7 @@ def _pressure(options: Options, bled: pl.Expr) -> dict[str, pl.Expr]:
     unstaged = col("icp_papilloedema") & col("icp_staged").is_null()
     oedema = (col("icp_focal") & ~bled & ~col("focal_before").fill_null(False)) | (col("icp_diffuse") & ~bled)
     examined, complete = col("icp_at").is_not_null(), col("all_icp_at").is_not_null()
-    signs_high = pl.when(examined & oedema).then(True).when(examined & unstaged).then(None).when(examined | complete).then(False)
+    signs_high = pl.when(examined).then(oedema | pl.when(~unstaged).then(False)).when(complete).then(False)
     signs_raised = pl.when(examined).then(oedema | unstaged).when(complete).then(False)
     return {
         "pressure_raised": raised.fill_null(False) | high.fill_null(False) | signs_raised,
@@ -216,22 +219,30 @@ _CODES = (
     "cartox", "consciousness", "motor", "icp_sign", "opening_pressure", "papilloedema_stage", "seizure", "seizure_duration",
     "seizure_outcome", *_SYMPTOMS, "sedated", "haemorrhage", "death", "record_complete",
 )  # fmt: skip
-_FLAGS = {
-    "sedated": col("sedated"),
-    "attribution_unknown": col("unsure"),
-    "death_cause_unknown": col("death_assessed_cres").is_null() | col("death_assessed_ctcae").is_null(),
-}
+
+
+def _flags(scale: str) -> dict[str, pl.Expr]:
+    """Warnings about what one of the two tables reads."""
+    return {
+        "sedated": col("sedated"),
+        "attribution_unknown": col(f"unsure_{scale}"),
+        "death_cause_unknown": col(f"death_assessed_{scale}").is_null(),
+    }
+
+
 _OPTIONS = ("day0", "unknown_attribution", "seizure_hold_h", "resolution_h", "new_episode_gap_h")
 
 SCALES = (
     Scale(
         name="cres_cartox", title="CRES (CARTOX-10), Neelapu 2018", toxicity="icans", source="neelapu2018", version="1", criteria=cres,
-        state=state, codes=_CODES, options=(*_OPTIONS, "raised_pressure_mmhg"), default=False, flags=_FLAGS, hidden=col("sedated"),
+        state=state, codes=_CODES, options=(*_OPTIONS, "raised_pressure_mmhg"), default=False,
+        flags=_flags("cres"), hidden=col("sedated"),
         gate_evidence=("cartox_event_id", "consciousness_event_id"), marks={"raised opening pressure": "P", "seizure hold": "P"},
     ),
     Scale(
         name="neuro_ctcae", title="Neurotoxicity, CTCAE v5 terms", toxicity="icans", source="ctcae5", version="1", criteria=ctcae,
-        state=state, codes=_CODES, options=_OPTIONS, default=False, flags=_FLAGS, hidden=col("sedated"),
+        state=state, codes=_CODES, options=_OPTIONS, default=False,
+        flags=_flags("ctcae"), hidden=col("sedated"),
         gate_evidence=("consciousness_event_id",), marks={"somnolence by level of consciousness": "P", "seizure hold": "P"},
     ),
 )  # fmt: skip

@@ -182,7 +182,7 @@ def readings(record: Record, code: str, valid_for_h: float | None = None, events
     """Point readings of one concept: `at, until, value, event_id, excluded, unsure, stated`, one a time, sorted.
 
     `value` is the number, or the rank of a word among the concept's `values` (null for "unknown"). Of several readings at
-    one time the worst counts. `excluded` marks a finding that a person attributed to another cause, `stated` one that a person
+    one time the worst counts; a word that is not known counts for more than the first of the concept (room air, none, alert). `excluded` marks a finding that a person attributed to another cause, `stated` one that a person
     attributed to the cells.
     """
     if events is not None:
@@ -204,12 +204,12 @@ def _readings(record: Record, code: str, valid_for_h: float | None, events: pl.D
         stated=col("attributable_to").eq_missing(lit("iec")),
     )
     if found.height > 1 and found["at"].is_duplicated().any():
-        worst_last = what.worst == "max"
-        # Attributed elsewhere counts less than a finding that stands; unknown words count less than known ones.
+        badness = col("value") if what.worst == "max" else -col("value")
+        if what.kind == "text":  # what is not known may be worse than the least, and takes nothing from what is known to be there
+            badness = badness.fill_null(0.5)
+        # Attributed elsewhere counts less than a finding that stands.
         # Of equal ones that counts which a person attributed to the cells.
-        found = found.sort(
-            "at", col("excluded").not_(), col("value") if worst_last else -col("value"), "stated", "event_id", nulls_last=False
-        )
+        found = found.sort("at", col("excluded").not_(), badness, "stated", "event_id", nulls_last=False)
         found = found.unique("at", keep="last", maintain_order=True)
     return found.with_columns(col("at").set_sorted())
 
@@ -221,7 +221,7 @@ def elsewhere(record: Record) -> pl.Expr:
 
 
 def ranked(code: str) -> pl.Expr:
-    """`text_value` as its rank among the words of a concept; null for "unknown"."""
+    """`text_value` as its rank among the words of a concept; null for "unknown" and for what is no word of it."""
     ranks = {word: float(rank) for rank, word in enumerate(concept(code).values)}
     return col("text_value").replace_strict(ranks, default=None, return_dtype=pl.Float64)
 

@@ -82,9 +82,17 @@ _DETAIL = {
 }
 
 
+# Words of these stand until the next: a row that cannot be read for one of these reasons ends the word before it.
+_STANDING = [c.name for c in concepts().values() if c.values and (c.valid_for_h is not None or c.name == "setting")]
+_CHARTED_ANEW = ("unknown_value", "unknown_attribution", "bad_end_time", "end_before_start")
+
+
 @dataclass(frozen=True)
 class Normalised:
-    """Rows of one file. `accepted` counts charted rows that are used, also where two became one (start and end)."""
+    """Rows of one file. `accepted` counts charted rows that are used, also where two became one (start and end).
+
+    The timeline also holds a row `unknown` for each rejected row that ends a state.
+    """
 
     timeline: pl.DataFrame
     rejected: pl.DataFrame
@@ -114,7 +122,7 @@ def normalise(charted: pl.DataFrame, mapping: Mapping, targets: dict[str, Target
     )
     rows = _edges(_first_only(rows))
     bad = col("reason").is_not_null()
-    good = rows.filter(~bad & (col("edge") != "end").fill_null(True))
+    good = pl.concat([rows.filter(~bad & (col("edge") != "end").fill_null(True)), _unknown_states(rows)])
     return Normalised(
         timeline=good.select(
             "subject_id",
@@ -133,6 +141,19 @@ def normalise(charted: pl.DataFrame, mapping: Mapping, targets: dict[str, Target
         .select(col(name).cast(dtype) for name, dtype in REJECTED.items()),
         accepted=rows.height - int(rows.select(bad.sum()).item()),
     )  # fmt: skip
+
+
+def _unknown_states(rows: pl.DataFrame) -> pl.DataFrame:
+    """What a rejected row still says of a state: that somebody charted it anew. Without this the state before it would stand."""
+    ended = col("reason").is_in(_CHARTED_ANEW) & col("concept").is_in(_STANDING) & (col("edge") != "end").fill_null(True)
+    return rows.filter(ended).with_columns(
+        text_value=lit("unknown"),
+        numeric_value=lit(None, pl.Float64),
+        unit=lit(None, pl.String),
+        end_time=pl.when(col("end_time") > col("time")).then("end_time"),
+        attributable_to=pl.when(col("attributable_to").is_in(ATTRIBUTIONS)).then("attributable_to"),
+        note=pl.format("row rejected ({}): unknown from then on", "reason"),
+    )
 
 
 def _targets(charted: pl.DataFrame, mapping: Mapping) -> dict[str, Target]:
