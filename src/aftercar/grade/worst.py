@@ -61,7 +61,7 @@ def worst(every: Grades, courses: pl.DataFrame) -> pl.DataFrame:
         # A subject is on one of two scales (ICE or CAPD) at a time: rows of the other do not apply.
         at=col("row").get(pl.when("applies").then("how").otherwise(-1.0).arg_max()),
     )
-    flags = _flags(every, rows)
+    flags = _flags(every, rows, found)
     zero = courses.select("subject_id", "infusion", "day0")
     moment = grades.select(
         "subject_id", "infusion", "toxicity", "scale", "group", "criteria", "measures", time="start", said="status", rules="rules", options="options"
@@ -92,9 +92,10 @@ def worst(every: Grades, courses: pl.DataFrame) -> pl.DataFrame:
     )  # fmt: skip
 
 
-def _flags(every: Grades, rows: pl.DataFrame) -> pl.DataFrame:
+def _flags(every: Grades, rows: pl.DataFrame, found: pl.DataFrame) -> pl.DataFrame:
     """All warnings of each key, each once, sorted; rows that do not apply warn only where none does."""
-    told = every.keys.select("flags").with_columns(rows["key"], rows["applies"])
-    told = told.filter(col("applies") | ~col("applies").any().over("key")).select("key", "flags").unique()
-    words = told.select("key", flags=every.warnings.gather(told["flags"])).filter(col("flags").list.len() > 0)
-    return words.explode("flags").unique().sort("key", "flags").group_by("key", maintain_order=True).agg("flags")
+    warns = (every.warnings.list.len() > 0).gather(every.keys["flags"])
+    told = every.keys.select("flags", rows["key"], rows["applies"]).filter(warns).unique()
+    told = told.join(found.select("key", "any"), on="key").filter(col("applies") | ~col("any"))
+    words = told.select("key", flags=every.warnings.gather(told["flags"])).explode("flags")
+    return words.unique().sort("key", "flags").group_by("key", maintain_order=True).agg("flags")

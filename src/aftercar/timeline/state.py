@@ -182,15 +182,28 @@ def readings(record: Record, code: str, valid_for_h: float | None = None, events
     """Point readings of one concept: `at, until, value, event_id, excluded, unsure, stated`, one a time, sorted.
 
     `value` is the number, or the rank of a word among the concept's `values` (null for "unknown"). Of several readings at
-    one time the worst counts; a word that is not known counts for more than the first of the concept (room air, none, alert). `excluded` marks a finding that a person attributed to another cause, `stated` one that a person
-    attributed to the cells.
+    one time the worst counts; a word that is not known counts for more than the first of the concept (room air, none, alert). `excluded`
+    marks a finding that a person attributed to another cause, `stated` one that a person attributed to the cells.
     """
     if events is not None:
         return _readings(record, code, valid_for_h, events)
     return record.once(("readings", code, valid_for_h), lambda: _readings(record, code, valid_for_h, record.of(code)))
 
 
+_READINGS = {
+    "at": pl.Int64,
+    "until": pl.Int64,
+    "value": pl.Float64,
+    "event_id": pl.Int64,
+    "excluded": pl.Boolean,
+    "unsure": pl.Boolean,
+    "stated": pl.Boolean,
+}
+
+
 def _readings(record: Record, code: str, valid_for_h: float | None, events: pl.DataFrame) -> pl.DataFrame:
+    if events.is_empty():
+        return pl.DataFrame(schema=_READINGS)
     what = concept(code)
     valid = valid_for_h if valid_for_h is not None else what.valid_for_h
     value = ranked(code) if what.kind == "text" else col("numeric_value")
