@@ -383,10 +383,13 @@ def attributed_sign(course: Course, options: Mapping[str, Any], t: int, vasopres
     return bool(saturations) and untreated
 
 
-def unknown_sign(course: Course, options: Mapping[str, Any], t: int) -> bool:
+def unknown_sign(course: Course, options: Mapping[str, Any], t: int, vasopressors: Vasopressors) -> bool:
+    """Whether low pressure, a vasopressor, vasopressin or oxygen is not known to be there or not."""
+    on = vasopressors.running(t)
+    both = bool(on & set(LIKE_VASOPRESSIN)) and bool(on - set(LIKE_VASOPRESSIN))
     return (
         naive.hypotension(course, options, t) is None
-        or not complete(course, "drugs", t)
+        or not (both or complete(course, "drugs", t))
         or oxygen_now(course, options, t) is None
     )
 
@@ -400,7 +403,7 @@ def find(
     if rule == "stated":
         begins = attributed_sign(course, options, t, vasopressors)
         if unknown and any(r.cause == "iec" and r.time <= course.record_end for r in course.rows):
-            begins = begins or unknown_sign(course, options, t)
+            begins = begins or unknown_sign(course, options, t, vasopressors)
     return OtherFindings(
         f.fever, f.fever_only_possible, f.blood_pressure, f.oxygen, stated(course, options, "constitutional", t), begins
     )

@@ -22,10 +22,10 @@ _DIGITS = 6  # of a rate after conversion: 0.25 ug/kg/min x 80 kg is 20 ug/min
 
 
 def rates(record: Record, codes: list[str], *, push_doses: bool) -> pl.DataFrame:
-    """The rate of each drug that runs, at each turn of any: `at, until, code, rate, per_kg, event_id`.
+    """The rate of each drug that runs, at each turn of any: `at, until, code, rate, more, per_kg, event_id`.
 
-    `rate` is in ug/min (dopamine in ug/kg/min); `per_kg` is the rate in ug/kg/min where it was charted so. Null: unknown. Of rows that
-    overlap the last begun counts, of several at one time the highest.
+    `rate` is in ug/min (dopamine in ug/kg/min), null: unknown; `more` says that it may be higher; `per_kg` is the rate in ug/kg/min where it
+    was charted so. Of rows that overlap the last begun counts, of several at one time the highest.
     """
     rows = infusions(record, codes, push_doses=push_doses)
     units = {u: rate(u) for u in rows["unit"].drop_nulls().unique()}
@@ -49,9 +49,15 @@ def rates(record: Record, codes: list[str], *, push_doses: bool) -> pl.DataFrame
     )
     turns = pl.concat([rows["begin"], rows["stop"]]).unique().sort().to_frame("at").with_columns(until=col("at").shift(-1))
     held = turns.join_where(rows, col("begin") <= col("at"), col("stop") > col("at"))
-    held = held.sort("at", "code", "begin", "rate", nulls_last=False)
-    return held.unique(["at", "code"], keep="last", maintain_order=True).select(
-        "at", "until", "code", "rate", "per_kg", "event_id"
+    held = held.filter(col("begin") == col("begin").max().over("at", "code")).sort(
+        "at", "code", "rate", "event_id", nulls_last=False
+    )
+    return held.group_by("at", "code", maintain_order=True).agg(
+        col("until").first(),
+        col("rate").last(),
+        col("per_kg").max(),
+        col("event_id").last(),
+        more=col("rate").is_null().any(),
     )
 
 
@@ -69,8 +75,8 @@ def high(running: pl.DataFrame) -> pl.DataFrame:
         agents=agent.sum(),
         vasopressin=beside.any(),
         known=equivalent.filter(agent).sum(),
-        open=equivalent.filter(agent).is_null().any(),
-        alone=(value >= alone).filter(agent).any(ignore_nulls=False),
+        open=(equivalent.is_null() | col("more")).filter(agent).any(),
+        alone=pl.when(~col("more") | (value >= alone)).then(value >= alone).filter(agent).any(ignore_nulls=False),
         penn_alone=(col("per_kg") >= per_kg).filter(agent).any(),
         penn_beside=(col("per_kg").filter(norepinephrine) >= PENN_BESIDE_VASOPRESSIN).first(),
     )
