@@ -165,7 +165,7 @@ def state(record: Record, options: Options) -> pl.DataFrame:
     frame = look(base[rows["row"]].with_columns(rows["at"].set_sorted(), attributes=_attributes(record, options)), tables)
     # A blood draw is no assessment of CRS.
     told = pl.any_horizontal(col(f"{n}_at") == col("at") for n in ("constitutional", "life_threatening")).fill_null(False)
-    kept = dict.fromkeys((*base.columns, "attributes", *_ORGAN_EVIDENCE, *_EVIDENCE))
+    kept = dict.fromkeys((*base.columns, "attributes", *_EVIDENCE))
     # What the tables read is a third of the columns; the fever rules copy rows.
     frame = frame.select(*kept, told=told, **_findings(), **_organs())
     return _judged(crs.ruled(frame, options, _onset(options)), options)
@@ -256,6 +256,8 @@ def _organs() -> dict[str, pl.Expr]:
     for organ in _ORGANS:
         names = ("alt", "ast") if organ == "transaminases" else (organ,)
         found[organ], found[f"{organ}_upper"] = ctcae.bounds(*names, whole=col("organ_at").is_not_null())
+        # An organ that is well does not stand behind a grade.
+        found |= {f"{n}_event_id": pl.when(col(f"{n}_low") > 0).then(f"{n}_event_id") for n in names}
     return found
 
 

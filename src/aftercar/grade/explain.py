@@ -23,7 +23,7 @@ class Explanation:
     Attributes:
         grades: rows of `grades` of each scale, in time order; where no toxicity was asked for, of the scales on which something is there
             or open.
-        adjudicated: rows of `worst` with a grade that two readers locked.
+        worst: rows of `worst` of the subject.
         clear, blank: the other scales: nothing is there, or nothing that they read was charted.
         evidence: the timeline rows that they point at.
         subject: rows of `subjects` (day 0 and what is fixed).
@@ -34,7 +34,7 @@ class Explanation:
     evidence: pl.DataFrame
     subject: pl.DataFrame
     run: dict[str, Any]
-    adjudicated: pl.DataFrame
+    worst: pl.DataFrame
     clear: list[str] = field(default_factory=list)
     blank: list[str] = field(default_factory=list)
 
@@ -117,8 +117,7 @@ def explain(
     order = {name: n for n, name in enumerate(SCALES)}
     place = col("scale").replace_strict(order, default=len(order), return_dtype=pl.Int32)
     rows = rows.sort(place, "infusion", "start", maintain_order=True)
-    locked = worst.filter(col("adjudicated_grade").is_not_null())
-    return Explanation(rows, evidence, who, run, locked, clear, blank)
+    return Explanation(rows, evidence, who, run, worst, clear, blank)
 
 
 def _quiet(worst: pl.DataFrame) -> tuple[list[str], list[str]]:

@@ -89,11 +89,18 @@ def scales_named(names: Iterable[str] | None, *, others: bool = False) -> list[S
         found = [s for s in SCALES.values() if name in ("all", s.name) or ((s.default or others) and name == s.toxicity)]
         if name == "icaht":
             found = [s for s in SCALES.values() if s.toxicity.startswith("icaht")]
+        found = found or ending_in(name)
         if not found:
             known = {*SCALES, *(s.toxicity for s in SCALES.values()), "all"}
             raise OptionError(f"No scale is called {name!r}. {nearest(name, known)}")
         chosen |= {s.name: s for s in found}
     return [s for s in SCALES.values() if s.name in chosen]
+
+
+def ending_in(name: str) -> list[Scale]:
+    """The scales that people mean by the end of a name: `lee2014`."""
+    said = name.strip().lower().replace("-", "_")
+    return [s for s in SCALES.values() if s.name.endswith(f"_{said}")]
 
 
 def grade_timeline(

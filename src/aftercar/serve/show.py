@@ -175,12 +175,14 @@ def explained(why: Explanation) -> None:
         console.print(
             f"\n{_title(str(scale))}, infusion {infusion}" + (f", day 0 is {zero:%Y-%m-%d %H:%M}" if zero else ""), style="bold"
         )
+        for row in why.worst.filter(scale=scale, infusion=infusion).iter_rows(named=True):
+            when = f" from {row['time']:%Y-%m-%d %H:%M}, day {row['day']}" if row["time"] and row["grade"] else ""
+            silent = f"; {row['unassessed_h']:.0f} h not assessed" if row["unassessed_h"] >= 1 else ""
+            console.print(f"worst: {_grade(row)}{when}{silent}", style="bold")
         for row in course.iter_rows(named=True):
-            grade = str(row["grade"]) if row["grade"] == row["grade_upper"] else f"{row['grade']} to {row['grade_upper']}"
             when = f"{row['start']:%Y-%m-%d %H:%M}" if row["start"] else ""
             hours = f"  h {(row['start'] - zero).total_seconds() / 3600:.1f}" if zero and row["start"] else ""
-            said = row["status"].replace("_", " ") + (f", {row['group']}" if row["group"] else "")
-            console.print(f"{when}{hours}  grade {grade} ({said})", style="bold" if row["grade"] else None)
+            console.print(f"{when}{hours}  {_grade(row)}", style="bold" if row["grade"] else None)
             for label, items in (("because", row["criteria"]), ("unknown", row["missing"]), ("note", row["flags"])):
                 if items:
                     console.print(f"    {label}: {'; '.join(items)}", soft_wrap=True)
@@ -198,7 +200,8 @@ def explained(why: Explanation) -> None:
     cells = why.grades["criteria"].list.explode(keep_nulls=False, empty_as_null=False).unique().to_list()
     if marks := [m for m in MARKS if any(f"[{m}]" in cell for cell in cells)]:
         console.print("Marks: " + "; ".join(f"[{m}] {MARKS[m]}" for m in marks) + ".")
-    for row in why.adjudicated.iter_rows(named=True):
+    adjudicated = why.worst.drop_nulls("adjudicated_grade")
+    for row in adjudicated.iter_rows(named=True):
         by = " and ".join(row["adjudicated_by"])
         console.print(
             f"Adjudicated: {_title(row['scale'])}, infusion {row['infusion']}: grade {row['adjudicated_grade']} by {by}, {row['adjudicated_at']:%Y-%m-%d}.",
@@ -206,9 +209,16 @@ def explained(why: Explanation) -> None:
         )
     console.print(
         "Other grades are derived by software, not adjudicated."
-        if why.adjudicated.height
+        if adjudicated.height
         else "Grade derived by software, not adjudicated."
     )
+
+
+def _grade(row: dict[str, Any]) -> str:
+    """The grade of a row of `grades` or `worst` in words."""
+    grade = str(row["grade"]) if row["grade"] == row["grade_upper"] else f"{row['grade']} to {row['grade_upper']}"
+    said = row["status"].replace("_", " ") + (f", {row['group']}" if row["group"] else "")
+    return f"grade {grade} ({said})"
 
 
 def _title(scale: str) -> str:
