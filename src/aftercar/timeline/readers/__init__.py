@@ -13,7 +13,7 @@ from aftercar.errors import InputError
 from aftercar.timeline.concepts import concepts
 from aftercar.timeline.readers.mapping import Mappings, read_mapping
 from aftercar.timeline.readers.normalise import RELATIVE_EPOCH, normalise
-from aftercar.timeline.readers.table import read_table, walk
+from aftercar.timeline.readers.table import pieces
 from aftercar.timeline.schema import REJECTED, conform
 
 __all__ = ["Imported", "read"]
@@ -55,25 +55,20 @@ def read(source: Path | str, mapping: Path | str | None = None, *, progress: Cal
     accepted, ignored, relative = 0, {}, False
     skipped: dict[str, str] = {}
     matched: set[str] = set()
-    for path, name in walk(Path(source)):
-        part = mappings.of(name)
-        matched.add(part.match)
-        try:
-            table = read_table(path, name, part)
-        except InputError as error:
-            if part.match != "*" or Path(source).is_file():
-                raise
-            skipped[name] = str(error)  # one stray file of a folder does not stop the rest
+    for piece in pieces(Path(source), mappings):
+        if piece.problem:
+            skipped[piece.name] = piece.problem
             continue
-        rows = normalise(table.charted, part, table.targets)
+        matched.add(piece.mapping.match)
+        rows = normalise(piece.charted, piece.mapping, piece.targets)
         timelines.append(rows.timeline)
-        rejected += [table.malformed, rows.rejected]
+        rejected += [piece.malformed, rows.rejected]
         accepted += rows.accepted
-        relative |= table.relative
-        if table.ignored:
-            ignored[name] = table.ignored
+        relative |= piece.relative
+        if piece.ignored:
+            ignored[piece.name] = piece.ignored
         if progress:
-            progress(name)
+            progress(piece.name)
     if not timelines:
         raise InputError(f"No file of it could be read. {next(iter(skipped.values()), '')}")
     bad = pl.concat(rejected) if rejected else pl.DataFrame(schema=REJECTED)

@@ -7,15 +7,15 @@ import gzip
 import io
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 from polars import col, lit
 
 from aftercar.errors import InputError, MappingError, nearest
-from aftercar.timeline.readers.mapping import Layout, Mapping, Target, by_unit_suffix
+from aftercar.timeline.readers.mapping import Layout, Mapping, Mappings, Target, by_unit_suffix
 from aftercar.timeline.readers.normalise import CHARTED, RELATIVE_EPOCH
+from aftercar.timeline.readers.piece import Piece
 from aftercar.timeline.schema import REJECTED
 
 _ROW = "aftercar:row"  # no column of a user is called so
@@ -38,15 +38,20 @@ _FORMATS = (
 _DATES = ("%Y-%m-%d", "%Y/%m/%d", "%Y%m%d")
 
 
-@dataclass(frozen=True)
-class Table:
-    """One file as charted rows; `targets` names what each code means where the columns say it (wide)."""
+def pieces(source: Path, mappings: Mappings) -> Iterator[Piece]:
+    """Each table file of a source.
 
-    charted: pl.DataFrame
-    malformed: pl.DataFrame
-    targets: dict[str, Target] | None
-    ignored: tuple[str, ...]
-    relative: bool
+    Raises:
+        InputError: nothing there, or a file that is no table: the only one, or one that a part of the mapping names.
+    """
+    for path, name in walk(source):
+        part = mappings.of(name)
+        try:
+            yield read_table(path, name, part)
+        except InputError as error:
+            if part.match != "*" or source.is_file():
+                raise
+            yield Piece.skipped(name, str(error))  # one stray file of a folder does not stop the rest
 
 
 def table_files(source: Path) -> list[Path]:
@@ -75,7 +80,7 @@ def _in_timeline(path: Path, root: Path) -> bool:
     return any((root / f / m).is_file() for f in folders if f != Path() for m in ("import.json", "run.json"))
 
 
-def read_table(path: Path, name: str, mapping: Mapping) -> Table:
+def read_table(path: Path, name: str, mapping: Mapping) -> Piece:
     """Read one file.
 
     Args:
@@ -92,10 +97,10 @@ def read_table(path: Path, name: str, mapping: Mapping) -> Table:
     relative = mapping.relative is not None
     if layout == "wide":
         charted, targets, ignored = _wide(frame, columns, mapping, name)
-        return Table(charted, malformed, targets, ignored, relative)
+        return Piece(name, mapping, charted, malformed, targets, ignored, relative=relative)
     if "code" not in columns:
         raise InputError(f'{name}: no column for the code. Name it under [columns] code, or say layout = "wide".')
-    return Table(_long(frame, columns, mapping, name), malformed, None, (), relative)
+    return Piece(name, mapping, _long(frame, columns, mapping, name), malformed, relative=relative)
 
 
 def _frame(path: Path, name: str) -> tuple[pl.DataFrame, pl.DataFrame]:

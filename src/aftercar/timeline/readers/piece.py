@@ -1,0 +1,41 @@
+"""What a reader gives: one file (or table) of a source as charted rows, on which `normalise` goes on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import polars as pl
+
+from aftercar.timeline.readers.mapping import Mapping, Target
+from aftercar.timeline.readers.normalise import CHARTED
+from aftercar.timeline.schema import REJECTED
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One file as charted rows.
+
+    Attributes:
+        name: how its rows are named in `source` and `rejected`.
+        mapping: the part of the mapping that fits it.
+        charted: columns of `CHARTED`, a row a charted thing.
+        malformed: rows of `REJECTED` that could not even be read as charted.
+        targets: what each code means where the file itself says it (wide tables).
+        ignored: columns that nobody maps.
+        relative: whether its times are hours or days since the infusion.
+        problem: why the file was passed over; then it has no rows.
+    """
+
+    name: str
+    mapping: Mapping = field(default_factory=Mapping)
+    charted: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=CHARTED))
+    malformed: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=REJECTED))
+    targets: dict[str, Target] | None = None
+    ignored: tuple[str, ...] = ()
+    relative: bool = False
+    problem: str | None = None
+
+    @classmethod
+    def skipped(cls, name: str, problem: str) -> Piece:
+        """A file that is passed over."""
+        return cls(name, problem=problem)
