@@ -128,6 +128,28 @@ def import_(
 
 
 @app.command()
+def codes(
+    source: Annotated[Path, typer.Argument(help="What `aftercar import` would read.")],
+    map_: Annotated[Path | None, typer.Option("--map", help="The mapping file so far.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Also codes that mean something already.")] = False,
+    limit: Annotated[int, typer.Option("--limit", min=0, help="Print at most so many.")] = 40,
+    csv: Annotated[Path | None, typer.Option("--csv", help="Write all of them to this file.")] = None,
+) -> None:
+    """List the codes of a source that nothing is mapped to, the commonest first: what a mapping still needs."""
+    import polars as pl
+
+    from aftercar.files import write_text
+    from aftercar.serve import show
+    from aftercar.timeline.readers.survey import survey
+
+    with show.working("reading") as say:
+        found = survey(source, map_, progress=say)
+    if csv:
+        write_text(csv, found.with_columns(pl.col("units", "files").list.join("; ")).write_csv())
+    show.codes(found, every=every, limit=limit)
+
+
+@app.command()
 def grade(
     timeline: Annotated[Path, typer.Argument(help="A timeline folder, or a MEDS dataset with our codes.")],
     out: Annotated[Path, typer.Option("--out", help="The results folder to write.")],

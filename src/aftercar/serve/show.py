@@ -57,14 +57,31 @@ def _table(*columns: str, title: str | None = None) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="bold")
     for n, name in enumerate(columns):
         # Names are to be copied: they are not broken.
-        whole = name in ("concept", "option")
+        whole = name in ("concept", "option", "code")
         table.add_column(
             name, justify="left" if n == 0 else "right" if name in _NUMBERS else "left", overflow="fold", no_wrap=whole
         )
     return table
 
 
-_NUMBERS = {*WORDS.values(), "rows", "0", "1", "2", "3", "4", "5", "any", ">= 3", "open", "n/a", "subjects", "day", "grade"}
+_NUMBERS = {
+    *WORDS.values(),
+    "rows",
+    "with a number",
+    "0",
+    "1",
+    "2",
+    "3",
+    "4",
+    "5",
+    "any",
+    ">= 3",
+    "open",
+    "n/a",
+    "subjects",
+    "day",
+    "grade",
+}
 
 
 def imported(result: Imported, folder: Path) -> None:
@@ -90,6 +107,14 @@ def imported(result: Imported, folder: Path) -> None:
         console.print(f"not mapped in {file}: {', '.join(columns)}")
     for file, why in result.skipped_files.items():
         console.print(f"skipped: {file}: {why}", soft_wrap=True)
+    if result.offsets:
+        first, *others = result.offsets
+        several = f" and {len(others)} more files" if others else ""
+        console.print(
+            f"noted: times with an offset from UTC in {first}{several} count as they are written; "
+            '[time] zone = "Europe/Berlin" (where the patients are) brings them there',
+            soft_wrap=True,
+        )
     for match in result.unused_parts:
         console.print(f"no file fits [[file]] match = {match!r}: is it spelled as the files are?", soft_wrap=True)
     without = subjects - result.timeline.filter(col("code") == "cart_infusion")["subject_id"].n_unique()
@@ -100,6 +125,24 @@ def imported(result: Imported, folder: Path) -> None:
     if result.banner:
         console.print(f"Note: {result.banner}")
     console.print(f"Timeline: {folder}")
+
+
+def codes(found: pl.DataFrame, *, every: bool, limit: int) -> None:
+    """The codes of a source by frequency; those that mean nothing to us yet, or all."""
+    shown = found if every else found.filter(col("concept").is_null())
+    table = _table("code", "rows", "subjects", "with a number", "units", "concept", "name")
+    for row in shown.head(limit).iter_rows(named=True):
+        table.add_row(
+            row["code"], f"{row['rows']:,}", f"{row['subjects']:,}", f"{row['numbers']:,}", ", ".join(row["units"][:4]), row["concept"] or "",
+            row["name"] or "",
+        )  # fmt: skip
+    console.print(table)
+    if shown.height > limit:
+        console.print(f"... and {shown.height - limit:,} more; --limit and --csv show them")
+    mapped = found.filter(col("concept").is_not_null())
+    console.print(
+        f"{found.height:,} codes, {mapped.height:,} of them mapped; {found['rows'].sum():,} rows, {mapped['rows'].sum():,} of them mapped"
+    )
 
 
 def graded(run: dict[str, Any], out: Path) -> None:

@@ -113,6 +113,7 @@ def write_timeline(imported: Imported, folder: Path | str, *, shard_rows: int = 
                 "repairs": imported.repairs,
                 "skipped_files": imported.skipped_files,
                 "unused_parts": list(imported.unused_parts),
+                "offsets_not_applied": list(imported.offsets),
                 "ignored_columns": {k: list(v) for k, v in imported.ignored_columns.items()},
                 "banner": imported.banner,
             },

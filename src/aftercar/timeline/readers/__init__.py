@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,12 +11,13 @@ from polars import col, lit
 
 from aftercar.errors import InputError
 from aftercar.timeline.concepts import concepts
+from aftercar.timeline.readers import fhir, table
 from aftercar.timeline.readers.mapping import Mappings, read_mapping
 from aftercar.timeline.readers.normalise import RELATIVE_EPOCH, normalise
-from aftercar.timeline.readers.table import pieces
+from aftercar.timeline.readers.piece import Piece
 from aftercar.timeline.schema import REJECTED, conform
 
-__all__ = ["Imported", "read"]
+__all__ = ["Imported", "open_pieces", "read"]
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Imported:
     """What came in. `accepted + rejected.height == read`; `repairs` counts notes such as a hidden Fahrenheit.
 
     `skipped_files` are those of a folder that are no tables of records, with the reason; `unused_parts` are the `match` of mapping
-    parts that no file fits.
+    parts that no file fits; `offsets` are files whose times carry an offset from UTC that nobody applied.
     """
 
     timeline: pl.DataFrame
@@ -35,6 +36,7 @@ class Imported:
     ignored_columns: dict[str, tuple[str, ...]] = field(default_factory=dict)
     skipped_files: dict[str, str] = field(default_factory=dict)
     unused_parts: tuple[str, ...] = ()
+    offsets: tuple[str, ...] = ()
     banner: str | None = None
 
 
@@ -55,7 +57,8 @@ def read(source: Path | str, mapping: Path | str | None = None, *, progress: Cal
     accepted, ignored, relative = 0, {}, False
     skipped: dict[str, str] = {}
     matched: set[str] = set()
-    for piece in pieces(Path(source), mappings):
+    offsets: dict[str, None] = {}
+    for piece in open_pieces(source, mappings):
         if piece.problem:
             skipped[piece.name] = piece.problem
             continue
@@ -65,6 +68,8 @@ def read(source: Path | str, mapping: Path | str | None = None, *, progress: Cal
         rejected += [piece.malformed, rows.rejected]
         accepted += rows.accepted
         relative |= piece.relative
+        if piece.offsets:
+            offsets[piece.name] = None
         if piece.ignored:
             ignored[piece.name] = piece.ignored
         if progress:
@@ -81,8 +86,16 @@ def read(source: Path | str, mapping: Path | str | None = None, *, progress: Cal
         ignored_columns=ignored,
         skipped_files=skipped,
         unused_parts=tuple(p.match for p in mappings.parts if p.match not in matched and p.match != "*"),
+        offsets=tuple(offsets),
         banner=mappings.banner,
     )
+
+
+def open_pieces(source: Path | str, mapping: Path | str | Mappings | None = None) -> Iterator[Piece]:
+    """The pieces of a source, by what it is; as `read`, but nothing is judged yet."""
+    source = Path(source)
+    mappings = mapping if isinstance(mapping, Mappings) else read_mapping(Path(mapping) if mapping else None)
+    return (fhir if fhir.is_fhir(source) else table).pieces(source, mappings)
 
 
 def _repairs(timelines: list[pl.DataFrame]) -> dict[str, int]:

@@ -9,6 +9,8 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, Literal
 
+import polars as pl
+
 from aftercar.errors import MappingError, UnitError, nearest
 from aftercar.timeline.concepts import codes, concepts
 from aftercar.timeline.schema import ATTRIBUTIONS, TIMELINE
@@ -17,7 +19,7 @@ from aftercar.timeline.units import line
 Layout = Literal["long", "wide", "meds"]
 
 _COLUMNS = {"subject_id", "time", "code", "value", "numeric_value", "text_value", "unit", "end_time", "attributable_to"}
-_SECTIONS = {"layout", "decimal", "columns", "time", "codes", "wide", "text", "record", "limits", "note", "file", "match"}
+_SECTIONS = {"layout", "decimal", "columns", "time", "codes", "wide", "text", "record", "limits", "note", "file", "match", "fhir"}
 _STREAMS = frozenset(concepts()["record_complete"].values)
 _LIMITS = frozenset(name for name in concepts() if name.endswith(("_uln", "_lln")))
 # Events whose cell in a wide table is a date rather than a word.
@@ -48,10 +50,12 @@ class Mapping:
     columns: dict[str, str] = field(default_factory=dict)
     time_format: str | None = None
     relative: Literal["hours", "days"] | None = None
+    zone: str | None = None  # where the patients are, for times that carry an offset
     codes: dict[str, Target] = field(default_factory=dict)
     wide: dict[str, Target] = field(default_factory=dict)
     text: dict[str, dict[str, str]] = field(default_factory=dict)
     decimal: str = "."
+    orders: bool = False  # whether an order of a drug counts as given (FHIR MedicationRequest)
     own_wide: frozenset[str] = frozenset()  # columns that this part itself names, and so must be there
 
 
@@ -108,6 +112,16 @@ def _mappings(content: dict[str, Any]) -> Mappings:
     )
 
 
+def _is_zone(name: Any) -> bool:
+    if name is None:
+        return True
+    try:
+        pl.select(pl.lit(None, pl.Datetime("us", "UTC")).dt.convert_time_zone(name))
+    except (pl.exceptions.PolarsError, TypeError):
+        return False
+    return True
+
+
 def _limit(name: str, given: Any) -> float:
     """A limit of normal in its concept's own unit."""
     if name not in _LIMITS:
@@ -134,7 +148,7 @@ def _part(entry: dict[str, Any], base: Mapping | None = None) -> Mapping:
         if ours not in _COLUMNS:
             raise MappingError(f"[columns] {ours}: not a column of ours. {nearest(ours, _COLUMNS)}")
     time = entry.get("time", {})
-    _check_keys("time", time, {"format", "relative"})
+    _check_keys("time", time, {"format", "relative", "zone"})
     if entry.get("decimal", ".") not in (".", ","):
         raise MappingError('decimal is "." or ",".')
     if not isinstance(entry.get("match", "*"), str) or not isinstance(time.get("format", ""), str):
@@ -142,6 +156,11 @@ def _part(entry: dict[str, Any], base: Mapping | None = None) -> Mapping:
     for local in entry.get("codes", {}):
         if "*" in local[:-1]:
             raise MappingError(f'[codes] "{local}": a * may only stand at the end.')
+    _check_keys("fhir", fhir := entry.get("fhir", {}), {"orders"})
+    if not isinstance(orders := fhir.get("orders", base.orders), bool):
+        raise MappingError("[fhir] orders is true or false.")
+    if not _is_zone(zone := time.get("zone", base.zone)):
+        raise MappingError(f'[time] zone {zone!r}: no time zone of that name. They are written "Europe/Berlin".')
     if time.get("relative") not in (None, "hours", "days"):
         raise MappingError('[time] relative is "hours" or "days".')
     texts = {name: {k.casefold(): v for k, v in words.items()} for name, words in entry.get("text", {}).items()}
@@ -167,6 +186,8 @@ def _part(entry: dict[str, Any], base: Mapping | None = None) -> Mapping:
             local for local, e in entry.get("wide", {}).items() if not (isinstance(e, dict) and e.get("optional") is True)
         ),
         decimal=entry.get("decimal", base.decimal),
+        orders=orders,
+        zone=zone,
         text=base.text | texts,
     )
 

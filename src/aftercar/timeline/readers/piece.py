@@ -23,6 +23,8 @@ class Piece:
         targets: what each code means where the file itself says it (wide tables).
         ignored: columns that nobody maps.
         relative: whether its times are hours or days since the infusion.
+        names: what the source calls a code, for `aftercar codes`.
+        offsets: whether its times say how far they are from UTC, and the mapping does not say where the patients are.
         problem: why the file was passed over; then it has no rows.
     """
 
@@ -33,6 +35,8 @@ class Piece:
     targets: dict[str, Target] | None = None
     ignored: tuple[str, ...] = ()
     relative: bool = False
+    names: dict[str, str] = field(default_factory=dict)
+    offsets: bool = False
     problem: str | None = None
 
     @classmethod

@@ -95,12 +95,14 @@ def read_table(path: Path, name: str, mapping: Mapping) -> Piece:
     columns = _columns(frame, mapping, name)
     layout = mapping.layout or _guess(frame, columns, mapping)
     relative = mapping.relative is not None
+    written = frame[columns["time"]] if "time" in columns else pl.Series(dtype=pl.Null)
+    offsets = mapping.zone is None and written.dtype == pl.String and says_offsets(written)
     if layout == "wide":
         charted, targets, ignored = _wide(frame, columns, mapping, name)
-        return Piece(name, mapping, charted, malformed, targets, ignored, relative=relative)
+        return Piece(name, mapping, charted, malformed, targets, ignored, relative=relative, offsets=offsets)
     if "code" not in columns:
         raise InputError(f'{name}: no column for the code. Name it under [columns] code, or say layout = "wide".')
-    return Piece(name, mapping, _long(frame, columns, mapping, name), malformed, relative=relative)
+    return Piece(name, mapping, _long(frame, columns, mapping, name), malformed, relative=relative, offsets=offsets)
 
 
 def _frame(path: Path, name: str) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -221,7 +223,7 @@ def _base(frame: pl.DataFrame, columns: dict[str, str], mapping: Mapping, name: 
         text("subject_id").str.strip_chars().str.replace(r"^(\d+)\.0+$", "$1").alias("subject_id"),
         time("time").alias("time"),
         given("time").alias("time_given"),
-        (_date_only(col(columns["time"]), frame.schema[columns["time"]], mapping) if "time" in columns else lit(False)).alias(
+        (date_only(col(columns["time"]), frame.schema[columns["time"]], mapping) if "time" in columns else lit(False)).alias(
             "date_only"
         ),
         time("end_time").alias("end_time"),
@@ -301,7 +303,7 @@ def _cells(frame: pl.DataFrame, base: list[pl.Expr], column: str, target: Target
         number.alias("numeric_value"),
         (lit(None, pl.String) if dtype.is_numeric() else text).alias("text_value"),
         *([parse_time(col(column), dtype, mapping).alias("cell_time")] if target.dated else []),
-        *([_date_only(col(column), dtype, mapping).alias("cell_date_only")] if target.dated else []),
+        *([date_only(col(column), dtype, mapping).alias("cell_date_only")] if target.dated else []),
         *([col(target.text_from).cast(pl.String).alias("cell_text")] if target.text_from else []),
         *([col(target.unit_from).cast(pl.String).alias("cell_unit")] if target.unit_from else []),
         *([col(target.attributable_from).cast(pl.String).alias("cell_cause")] if target.attributable_from else []),
@@ -326,7 +328,8 @@ def _cells(frame: pl.DataFrame, base: list[pl.Expr], column: str, target: Target
 def parse_time(column: pl.Expr, dtype: pl.DataType, mapping: Mapping) -> pl.Expr:
     """A time column as local wall-clock time; null where it cannot be read.
 
-    An offset such as `+02:00` is dropped, not applied: calendar days count where the patient is.
+    Calendar days count where the patient is. Where the mapping names that zone, a time with an offset (`+02:00`, `Z`) is brought there;
+    else its wall clock counts as it is written.
     """
     if mapping.relative:
         unit = 3_600_000_000 if mapping.relative == "hours" else 86_400_000_000
@@ -335,18 +338,39 @@ def parse_time(column: pl.Expr, dtype: pl.DataType, mapping: Mapping) -> pl.Expr
     if dtype == pl.Date:
         return column.cast(pl.Datetime("us"))
     if dtype.is_temporal():
-        return column.dt.replace_time_zone(None).cast(pl.Datetime("us"))
+        there = column.dt.convert_time_zone(mapping.zone) if mapping.zone and getattr(dtype, "time_zone", None) else column
+        return there.dt.replace_time_zone(None).cast(pl.Datetime("us"))
     text = column.cast(pl.String).str.strip_chars()
     if mapping.time_format:
         dated = text.str.to_datetime(mapping.time_format, time_unit="us", strict=False)
         return pl.coalesce(dated, text.str.to_date(mapping.time_format, strict=False).cast(pl.Datetime("us")))
-    bare = text.str.replace(r"(Z|[+-]\d{2}:?\d{2})$", "").str.strip_chars()
+    bare = text.str.replace(_OFFSET, "").str.strip_chars()
     with_time = [bare.str.to_datetime(f, time_unit="us", strict=False) for f in _FORMATS]
+    if mapping.zone:
+        ahead = _minutes_ahead(text)
+        there = (pl.coalesce(*with_time) - ahead).dt.replace_time_zone("UTC").dt.convert_time_zone(mapping.zone)
+        with_time = [pl.when(ahead.is_not_null()).then(there.dt.replace_time_zone(None)).otherwise(pl.coalesce(*with_time))]
     date_only = [text.str.to_date(f, strict=False).cast(pl.Datetime("us")) for f in _DATES]
     return pl.coalesce(*with_time, *date_only)
 
 
-def _date_only(column: pl.Expr, dtype: pl.DataType, mapping: Mapping) -> pl.Expr:
+_OFFSET = r"(Z|[+-]\d{2}:?\d{2})$"
+
+
+def _minutes_ahead(text: pl.Expr) -> pl.Expr:
+    """How far a written time is ahead of UTC; null where it does not say."""
+    found = text.str.extract_groups(r"\d{2}:\d{2}.*?(?:(?P<utc>Z)|(?P<sign>[+-])(?P<hours>\d{2}):?(?P<minutes>\d{2}))$").struct
+    minutes = found.field("hours").cast(pl.Int64) * 60 + found.field("minutes").cast(pl.Int64)
+    signed = pl.when(found.field("sign") == "-").then(-minutes).otherwise(minutes)
+    return pl.duration(minutes=pl.when(found.field("utc").is_not_null()).then(0).otherwise(signed))
+
+
+def says_offsets(text: pl.Series) -> bool:
+    """Whether some of these times say how far they are from UTC."""
+    return bool(text.str.contains(rf"\d:\d.*{_OFFSET}").any())
+
+
+def date_only(column: pl.Expr, dtype: pl.DataType, mapping: Mapping) -> pl.Expr:
     """Whether a time column holds a date without a time of day."""
     if dtype == pl.Date:
         return column.is_not_null()
