@@ -246,8 +246,9 @@ def _devices(record: Record) -> dict[str, pl.DataFrame]:
     )
     beside = points.filter(col("text_value").n_unique().over("at") > 1).drop("end_at").join(until, on="at", how="left")
     spans = pl.concat([charted.filter(col("end_at") > col("at")), beside.select(charted.columns)])
-    # Whatever is no word of ours is one device that nobody knows.
-    spans = spans.with_columns(text_value=pl.when(ranked("o2_device").is_not_null()).then("text_value").otherwise(lit("unknown")))
+    # Whatever is no word of ours is one device that nobody knows; one that is due to another cause does not hide behind it.
+    nameless = pl.when(elsewhere(record)).then(lit("elsewhere")).otherwise(lit("unknown"))
+    spans = spans.with_columns(text_value=pl.when(ranked("o2_device").is_not_null()).then("text_value").otherwise(nameless))
     words = spans["text_value"].unique().sort()
     return {
         "device": readings(record, "o2_device", events=points).with_columns(begin="at", begin_last="at"),
