@@ -671,10 +671,17 @@ def consciousness_domain(course: Course, options: Mapping[str, Any], t: int, sed
     return grade, grade
 
 
+def seizure_outcomes(course: Course, options: Mapping[str, Any], at: int) -> tuple[set[str | None], bool]:
+    """How the seizures of one time ended, in words that are known, and whether something else was charted of it."""
+    rows = [r for r in course.of("seizure_outcome") if r.time == at and counts(r, options)]
+    unread = bool(rows) and rank(rows, options) is None
+    return set() if unread else {word(r) for r in rows} - {None}, unread
+
+
 def seizure_bounds(course: Course, options: Mapping[str, Any], at: int) -> tuple[int, int]:
     """Grade 3 or 4 of the seizures charted at one time."""
     kinds = [r for r in course.of("seizure") if r.time == at]
-    outcomes = [r.text for r in course.of("seizure_outcome") if r.time == at and counts(r, options)]
+    outcomes, unread = seizure_outcomes(course, options, at)
     minutes = [r.value or 0 for r in course.of("seizure_duration") if r.time == at and counts(r, options)]
     seizures = [r for r in kinds if word(r) not in ("none", None) and counts(r, options)]
     if not seizures:
@@ -682,7 +689,7 @@ def seizure_bounds(course: Course, options: Mapping[str, Any], at: int) -> tuple
     if "no_return_to_baseline" in outcomes or any(m > 5 for m in minutes):
         return 4, 4
     electrical = all(r.text == "eeg_nonconvulsive" for r in seizures)
-    brief = bool(minutes) and "ongoing" not in outcomes
+    brief = bool(minutes) and "ongoing" not in outcomes and not unread
     ended = "ongoing" not in outcomes
     fast = "resolved_fast" in outcomes and ended
     treated = electrical and "resolved_with_treatment" in outcomes and ended
@@ -704,7 +711,7 @@ def seizure_domain(
     # What is not known may be a seizure, also in a complete record.
     unread = bool(last) and rank(last, options) is None and t < charted[-1] + VALID["seizure"]
     known = bool(held) or none_said or (complete(course, "seizure", t) and not unread)
-    high = max((b[1] for b in held), default=0) if known else 4
+    high = max((b[1] for b in held), default=0) if known and not unread else 4
     return low, high
 
 

@@ -91,7 +91,7 @@ def sign_domain(course: Course, options: Mapping[str, Any], t: int) -> tuple[int
 def cres_seizure_bounds(course: Course, options: Mapping[str, Any], at: int) -> tuple[int, int]:
     """Grade 3 or 4 of the seizures charted at one time."""
     kinds = {naive.word(r) for r in course.of("seizure") if r.time == at and counts(r, options)} - {"none", None}
-    outcomes = {r.text for r in course.of("seizure_outcome") if r.time == at and counts(r, options)}
+    outcomes, unread = naive.seizure_outcomes(course, options, at)
     minutes = [r.value or 0 for r in course.of("seizure_duration") if r.time == at and counts(r, options)]
     if not kinds:
         return 0, 0
@@ -99,7 +99,7 @@ def cres_seizure_bounds(course: Course, options: Mapping[str, Any], at: int) -> 
     if "clinical_generalised" in kinds or lasting:
         return 4, 4
     electrical_open = "eeg_nonconvulsive" in kinds and not outcomes
-    focal_open = "clinical_focal" in kinds and not outcomes and not minutes
+    focal_open = "clinical_focal" in kinds and not outcomes and (unread or not minutes)
     return 3, 4 if electrical_open or focal_open else 3
 
 

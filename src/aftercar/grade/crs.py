@@ -34,7 +34,7 @@ def criteria(options: Options) -> tuple[Criterion, ...]:
         Criterion(3, "hypotension", "one vasopressor, with or without vasopressin", col("pressors") >= 1, ("pressors_event_id",)),
         Criterion(alone, "hypotension", "vasopressin alone", col("vasopressin") & (col("pressors") == 0).fill_null(True), ("vasopressin_event_id",), mark="P"),
         Criterion(4, "hypotension", "several vasopressors, vasopressin not counted", col("pressors_concurrent"), ("pair_event_id", "pair_other_id")),
-        Criterion(2, "hypoxia", "low-flow oxygen (<= 6 L/min) or blow-by", at_least(LOW_FLOW), ("o2_event_id", "o2_flow_event_id")),
+        Criterion(2, "hypoxia", "low-flow oxygen (<= 6 L/min) or blow-by", at_least(LOW_FLOW), ("o2_event_id", "o2_flow_event_id", "fio2_event_id")),
         Criterion(3, "hypoxia", "high-flow oxygen (> 6 L/min) or mask", at_least(HIGH_FLOW), ("o2_event_id", "o2_flow_event_id")),
         Criterion(4, "hypoxia", "positive pressure", at_least(POSITIVE_PRESSURE), ("o2_event_id",)),
         Criterion(5, "death", "death due to CRS", col("death_crs"), ("death_event_id",), gated=False, assessed=col("death_assessed")),

@@ -33,6 +33,7 @@ def _organ(organs: tuple[str, ...], grade: int) -> pl.Expr:
 
 
 _ORGAN_EVIDENCE = tuple(f"{n}_event_id" for n in ctcae.ORGAN)
+_LIVER_EVIDENCE = tuple(f"{n}_event_id" for n in ("alt", "ast", "bilirubin"))
 _PRESSOR_EVIDENCE = ("pressors_event_id", "vasopressin_event_id")
 _EVIDENCE = (
     "several_event_id", "several_other_id", "high_event_id", "penn_event_id", "long_event_id", "boluses_event_id", "factors_event_id",
@@ -73,7 +74,7 @@ def lee2014(options: Options) -> tuple[Criterion, ...]:
         Criterion(3, "hypotension", "multiple vasopressors", multiple, ("several_event_id", "several_other_id", "pair_event_id", "pair_other_id")),
         Criterion(3, "organ", "organ toxicity grade 3, or transaminases grade 4", _organ(_ORGANS, 3), _ORGAN_EVIDENCE),
         Criterion(4, "oxygen", "ventilator", ventilator, ("o2_event_id",)),
-        Criterion(4, "organ", "organ toxicity grade 4 but transaminases", _organ(_OTHER_ORGANS, 4), _ORGAN_EVIDENCE),
+        Criterion(4, "organ", "organ toxicity grade 4 but transaminases", _organ(_OTHER_ORGANS, 4), ("creatinine_event_id", "bilirubin_event_id")),
         _death(),
     )  # fmt: skip
 
@@ -85,13 +86,13 @@ def penn2018(options: Options) -> tuple[Criterion, ...]:
     bolus = int(options["penn_single_bolus"])
     return (
         _active(),
-        Criterion(2, "organ", "creatinine grade 2", _organ(("creatinine",), 2), _ORGAN_EVIDENCE),
-        Criterion(2, "organ", "liver function grade 3", _organ(liver, 3), _ORGAN_EVIDENCE),
+        Criterion(2, "organ", "creatinine grade 2", _organ(("creatinine",), 2), ("creatinine_event_id",)),
+        Criterion(2, "organ", "liver function grade 3", _organ(liver, 3), _LIVER_EVIDENCE),
         Criterion(2, "symptoms", "in hospital for fever or symptoms of CRS", fever, ("fever_event_id", "setting_event_id")),
         Criterion(2, "symptoms", "intravenous therapy or parenteral nutrition", col("iv"), ("iv_event_id",)),
         Criterion(bolus, "hypotension", "one fluid bolus for hypotension", col("boluses") >= 1, ("boluses_event_id",), mark="P"),
-        Criterion(3, "organ", "liver function grade 4", _organ(liver, 4), _ORGAN_EVIDENCE),
-        Criterion(3, "organ", "creatinine grade 3", _organ(("creatinine",), 3), _ORGAN_EVIDENCE),
+        Criterion(3, "organ", "liver function grade 4", _organ(liver, 4), _LIVER_EVIDENCE),
+        Criterion(3, "organ", "creatinine grade 3", _organ(("creatinine",), 3), ("creatinine_event_id",)),
         Criterion(3, "hypotension", "several fluid boluses for hypotension", col("boluses") >= 2, ("boluses_event_id",)),
         Criterion(3, "hypotension", "low-dose vasopressor", _pressor(), _PRESSOR_EVIDENCE),
         Criterion(3, "coagulation", "plasma, cryoprecipitate or fibrinogen for coagulopathy", col("factors"), ("factors_event_id",)),
@@ -149,7 +150,7 @@ def cartox(options: Options) -> tuple[Criterion, ...]:
         Criterion(3, "organ", "organ toxicity grade 3, or transaminases grade 4", _organ(_ORGANS, 3), _ORGAN_EVIDENCE),
         Criterion(4, "hypotension", "life-threatening hypotension", col("refractory") | col("life_threatening"), ("bp_event_id", "high_event_id", "life_threatening_event_id")),
         Criterion(4, "oxygen", "ventilator", col("vent_any"), ("o2_event_id",)),
-        Criterion(4, "organ", "organ toxicity grade 4 but transaminases", _organ(_OTHER_ORGANS, 4), _ORGAN_EVIDENCE),
+        Criterion(4, "organ", "organ toxicity grade 4 but transaminases", _organ(_OTHER_ORGANS, 4), ("creatinine_event_id", "bilirubin_event_id")),
         _death(),
     )  # fmt: skip
 
@@ -255,9 +256,10 @@ def _organs() -> dict[str, pl.Expr]:
     found: dict[str, pl.Expr] = {}
     for organ in _ORGANS:
         names = ("alt", "ast") if organ == "transaminases" else (organ,)
-        found[organ], found[f"{organ}_upper"] = ctcae.bounds(*names, whole=col("organ_at").is_not_null())
+        whole = col("organ_at").is_not_null()
+        found[organ], found[f"{organ}_upper"] = ctcae.bounds(*names, whole=whole)
         # An organ that is well does not stand behind a grade.
-        found |= {f"{n}_event_id": pl.when(col(f"{n}_low") > 0).then(f"{n}_event_id") for n in names}
+        found |= {f"{n}_event_id": pl.when(ctcae.bounds(n, whole=whole)[0] > 0).then(f"{n}_event_id") for n in names}
     return found
 
 

@@ -205,7 +205,7 @@ def _seizures(record: Record, hold_h: float) -> pl.DataFrame:
     """Seizures held for `hold_h`: `severe` is true (grade 4), false (grade 3), or null where duration and outcome leave it open."""
     kinds = readings(record, "seizure", hold_h).filter((col("value") > 0) & ~col("excluded"))
     minutes = readings(record, "seizure_duration", hold_h).filter(~col("excluded")).select("at", minutes="value")
-    outcomes = readings(record, "seizure_outcome", hold_h).filter(~col("excluded")).select("at", outcome="value")
+    outcomes = outcomes_read(record, hold_h)
     both = kinds.join(minutes, on="at", how="left").join(outcomes, on="at", how="left").sort("at")
     outcome = _WORDS["seizure_outcome"]
     electrical = col("value") == _WORDS["seizure"]["eeg_nonconvulsive"]
@@ -214,9 +214,20 @@ def _seizures(record: Record, hold_h: float) -> pl.DataFrame:
         .when(col("outcome") == outcome["no_return_to_baseline"]).then(True)
         .when(col("outcome") == outcome["resolved_fast"]).then(False)
         .when(electrical & (col("outcome") == outcome["resolved_with_treatment"])).then(False)
-        .when((col("minutes") <= SEIZURE_LONG_MIN) & (col("outcome") != outcome["ongoing"]).fill_null(True)).then(False)
+        .when(brief() & (col("outcome") != outcome["ongoing"]).fill_null(True)).then(False)
     )  # fmt: skip
     return both.select("at", "until", "event_id", "unsure", severe=severe)
+
+
+def outcomes_read(record: Record, hold_h: float) -> pl.DataFrame:
+    """How seizures ended: `at, outcome`, and `unread` where the word for it is not known."""
+    found = readings(record, "seizure_outcome", hold_h).filter(~col("excluded"))
+    return found.select("at", outcome="value", unread=col("value").is_null())
+
+
+def brief() -> pl.Expr:
+    """Whether a seizure was short, and nobody charted of it what cannot be read: it may not have ended."""
+    return (col("minutes") <= SEIZURE_LONG_MIN) & ~col("unread").fill_null(False)
 
 
 def pressure_signs(record: Record) -> pl.DataFrame:
@@ -251,8 +262,12 @@ def silent(name: str) -> pl.Expr:
 
 def seizure_ruled_out() -> pl.Expr:
     """Whether the last word on seizures is that there was none, or the record is complete and the last word is known."""
-    said, unread = col("seizure_said_value"), col("seizure_said_at").is_not_null() & col("seizure_said_value").is_null()
-    return (said == 0).fill_null(False) | (col("all_seizure_at").is_not_null() & ~unread)
+    return (col("seizure_said_value") == 0).fill_null(False) | (col("all_seizure_at").is_not_null() & ~seizure_unread())
+
+
+def seizure_unread() -> pl.Expr:
+    """Whether the last word on seizures is not known: it may be another one, or a worse."""
+    return col("seizure_said_at").is_not_null() & col("seizure_said_value").is_null()
 
 
 def death_due(signs: tuple[pl.Expr, ...]) -> dict[str, pl.Expr]:
@@ -297,7 +312,7 @@ def _judge(frame: pl.DataFrame, options: Options) -> pl.DataFrame:
     seized = col("seizure_at").is_not_null()
     age = col("age")
     child = (age < CHILD_BELOW_Y) | (col("delayed").fill_null(False) & (age < DELAY_BELOW_Y))
-    charted = ("ice", "capd", "consciousness", "motor", "icp", "seizure")
+    charted = ("ice", "capd", "consciousness", "motor", "icp", "seizure", "seizure_said")
     return frame.with_columns(
         observed=pl.any_horizontal(col(f"{c}_at") == col("at") for c in charted).fill_null(False),
         consciousness=consciousness,
@@ -306,7 +321,7 @@ def _judge(frame: pl.DataFrame, options: Options) -> pl.DataFrame:
         capd_value=capd,
         seizure=pl.when(seized).then(True).when(no_seizure).then(False),
         seizure_severe=pl.when(col("seizure_severe_at").is_not_null()).then(True)
-        .when(col("seizure_open_at").is_not_null()).then(None)
+        .when(col("seizure_open_at").is_not_null() | seizure_unread()).then(None)
         .when(seized | no_seizure).then(False),
         motor_deep=pl.when("motor_excluded").then(False)
         .when(col("motor_value").is_not_null()).then(col("motor_value") > 0)

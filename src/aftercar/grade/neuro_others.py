@@ -82,20 +82,17 @@ def _seizures(every: pl.DataFrame, record: Record, hold_h: float) -> pl.DataFram
     likewise.
     """
     minutes = readings(record, "seizure_duration", hold_h).filter(~col("excluded")).select("at", minutes="value")
-    outcomes = readings(record, "seizure_outcome", hold_h).filter(~col("excluded")).select("at", outcome="value")
-    both = every.join(minutes, on="at", how="left").join(outcomes, on="at", how="left")
+    both = every.join(minutes, on="at", how="left").join(icans.outcomes_read(record, hold_h), on="at", how="left")
     kind, outcome, minutes = col("text_value"), col("outcome"), col("minutes")
     bad = (minutes > SEIZURE_LONG_MIN).fill_null(False) | outcome.is_in(_ENDED_BADLY).fill_null(False)
     electrical = kind == "eeg_nonconvulsive"
-    settled = (
-        pl.when(electrical).then(outcome.is_in(_RESOLVED)).otherwise((minutes <= SEIZURE_LONG_MIN) | outcome.is_in(_RESOLVED))
-    )
+    settled = pl.when(electrical).then(outcome.is_in(_RESOLVED)).otherwise(icans.brief() | outcome.is_in(_RESOLVED))
     cres = pl.when(bad | (kind == "clinical_generalised")).then(True).when(settled.fill_null(False)).then(False)
     prolonged = (
         pl.when(bad).then(True)
         .when(outcome == _OUTCOME["resolved_fast"]).then(False)
         .when(electrical & (outcome == _OUTCOME["resolved_with_treatment"])).then(False)
-        .when(minutes <= SEIZURE_LONG_MIN).then(False)
+        .when(icans.brief()).then(False)
     )  # fmt: skip
     both = both.with_columns(cres=cres, prolonged=prolonged).sort("at", "event_id")
     return both.group_by("at", maintain_order=True).agg(
@@ -167,7 +164,7 @@ def _judge(frame: pl.DataFrame, options: Options) -> pl.DataFrame:
     seized = col("seizure_at").is_not_null()
 
     def seizure(sure: str, doubtful: str | None = None) -> pl.Expr:
-        open_ = lit(False) if doubtful is None else col(f"{doubtful}_at").is_not_null()
+        open_ = icans.seizure_unread() | (lit(False) if doubtful is None else col(f"{doubtful}_at").is_not_null())
         return pl.when(col(f"{sure}_at").is_not_null()).then(True).when(open_).then(None).when(seized | none).then(False)
 
     frame = frame.with_columns(
@@ -187,7 +184,7 @@ def _judge(frame: pl.DataFrame, options: Options) -> pl.DataFrame:
             for scale, finds in (("cres", ("cartox", "motor", "icp", "pressure", "stage")), ("ctcae", _SYMPTOMS))
         },
     )  # fmt: skip
-    charted = ("cartox", "consciousness", "motor", "icp", "pressure", "stage", "seizure", *_SYMPTOMS)
+    charted = ("cartox", "consciousness", "motor", "icp", "pressure", "stage", "seizure", "seizure_said", *_SYMPTOMS)
     obtunded = col("consciousness") >= icans.CONSCIOUSNESS["vigorous_or_none"]
     of_cres = (col("score") <= 9, obtunded, col("motor_deep"), col("seizure"), col("pressure_raised"), col("pressure_high"))
     of_ctcae = (col("consciousness") >= 1, col("seizure"), *(col(s) >= 1 for s in _SYMPTOMS))
