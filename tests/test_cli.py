@@ -69,7 +69,7 @@ def test_explain_shows_the_records(results: Path, capsys: pytest.CaptureFixture[
     ("words", "says"),
     [
         (["grade", "{tmp}/nowhere", "--out", "{tmp}/o"], "no timeline there"),
-        (["grade", "{tmp}/timeline", "--out", "{tmp}/o", "--scale", "crs_astct"], "Did you mean crs_astct2019"),
+        (["grade", "{tmp}/timeline", "--out", "{tmp}/o", "--scale", "crs_astc2019"], "Did you mean crs_astct2019"),
         (["grade", "{tmp}/timeline", "--out", "{tmp}/o", "-o", "vasopresin_alone=2"], "Did you mean vasopressin_alone"),
         (["grade", "{tmp}/timeline", "--out", "{tmp}/o", "-o", "vasopressin_alone=5"], "it takes 3, 2"),
         (["grade", "{tmp}/timeline", "--out", "{tmp}/o", "-o", "resolution_h"], "not name=value"),

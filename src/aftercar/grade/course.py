@@ -89,7 +89,7 @@ def course_rows(
         start=pl.max_horizontal(time(first), "day0"),
         end=pl.when(last.is_null())
         .then(pl.max_horizontal("record_end", "day0"))
-        .otherwise(pl.max_horizontal(time(last + 1), time(first))),
+        .otherwise(pl.max_horizontal(time(last + 1), time(first), "day0")),
         grade=pl.when(absent).then(lit(0, pl.Int8)).otherwise("grade"),
         grade_upper=pl.when(absent).then(lit(0, pl.Int8)).otherwise("grade_upper"),
         upper_assessed=pl.when(absent).then(lit(0, pl.Int8)).otherwise("grade_upper"),

@@ -98,9 +98,9 @@ def scales_named(names: Iterable[str] | None, *, others: bool = False) -> list[S
 
 
 def ending_in(name: str) -> list[Scale]:
-    """The scales that people mean by the end of a name: `lee2014`."""
+    """The scales that people mean by a part of a name: `lee2014`, `lee`, `ctcae`."""
     said = name.strip().lower().replace("-", "_")
-    return [s for s in SCALES.values() if s.name.endswith(f"_{said}")]
+    return [s for s in SCALES.values() if said and f"_{said}" in f"_{s.name}"]
 
 
 def grade_timeline(
@@ -126,7 +126,7 @@ def grade_timeline(
 def _grade(charted: pl.LazyFrame, scales: list[Scale], options: Options) -> Result:
     codes = sorted({c for s in scales for c in s.codes})
     # Most rows of a record are of no concern to these scales: they are read once, for where each record ends.
-    wanted = charted.filter(col("code").is_in([*codes, *subject_rows.CODES]))
+    wanted = charted.filter(col("code").is_in([*codes, *subject_rows.CODES]) | (col("attributable_to") == "iec"))
     ends, timeline = pl.collect_all([subject_rows.record_ends(charted), wanted])
     timeline = conform(timeline)
     courses = subjects(timeline, options["day0"], ends)

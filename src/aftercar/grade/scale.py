@@ -227,7 +227,7 @@ def assess(states: pl.DataFrame, scale: Scale, options: Options) -> tuple[pl.Dat
         states: what `scale.state` gives; sorted by `at`.
     Returns:
         `course, at, last_at` (end of the record), `end_at`, the columns of `GRADES` from `grade` to `measures` but `evidence`, `present`, `hidden`
-        (it may go on unseen) and `stale`, a row a stretch; `end_at` is null where the record ends; `criteria`, `missing` and `flags`
+        (it may go on unseen), `stale` and `charted` (what the scale reads was), a row a stretch; `end_at` is null where the record ends; `criteria`, `missing` and `flags`
         are bits, whose `names` are to be had. Beside them the rows behind: `row` (number), `id`, in no order.
     """
     plan = _plan(scale, tuple(options.items()))
@@ -252,6 +252,7 @@ def assess(states: pl.DataFrame, scale: Scale, options: Options) -> tuple[pl.Dat
         present=col("present").fill_null(False),
         hidden="_hidden",
         stale=(col("_flags") & 1) != 0,  # the first of the flags
+        charted="_seen",
         **{f"_m{n}": col(f"_m{n}") for n in range(len(plan.measures))},
         **{f"_e{n}": pl.when(met).then(c) for n, (c, met) in enumerate(plan.evidence.items())},
     ).collect(engine="in-memory")  # fmt: skip

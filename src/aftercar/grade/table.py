@@ -83,7 +83,8 @@ class Grades:
 
     Attributes:
         table: the columns of `GRADES`.
-        keys: `place` (of the course), `family`, `flags` (place in `warnings`).
+        keys: `place` (of the course), `family`, `flags` (place in `warnings`), `charted` (something that the scale reads was; null: see the
+            evidence), `onset` of the toxicity in a row of the whole course.
         families: how many there are.
         warnings: the lists of flags that occur.
     """
@@ -108,12 +109,12 @@ def grades(
     parts: list[tuple[pl.DataFrame, dict[str, pl.Series]]] = []
     if timed is not None:
         dated = to_times(timed, record, "at", "end_at").rename({"at": "start", "end_at": "end"})
-        parts.append(_by_bits(dated, labels))
+        parts.append(_by_bits(dated.with_columns(onset=lit(None)), labels))
     if windows is not None:
         first = 0 if timed is None else timed.height
         ids = windows.select(row=pl.int_range(pl.len(), dtype=pl.Int64) + first, id="evidence").explode("id").drop_nulls()
         behind = [*behind, ids]
-        parts.append(_by_row(clock(windows, record.courses)))
+        parts.append(_by_row(clock(windows, record.courses).with_columns(charted=lit(None))))
     parts.append(_by_row(_no_infusion(courses, labels.table.height)))
     lists = {name: pl.concat([lists[name] for _, lists in parts], rechunk=True) for name in _LISTS}
     rows, held = [], dict.fromkeys(_LISTS, 0)
@@ -130,7 +131,7 @@ def grades(
         *(lists[name].gather(every[name]).alias(name) for name in _LISTS),
         evidence(ids, every.height).alias("evidence"),
     )
-    keys = every.select("place", "flags", family=labels.table["family"].gather(every["_scale"]))
+    keys = every.select("place", "flags", "charted", "onset", family=labels.table["family"].gather(every["_scale"]))
     return Grades(labels.named(table, GRADES), keys, labels.table["family"].n_unique(), lists["flags"])
 
 
@@ -139,6 +140,8 @@ _NUMBERS = {
     "_scale": pl.Int64,
     **{c: t for c, t in GRADES.items() if c not in ("subject_id", "infusion", "evidence", *_LABELS)},
     **dict.fromkeys(_LISTS, pl.UInt32),
+    "charted": pl.Boolean,
+    "onset": pl.Datetime("us"),
 }
 
 
@@ -170,7 +173,7 @@ def _no_infusion(courses: pl.DataFrame, scales: int) -> pl.DataFrame:
     blank = lit([], pl.List(pl.String))
     return without.join(pl.select(_scale=pl.int_range(scales, dtype=pl.Int64)), how="cross").select(
         "place", "_scale", start=lit(None), end=lit(None), grade=lit(0), grade_upper=lit(0), upper_assessed=lit(0),
-        status=lit("not_applicable"), group=lit(None), criteria=blank, missing=blank, flags=lit(["no_infusion"]), measures=lit([], GRADES["measures"]),
+        charted=lit(False), onset=lit(None), status=lit("not_applicable"), group=lit(None), criteria=blank, missing=blank, flags=lit(["no_infusion"]), measures=lit([], GRADES["measures"]),
     )  # fmt: skip
 
 

@@ -23,10 +23,11 @@ def worst(every: Grades, courses: pl.DataFrame) -> pl.DataFrame:
 
     Args:
         every: rows of all scales, sorted by subject and infusion; scales of one family take turns by age.
-        courses: `subject_id, infusion, day0` of each `place`.
+        courses: `subject_id, infusion, day0, record_end` of each `place`.
     """
     grades, keys = every.table, every.keys
     stale = every.warnings.list.contains("stale").gather(keys["flags"]).alias("stale")
+    ends = courses["record_end"].gather(keys["place"])
     status = col("status").to_physical()  # by its number: words are slow
     absent, incomplete, plain = (STATUS.categories.to_list().index(w) for w in ("not_applicable", "incomplete", "graded"))
     ranks = {n: float(_RANK.get(w, 0)) for n, w in enumerate(STATUS.categories)}
@@ -39,8 +40,9 @@ def worst(every: Grades, courses: pl.DataFrame) -> pl.DataFrame:
         row=pl.int_range(pl.len(), dtype=pl.UInt32),
         applies=status != absent,
         graded=status == plain,
-        silent=(status == incomplete) & (col("evidence").list.len() == 0),
-        hours=(col("end") - col("start")).dt.total_seconds() / 3600,
+        # A row of the whole course does not say when something was charted: there its evidence does.
+        silent=(status == incomplete) & ~pl.coalesce(keys["charted"], col("evidence").list.len() > 0),
+        hours=(pl.coalesce("end", ends) - col("start")).dt.total_seconds() / 3600,
         # The worst moment: the highest grade, then the surest diagnosis, then the highest score.
         how=col("grade") * 1e9
         + status.replace_strict(ranks, return_dtype=pl.Float64) * 1e7
@@ -64,7 +66,7 @@ def worst(every: Grades, courses: pl.DataFrame) -> pl.DataFrame:
     flags = _flags(every, rows, found)
     zero = courses.select("subject_id", "infusion", "day0")
     moment = grades.select(
-        "subject_id", "infusion", "toxicity", "scale", "group", "criteria", "measures", time="start", said="status", rules="rules", options="options"
+        "subject_id", "infusion", "toxicity", "scale", "group", "criteria", "measures", time=keys["onset"].fill_null(grades["start"]), said="status", rules="rules", options="options"
     )[found["at"]]  # fmt: skip
     whole = pl.concat([found.drop("at"), moment], how="horizontal").join(flags, on="key", how="left", maintain_order="left")
     word = (

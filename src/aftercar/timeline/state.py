@@ -90,7 +90,8 @@ def record(timeline: pl.DataFrame, courses: pl.DataFrame, codes: list[str], *, e
     courses = courses.with_columns(base=col("course") * SPAN + ZERO - _seconds("opens"))
     end = pl.min_horizontal(_seconds("record_end"), _seconds("opens") + LIFETIME_S)
     courses = courses.with_columns(last_at=col("base") + end, day0_at=col("base") + _seconds("day0"))
-    placed = timeline.filter(col("code").is_in(codes) & col("time").is_not_null()).lazy()
+    told = col("attributable_to").eq_missing(lit("iec"))  # of whatever code: it says how the record is kept
+    placed = timeline.filter((col("code").is_in(codes) | told) & col("time").is_not_null()).lazy()
     several = courses.select((col("from").is_not_null() | col("until").is_not_null()).any()).item()
     bounds = ["from", "until"] if several else []
     places = courses.lazy().select("subject_id", "base", "last_at", *bounds)
@@ -120,8 +121,8 @@ def record(timeline: pl.DataFrame, courses: pl.DataFrame, codes: list[str], *, e
     if not events["at"].is_sorted():
         events = events.sort("at", "event_id")
     parts = events.partition_by("code", as_dict=True, maintain_order=True)
-    by_code = {str(code): part.with_columns(col("at").set_sorted()) for (code,), part in parts.items()}
-    stated = events.filter(col("attributable_to") == "iec")["course"].unique()
+    by_code = {str(code): part.with_columns(col("at").set_sorted()) for (code,), part in parts.items() if code in codes}
+    stated = events.filter(told)["course"].unique()
     return Record(by_code, courses, stated, exclude_unknown)
 
 

@@ -116,6 +116,7 @@ def write_timeline(imported: Imported, folder: Path | str, *, shard_rows: int = 
                 "offsets_not_applied": list(imported.offsets),
                 "ignored_columns": {k: list(v) for k, v in imported.ignored_columns.items()},
                 "banner": imported.banner,
+                "simulated": imported.simulated,
             },
         )
     return folder

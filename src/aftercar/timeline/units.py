@@ -100,9 +100,9 @@ def line(unit: str, concept: Concept) -> tuple[float, float]:
     try:
         return _line(ucum(unit), concept.unit, concept.molar_mass)
     except UnitError:
-        shown = unit if len(unit) <= 12 else f"{unit[:4]}..."  # a shifted cell may hold anything, even a name
+        # The unit is not repeated: a shifted cell may hold anything, even a name.
         raise UnitError(
-            f'{concept.name} in "{shown}": not a unit of it. It is kept in {concept.unit}; any UCUM unit that converts to '
+            f"{concept.name}: not a unit of it. It is kept in {concept.unit}; any UCUM unit that converts to "
             "that will do (UCUM is case-sensitive). Correct the file, or give the unit in the mapping."
         ) from None
 

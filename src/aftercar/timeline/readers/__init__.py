@@ -38,6 +38,7 @@ class Imported:
     unused_parts: tuple[str, ...] = ()
     offsets: tuple[str, ...] = ()
     banner: str | None = None
+    simulated: bool = False
 
 
 def read(source: Path | str, mapping: Path | str | None = None, *, progress: Callable[[str], None] | None = None) -> Imported:
@@ -88,6 +89,7 @@ def read(source: Path | str, mapping: Path | str | None = None, *, progress: Cal
         unused_parts=tuple(p.match for p in mappings.parts if p.match not in matched and p.match != "*"),
         offsets=tuple(offsets),
         banner=mappings.banner,
+        simulated=mappings.simulated,
     )
 
 

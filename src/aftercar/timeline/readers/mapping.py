@@ -67,6 +67,7 @@ class Mappings:
     complete: tuple[str, ...] | None = None
     limits: dict[str, float] = field(default_factory=dict)  # of the site's laboratory, in each concept's own unit
     banner: str | None = None
+    simulated: bool = False  # virtual patients: every result says so
 
     def of(self, name: str) -> Mapping:
         """The first part whose `match` fits a file name; the last part is the one without `match`."""
@@ -97,9 +98,12 @@ def read_mapping(path: Path | None) -> Mappings:
 
 def _mappings(content: dict[str, Any]) -> Mappings:
     base = _part(content)
+    for entry in content.get("file", []):
+        if whole := sorted({"record", "limits", "note"} & set(entry)):
+            raise MappingError(f"[{whole[0]}] holds for the whole source: write it outside of [[file]].")
     parts = [_part(entry, base) for entry in content.get("file", [])]
     record = content.get("record", {})
-    for section, known in (("record", {"complete"}), ("note", {"banner"})):
+    for section, known in (("record", {"complete"}), ("note", {"banner", "simulated"})):
         _check_keys(section, content.get(section, {}), known)
     complete = record.get("complete")
     if complete is not None and not set(complete) <= _STREAMS:
@@ -109,6 +113,7 @@ def _mappings(content: dict[str, Any]) -> Mappings:
         complete=None if complete is None else tuple(complete),
         limits={name: _limit(name, given) for name, given in content.get("limits", {}).items()},
         banner=content.get("note", {}).get("banner"),
+        simulated=content.get("note", {}).get("simulated") is True,
     )
 
 

@@ -86,6 +86,9 @@ _DETAIL = {
 # Words of these stand until the next: a row that cannot be read for one of these reasons ends the word before it.
 _STANDING = [c.name for c in concepts().values() if c.values and (c.valid_for_h is not None or c.name == "setting")]
 _CHARTED_ANEW = ("unknown_value", "unknown_attribution", "bad_end_time", "end_before_start")
+# Oxygen of an amount that nobody can read: room air does not hold beside it.
+_GIVEN = ("o2_flow", "fio2")
+_AMOUNT_UNREAD = ("not_a_number", "missing_unit", "unknown_unit", "implausible_value")
 
 
 @dataclass(frozen=True)
@@ -111,7 +114,7 @@ def normalise(charted: pl.DataFrame, mapping: Mapping, targets: dict[str, Target
     causes = mapping.text.get("attributable_to", {})
     rows = _resolve(charted, targets if targets is not None else meanings(charted, mapping), causes)
     rows = _end_of_day(_open_ends(rows.with_columns(reason=_first_reason())))
-    rows = _numbers(rows)
+    rows = _numbers(_units_apart(_flag_words(rows, mapping)))
     rows = _words(rows, mapping)
     rows = rows.with_columns(
         reason=pl.coalesce(
@@ -146,9 +149,11 @@ def normalise(charted: pl.DataFrame, mapping: Mapping, targets: dict[str, Target
 
 def _unknown_states(rows: pl.DataFrame) -> pl.DataFrame:
     """What a rejected row still says of a state: that somebody charted it anew. Without this the state before it would stand."""
-    ended = col("reason").is_in(_CHARTED_ANEW) & col("concept").is_in(_STANDING) & (col("edge") != "end").fill_null(True)
-    return rows.filter(ended).with_columns(
-        text_value=lit("unknown"),
+    ended = (col("reason").is_in(_CHARTED_ANEW) & col("concept").is_in(_STANDING)) | (
+        col("reason").is_in(_AMOUNT_UNREAD) & col("concept").is_in(_GIVEN)
+    )
+    return rows.filter(ended & (col("edge") != "end").fill_null(True)).with_columns(
+        text_value=pl.when(col("concept").is_in(_STANDING)).then(lit("unknown")),
         numeric_value=lit(None, pl.Float64),
         unit=lit(None, pl.String),
         end_time=pl.when(col("end_time") > col("time")).then("end_time"),
@@ -234,6 +239,32 @@ def _end_of_day(rows: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+def _flag_words(rows: pl.DataFrame, mapping: Mapping) -> pl.DataFrame:
+    """The site's words for yes and no, where it names them for a concept."""
+    for name, words in mapping.text.items():
+        if name in concepts() and concepts()[name].kind == "flag":
+            said = col("text_value").str.to_lowercase().replace(words)
+            rows = rows.with_columns(text_value=pl.when(col("concept") == name).then(said).otherwise("text_value"))
+    return rows
+
+
+def _units_apart(rows: pl.DataFrame) -> pl.DataFrame:
+    """A number and its unit that stand in one cell (`3 L/min`), where no unit stands beside it, as number and unit."""
+    parts = col("text_value").str.extract_groups(r"^\s*([<>]=?)?\s*(\d+(?:\.\d+)?)\s*([^\d\s.,<>].*?)\s*$").struct
+    whole = col("kind").is_in(["number", "drug"]) & col("numeric_value").is_null() & col("unit").is_null()
+    rows = rows.with_columns(_tail=pl.when(whole).then(parts.field("3")))
+    pairs = rows.filter(col("_tail").is_not_null()).select("concept", "_tail").unique().rows()
+    units = [pair for pair in pairs if not {"unit_reason", "dose_unknown"} & set(_unit(concepts()[pair[0]], pair[1]))]
+    if not units:
+        return rows.drop("_tail")
+    known = pl.DataFrame(units, schema={"concept": pl.String, "_tail": pl.String}, orient="row").with_columns(_is=lit(True))
+    rows = rows.join(known, on=["concept", "_tail"], how="left", maintain_order="left")
+    number = pl.concat_str(parts.field("1").fill_null(""), parts.field("2"))
+    return rows.with_columns(
+        unit=pl.when("_is").then("_tail").otherwise("unit"), text_value=pl.when("_is").then(number).otherwise("text_value")
+    ).drop("_tail", "_is")
+
+
 def _numbers(rows: pl.DataFrame) -> pl.DataFrame:
     """Numbers in the concept's own unit; look-alikes of another unit are read as that, with a note."""
     numeric = col("kind").is_in(["number", "flag"])
@@ -266,6 +297,7 @@ def _numbers(rows: pl.DataFrame) -> pl.DataFrame:
     rows = rows.with_columns(
         reason=pl.coalesce(
             "reason",
+            pl.when((col("kind") == "flag") & ~usable.fill_null(False) & given).then(lit("unknown_value")),
             pl.when(numeric & ~usable.fill_null(False) & given).then(lit("not_a_number")),
             pl.when(numeric & ~usable.fill_null(False)).then(lit("missing_value")),
         )
@@ -388,7 +420,11 @@ def _words(rows: pl.DataFrame, mapping: Mapping) -> pl.DataFrame:
             pl.when(wordy & col("ours").is_null() & (col("concept") != "death")).then(lit("unknown_value")),
         ),
         # That somebody died counts even where the word for why is not known.
-        note=pl.when(wordy & col("ours").is_null()).then(lit("cause not mapped: taken as unknown")).otherwise("note"),
+        note=pl.when(wordy & col("ours").is_null())
+        .then(lit("cause not mapped: taken as unknown"))
+        .when(wordy & (col("kind") == "drug") & (col("ours") == "") & col("text_value").str.contains(r"\d"))
+        .then(lit("dose cannot be read: taken as given, dose unknown"))
+        .otherwise("note"),
         text_value=pl.when(wordy & (col("concept") == "death"))
         .then(col("ours").fill_null("unknown"))
         .when(wordy)
@@ -401,7 +437,8 @@ def _word(concept: Concept, word: str, mapping: Mapping) -> str | None:
     mapped = mapping.text.get(concept.name, {}).get(word.casefold(), word)
     tidy = re.sub(r"[\s\-/]+", "_", mapped.strip().casefold())
     if concept.kind == "drug":
-        return "not_given" if tidy in _NOT_GIVEN else _DRUG_WORDS.get(tidy)
+        # What holds a number is a dose that cannot be read: the drug was given all the same.
+        return "not_given" if tidy in _NOT_GIVEN else "" if re.search(r"\d", tidy) else _DRUG_WORDS.get(tidy)
     if not concept.values:
         return mapped
     tidy = concept.alias.get(tidy, tidy)

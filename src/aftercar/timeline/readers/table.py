@@ -260,7 +260,12 @@ def _long(frame: pl.DataFrame, columns: dict[str, str], mapping: Mapping, name: 
 
 def _point(written: pl.Expr, mapping: Mapping) -> pl.Expr:
     """Numbers with a decimal comma as with a point, where the mapping says so."""
-    return written.str.replace(r"^([<>]?=?\s*-?\d+),(\d+)$", "$1.$2") if mapping.decimal == "," else written
+    if mapping.decimal != ",":
+        return written
+    # 1.200 is one thousand and two hundred where the comma is the decimal sign.
+    whole = written.str.contains(r"^[<>]?=?\s*-?\d{1,3}(\.\d{3})+(,\d+)?$")
+    plain = pl.when(whole).then(written.str.replace_all(".", "", literal=True)).otherwise(written)
+    return plain.str.replace(r"^([<>]?=?\s*-?\d+),(\d+)$", "$1.$2")
 
 
 def _as_float(column: str, dtype: pl.DataType) -> pl.Expr:
@@ -281,6 +286,8 @@ def _wide(
     if not targets:
         raise InputError(f"{name}: no column of it is mapped. Add them under [wide] of the mapping.")
     helpers = {h for t in targets.values() for h in (t.text_from, t.unit_from, t.attributable_from) if h}
+    # A unit or cause of one cell is not that of every other in the row.
+    columns = {ours: c for ours, c in columns.items() if ours in mapping.columns or (ours != "unit" and c not in helpers)}
     for helper in helpers:
         if helper not in frame.columns:
             raise MappingError(f"{name} has no column {helper!r}. {nearest(helper, frame.columns)}")
