@@ -88,7 +88,9 @@ class Course:
     @cached_property
     def _by_code(self) -> dict[str, list[Row]]:
         sorted_rows: dict[str, list[Row]] = {}
-        for r in sorted(self.rows, key=lambda r: r.time):
+        dates = ("death", "last_follow_up", "progression", "next_therapy")
+        alive = [r for r in self.rows if self.death is None or r.time <= self.death.time or r.code in dates]
+        for r in sorted(alive, key=lambda r: r.time):
             sorted_rows.setdefault(r.code, []).append(r)
         return sorted_rows
 
