@@ -311,7 +311,11 @@ def device_is(course: Course, options: Mapping[str, Any], r: Row, t: int, kinds:
 
 def rich_now(course: Course, options: Mapping[str, Any], t: int) -> Tri:
     if naive.known_devices(course, options, t):
-        return any_of([device_rich(course, options, r, t) for r in naive.devices(course, options, t)])
+        # Rows with an end, of one device, that overlap are one device: where its share is another by each, it is not known.
+        by_device: dict[tuple[str | None, bool], set[Tri]] = {}
+        for r in naive.devices(course, options, t):
+            by_device.setdefault((r.text, r.end is None), set()).add(device_rich(course, options, r, t))
+        return any_of([each.pop() if len(each) == 1 else None for each in by_device.values()])
     fio2 = max((r.value or 0.0 for r in naive.bare(course, options, "fio2", t)), default=0.0)
     rich = fio2 >= 40 if fio2 > 21 else None
     return all_of(rich, None if naive.perhaps_own(course, options, t) else True)
