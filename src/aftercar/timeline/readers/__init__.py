@@ -11,6 +11,7 @@ from polars import col, lit
 
 from aftercar.errors import InputError
 from aftercar.timeline.concepts import concepts
+from aftercar.timeline.readers import omop
 from aftercar.timeline.readers.mapping import Mappings, read_mapping
 from aftercar.timeline.readers.normalise import RELATIVE_EPOCH, normalise
 from aftercar.timeline.readers.table import pieces
@@ -39,10 +40,10 @@ class Imported:
 
 
 def read(source: Path | str, mapping: Path | str | None = None, *, progress: Callable[[str], None] | None = None) -> Imported:
-    """Read a file or folder of CSV or Parquet tables, or a MEDS dataset.
+    """Read a file or folder of CSV or Parquet tables, a MEDS dataset, or an OMOP CDM.
 
     Args:
-        source: a file, or a folder whose table files are all read.
+        source: a file, or a folder whose table files are all read; of an OMOP CDM also a zip, or the URL of a database.
         mapping: the mapping file (`docs/mapping.md`); None where names and codes are already ours.
         progress: called with the name of each file when it is read.
     Raises:
@@ -55,7 +56,7 @@ def read(source: Path | str, mapping: Path | str | None = None, *, progress: Cal
     accepted, ignored, relative = 0, {}, False
     skipped: dict[str, str] = {}
     matched: set[str] = set()
-    for piece in pieces(Path(source), mappings):
+    for piece in omop.pieces(source, mappings) if omop.is_omop(source) else pieces(Path(source), mappings):
         if piece.problem:
             skipped[piece.name] = piece.problem
             continue

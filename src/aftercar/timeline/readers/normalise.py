@@ -108,7 +108,7 @@ def normalise(charted: pl.DataFrame, mapping: Mapping, targets: dict[str, Target
         targets: what each `code` means; by default from the mapping and the codes that need none.
     """
     causes = mapping.text.get("attributable_to", {})
-    rows = _resolve(charted, targets if targets is not None else _targets(charted, mapping), causes)
+    rows = _resolve(charted, targets if targets is not None else meanings(charted, mapping), causes)
     rows = _end_of_day(_open_ends(rows.with_columns(reason=_first_reason())))
     rows = _numbers(rows)
     rows = _words(rows, mapping)
@@ -156,7 +156,7 @@ def _unknown_states(rows: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _targets(charted: pl.DataFrame, mapping: Mapping) -> dict[str, Target]:
+def meanings(charted: pl.DataFrame, mapping: Mapping) -> dict[str, Target]:
     """The meaning of each distinct code: the mapping first (exact, then `*` endings), then codes that need none."""
     endings = sorted(((k[:-1], t) for k, t in mapping.codes.items() if k.endswith("*")), key=lambda e: -len(e[0]))
     known = codes()
