@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
+import sys
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
@@ -17,9 +19,11 @@ from polars import col
 
 from aftercar.errors import InputError
 from aftercar.timeline.readers import Imported, read
+from aftercar.timeline.readers.mapping import read_mapping
 from aftercar.timeline.readers.omop import is_omop
 
-SHARED = Path(__file__).parents[2] / "shared" / "data" / "omop"
+ROOT = Path(__file__).parents[1]
+SHARED = ROOT.parent / "shared" / "data" / "omop"
 
 
 def at(day: int, hour: int = 0, minute: int = 0) -> datetime:
@@ -326,6 +330,25 @@ def test_what_is_no_cdm_is_left_to_the_other_readers(tmp_path: Path) -> None:
     (tmp_path / "x.db").write_bytes(b"SQLite format 3\0")
     (tmp_path / "x.zip").write_bytes(b"PK no zip")
     assert not is_omop(tmp_path / "x.db") and not is_omop(tmp_path / "x.zip")
+
+
+def test_a_duckdb_file_without_duckdb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "duckdb", None)
+    (tmp_path / "cdm.db").write_bytes(bytes(8) + b"DUCK" + bytes(100))
+    with pytest.raises(InputError, match=r"cdm\.db: a DuckDB file needs the extra: pip install 'aftercar\[duckdb\]'"):
+        read(tmp_path / "cdm.db")
+
+
+def test_postgresql_without_its_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(InputError, match="needs its client, psql"):
+        read("postgresql:" + "//reader@warehouse/cdm")
+
+
+def test_the_mapping_that_the_page_shows_is_one(tmp_path: Path) -> None:
+    (block,) = re.findall(r"^```toml\n(.*?)^```", (ROOT / "docs" / "omop.md").read_text(encoding="utf-8"), re.S | re.M)
+    (tmp_path / "map.toml").write_text(block)
+    assert read_mapping(tmp_path / "map.toml").of("cdm/visit_occurrence.csv").codes["OMOP//9203"].text == "outpatient"
 
 
 def test_a_column_that_the_cdm_requires(tmp_path: Path) -> None:
