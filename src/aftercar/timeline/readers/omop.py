@@ -37,7 +37,7 @@ _ROW = "aftercar:row"
 # lies beneath them. Only 9201 could be checked in a vocabulary at hand; the others are named so in public studies.
 _INPATIENT = (9201, 262, 32037, 8717)
 _SEX = {8507: "male", 8532: "female"}
-# As the CDM documents them; no vocabulary at hand holds them.
+# Named so in several public ETLs; the vocabulary at hand does not hold them.
 _OPERATORS = {4171756: "<", 4171754: "<=", 4171755: ">=", 4172704: ">"}
 
 # Unit concepts, for sources that bring no vocabulary; every one was checked in the vocabulary of the CDM that docs/omop.md reads.
