@@ -110,7 +110,9 @@ def _root(
 
 @app.command("import")
 def import_(
-    source: Annotated[Path, typer.Argument(help="A CSV or Parquet file, a folder of them, or a MEDS dataset.")],
+    source: Annotated[
+        str, typer.Argument(help="A CSV or Parquet file, a folder of them, a MEDS dataset, or an OMOP CDM (docs/omop.md).")
+    ],
     to: Annotated[Path, typer.Option("--to", help="The timeline folder to write.")],
     map_: Annotated[Path | None, typer.Option("--map", help="The mapping file: your names and units as ours.")] = None,
 ) -> None:

@@ -90,7 +90,7 @@ def read_table(path: Path, name: str, mapping: Mapping) -> Piece:
     Raises:
         InputError: the file cannot be read as a table, or it has no column for the subject or the time.
     """
-    frame, malformed = _frame(path, name)
+    frame, malformed = read_file(path, name)
     frame = frame.with_row_index(_ROW, 1).with_columns(col(_ROW).cast(pl.Int64))
     columns = _columns(frame, mapping, name)
     layout = mapping.layout or _guess(frame, columns, mapping)
@@ -105,7 +105,7 @@ def read_table(path: Path, name: str, mapping: Mapping) -> Piece:
     return Piece(name, mapping, _long(frame, columns, mapping, name), malformed, relative=relative, offsets=offsets)
 
 
-def _frame(path: Path, name: str) -> tuple[pl.DataFrame, pl.DataFrame]:
+def read_file(path: Path, name: str) -> tuple[pl.DataFrame, pl.DataFrame]:
     none = pl.DataFrame(schema=REJECTED)
     try:
         if path.name.casefold().endswith((".parquet", ".pq")):
