@@ -114,3 +114,18 @@ def test_hiding_a_finding_only_widens(name: str, seed: int) -> None:
 def steps(rows: list[dict[str, object]]) -> list[tuple[int, tuple[int, int]]]:
     """The bounds over time; a row to which the scale does not apply says nothing."""
     return [(int(r["start"].timestamp()), (r["grade"], r["grade_upper"])) for r in rows if r["status"] != "not_applicable"]
+
+
+def test_a_statement_about_a_count_counts_whatever_else_is_graded() -> None:
+    """That a person attributed a platelet count to the cells says how the record is kept, also where no scale of counts is asked for."""
+    timeline = pl.DataFrame(
+        {
+            "subject_id": [1, 1, 1],
+            "time": ["2024-01-01T10:00", "2024-01-01T12:00", "2024-01-02T10:00"],
+            "code": ["cart_infusion", "temperature", "platelets"],
+            "numeric_value": [None, 36.8, 30.0],
+            "attributable_to": [None, None, "iec"],
+        }
+    ).with_columns(col("time").str.to_datetime(time_unit="us"))
+    alone, together = (grade_timeline(timeline, s).worst.filter(scale="crs_lee2014") for s in (["crs_lee2014"], ["all"]))
+    assert alone.equals(together) and alone["grade_upper"].item() == 4

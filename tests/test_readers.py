@@ -412,3 +412,69 @@ def test_no_unit_text_breaks_the_parser(text: str) -> None:
     ucum(text)
     with contextlib.suppress(UnitError):
         line(text, concept("crp"))
+
+
+# ---- what is charted, and cannot be read as it stands
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "expected"),
+    [("3 L/min", "", 3.0), ("3 L/min", "L/min", None), ("3 parsec", "", None), (">6 L/min", "", 6.000006)],
+)
+def test_a_unit_in_the_cell_of_the_number(csv: Csv, value: str, unit: str, expected: float | None) -> None:
+    number, reason = value_of(csv, "o2_flow", value, unit)
+    assert (number, reason) == ((pytest.approx(expected), None) if expected else (None, "not_a_number"))
+
+
+@pytest.mark.parametrize(
+    ("value", "accepted", "dose"), [("0.1-0.3", 1, None), ("5 ug/min", 1, 5.0), ("0 ug/min", 1, 0.0), ("two", 0, None)]
+)
+def test_a_drug_whose_dose_cannot_be_read_was_given(csv: Csv, value: str, accepted: int, dose: float | None) -> None:
+    found = read(csv(HEAD, f"1,2024-05-02T08:00,norepinephrine,{value},"))
+    assert found.accepted == accepted
+    assert found.timeline.filter(col("code") == "norepinephrine")["numeric_value"].to_list() == [dose] * accepted
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"), [("1.200", 1200.0), ("1.200,5", 1200.5), ("12.345.678", None), ("1,2", 1.2), ("1.2", 1.2)]
+)
+def test_thousands_where_the_comma_is_the_decimal_sign(csv: Csv, tmp_path: Path, written: str, expected: float | None) -> None:
+    (tmp_path / "m.toml").write_text('decimal = ","\n')
+    found = read(csv(HEAD.replace(",", ";"), f"1;2024-05-02T08:00;anc;{written};/uL"), tmp_path / "m.toml")
+    assert found.timeline["numeric_value"].to_list() == ([expected] if expected else [])
+
+
+def test_the_site_s_words_for_yes(csv: Csv, tmp_path: Path) -> None:
+    (tmp_path / "m.toml").write_text('[text.hypotension]\nja = "yes"\n')
+    found = read(csv(HEAD, "1,2024-05-02T08:00,hypotension,ja,", "1,2024-05-02T09:00,hypotension,jein,"), tmp_path / "m.toml")
+    assert found.timeline["numeric_value"].to_list() == [1.0]
+    assert found.rejected["reason"].to_list() == ["unknown_value"]
+
+
+def test_a_flow_that_nobody_can_read_takes_room_air_out(csv: Csv) -> None:
+    found = read(csv(HEAD, "1,2024-05-02T08:00,o2_device,room_air,", "1,2024-05-02T09:00,o2_flow,much,L/min"))
+    assert found.timeline.filter(col("code") == "o2_flow")["numeric_value"].to_list() == [None]
+    assert found.read == 2 and found.rejected["reason"].to_list() == ["not_a_number"]
+
+
+def test_the_unit_of_one_cell_is_not_that_of_its_row(csv: Csv, tmp_path: Path) -> None:
+    (tmp_path / "m.toml").write_text('[wide]\ntemp = { concept = "temperature", unit_from = "unit" }\nice = "ice"\n')
+    found = read(csv("subject_id,time,temp,unit,ice", "1,2024-05-02T08:00,38.5,Cel,9"), tmp_path / "m.toml")
+    assert found.rejected.is_empty() and set(found.timeline["code"]) == {"temperature", "ice"}
+
+
+@pytest.mark.parametrize("section", ["record", "limits", "note"])
+def test_what_holds_for_the_whole_source_stands_outside_of_a_file(section: str, tmp_path: Path) -> None:
+    (tmp_path / "m.toml").write_text(f'[[file]]\nmatch = "*"\n[file.{section}]\nx = 1\n')
+    with pytest.raises(MappingError, match=section):
+        read_mapping(tmp_path / "m.toml")
+
+
+def test_a_unit_is_never_repeated(csv: Csv) -> None:
+    found = read(csv(HEAD, "1,2024-05-02T08:00,crp,5,Doe"))
+    assert "Doe" not in str(found.rejected.rows())
+
+
+def test_virtual_patients_say_so(csv: Csv, tmp_path: Path) -> None:
+    (tmp_path / "m.toml").write_text("[note]\nsimulated = true\n")
+    assert read(csv(HEAD, "1,2024-05-02T08:00,ice,9,"), tmp_path / "m.toml").simulated
