@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,9 +11,10 @@ from polars import col, lit
 
 from aftercar.errors import InputError
 from aftercar.timeline.concepts import concepts
+from aftercar.timeline.readers import anc_workbook, sdtm, table
 from aftercar.timeline.readers.mapping import Mappings, read_mapping
 from aftercar.timeline.readers.normalise import RELATIVE_EPOCH, normalise
-from aftercar.timeline.readers.table import pieces
+from aftercar.timeline.readers.piece import Piece
 from aftercar.timeline.schema import REJECTED, conform
 
 __all__ = ["Imported", "read"]
@@ -39,10 +40,10 @@ class Imported:
 
 
 def read(source: Path | str, mapping: Path | str | None = None, *, progress: Callable[[str], None] | None = None) -> Imported:
-    """Read a file or folder of CSV or Parquet tables, or a MEDS dataset.
+    """Read a file or folder of CSV or Parquet tables, a MEDS dataset, SDTM datasets or Excel workbooks.
 
     Args:
-        source: a file, or a folder whose table files are all read.
+        source: a file, or a folder whose files are all read.
         mapping: the mapping file (`docs/mapping.md`); None where names and codes are already ours.
         progress: called with the name of each file when it is read.
     Raises:
@@ -55,7 +56,7 @@ def read(source: Path | str, mapping: Path | str | None = None, *, progress: Cal
     accepted, ignored, relative = 0, {}, False
     skipped: dict[str, str] = {}
     matched: set[str] = set()
-    for piece in pieces(Path(source), mappings):
+    for piece in _pieces(Path(source), mappings):
         if piece.problem:
             skipped[piece.name] = piece.problem
             continue
@@ -83,6 +84,15 @@ def read(source: Path | str, mapping: Path | str | None = None, *, progress: Cal
         unused_parts=tuple(p.match for p in mappings.parts if p.match not in matched and p.match != "*"),
         banner=mappings.banner,
     )
+
+
+def _pieces(source: Path, mappings: Mappings) -> Iterator[Piece]:
+    """The source by the reader of its format."""
+    if sdtm.is_sdtm(source):
+        return sdtm.pieces(source, mappings)
+    if anc_workbook.is_workbook(source):
+        return anc_workbook.pieces(source, mappings)
+    return table.pieces(source, mappings)
 
 
 def _repairs(timelines: list[pl.DataFrame]) -> dict[str, int]:
