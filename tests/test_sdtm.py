@@ -18,6 +18,7 @@ from sdtm_files import dataset_json, dataset_ndjson, ibm, write, xpt
 
 from aftercar.errors import InputError
 from aftercar.timeline.readers import Imported, read
+from aftercar.timeline.readers.mapping import read_mapping
 from aftercar.timeline.readers.sdtm import instant
 from aftercar.timeline.readers.xpt import ibm_floats, read_xpt
 
@@ -359,3 +360,10 @@ def test_frames_come_back(tmp_path_factory: pytest.TempPathFactory, rows: list[t
     ((name, back),) = read_xpt(path, "x.xpt")
     assert name == "X"
     assert_frame_equal(back, frame.with_columns(col("TEXT").replace({"": None})))
+
+
+def test_the_mapping_that_the_page_shows_is_one(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[1] / "docs" / "sdtm.md").read_text(encoding="utf-8")
+    path = tmp_path / "map.toml"
+    path.write_text(page.split("```toml\n")[1].split("```")[0])
+    assert read_mapping(path).parts[0].codes["SDTM//AE//HYPOTENSION"].text == "yes"

@@ -141,7 +141,7 @@ def _value(cell: Element, words: list[str], dated: list[bool], since_1904: bool,
         return "true" if value == "1" else "false"
     if kind != "n":  # a formula's text, an error such as #N/A, an ISO date
         return value
-    style = int(cell.get("s", "0"))
+    style = int(cell.get("s") or 0)
     if style < len(dated) and dated[style]:
         return _date(float(value), since_1904, time_format)
     number = float(value)
