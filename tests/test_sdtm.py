@@ -323,6 +323,12 @@ def test_a_subject_that_is_not_named(tmp_path: Path) -> None:
     assert sdtm(tmp_path, {"VS": rows}).rejected["reason"].to_list() == ["missing_subject"] * 2
 
 
+@pytest.mark.parametrize("name", ["lb.xpt", "lb.json", "anc.xlsx"])
+def test_a_file_that_is_not_there(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match="no such file"):
+        read(tmp_path / name)
+
+
 def test_a_broken_file_of_a_folder_does_not_stop_the_rest(tmp_path: Path) -> None:
     folder = write(tmp_path / "sdtm", {"VS": DOMAINS["VS"]}, "xpt5")
     (folder / "lb.xpt").write_bytes(WHOLE[:1000])

@@ -54,7 +54,7 @@ def pieces(source: Path, mappings: Mappings) -> Iterator[Piece]:
 
 def _books(source: Path) -> list[Path]:
     files = sorted(source.rglob("*")) if source.is_dir() else [source]
-    return [p for p in files if p.suffix.casefold() in (".xlsx", ".xlsm") and not p.name.startswith((".", "~$"))]
+    return [p for p in files if p.suffix.casefold() in (".xlsx", ".xlsm") and p.is_file() and not p.name.startswith((".", "~$"))]
 
 
 def _sheets(path: Path, name: str, mappings: Mappings) -> Iterator[Piece]:

@@ -62,7 +62,7 @@ def _files(source: Path) -> list[Path]:
 
 def _is_dataset(path: Path) -> bool:
     suffix = path.suffix.casefold()
-    return suffix == ".xpt" or (suffix in (".json", ".ndjson") and path.is_file() and is_dataset_json(path))
+    return path.is_file() and (suffix == ".xpt" or (suffix in (".json", ".ndjson") and is_dataset_json(path)))
 
 
 def _datasets(path: Path, name: str) -> Iterator[tuple[str, pl.DataFrame, pl.DataFrame]]:
