@@ -77,6 +77,9 @@ def codes() -> dict[str, str]:
         for system, values in item.codes.items():
             for prefix in systems.get(system, (system,)):
                 known |= {f"{prefix}//{value}": name for value in values}
+        if item.kind == "drug":  # SDTM names a drug by its decode, in capitals
+            spoken = [n.replace("_", " ").upper() for n in (name, *item.names)]
+            known |= {f"SDTM//{domain}//{drug}": name for domain in ("CM", "EX", "PR") for drug in spoken}
     return known
 
 

@@ -33,6 +33,9 @@ SHORTHAND = {
     "stools/day": "/d", "/day": "/d", "umol/l": "umol/L", "mmol/l": "mmol/L", "ug/l": "ug/L",
     "units/hour": "U/h", "units/h": "U/h", "U/hr": "U/h", "lpm": "L/min", "LPM": "L/min", "l/min": "L/min", "L/m": "L/min",
     "bpm": "/min", "minutes": "min", "years": "a", "yr": "a", "y": "a", "lb": "[lb_av]", "lbs": "[lb_av]", "Lbs": "[lb_av]",
+    # CDISC terms
+    "beats/min": "/min", "BEATS/MIN": "/min", "GI/L": "10*9/L", "THOU/uL": "10*3/uL", "LB": "[lb_av]", "mg/day": "mg/d",
+    "YEARS": "a", "MONTHS": "mo", "WEEKS": "wk", "DAYS": "d",
     "fraction": "1", "percent": "%", "points": "{score}", "score": "{score}",
 }  # fmt: skip
 

@@ -11,7 +11,7 @@ from polars import col, lit
 
 from aftercar.errors import InputError
 from aftercar.timeline.concepts import concepts
-from aftercar.timeline.readers import fhir, omop, table
+from aftercar.timeline.readers import anc_workbook, fhir, omop, sdtm, table
 from aftercar.timeline.readers.mapping import Mappings, read_mapping
 from aftercar.timeline.readers.normalise import RELATIVE_EPOCH, normalise
 from aftercar.timeline.readers.piece import Piece
@@ -42,10 +42,10 @@ class Imported:
 
 
 def read(source: Path | str, mapping: Path | str | None = None, *, progress: Callable[[str], None] | None = None) -> Imported:
-    """Read a file or folder of CSV or Parquet tables, a MEDS dataset, or an OMOP CDM.
+    """Read records: CSV or Parquet tables, a MEDS dataset, FHIR R4, an OMOP CDM, SDTM datasets or Excel workbooks.
 
     Args:
-        source: a file, or a folder whose table files are all read; of an OMOP CDM also a zip, or the URL of a database.
+        source: a file, or a folder whose files are all read; of an OMOP CDM also a zip, or the URL of a database.
         mapping: the mapping file (`docs/mapping.md`); None where names and codes are already ours.
         progress: called with the name of each file when it is read.
     Raises:
@@ -94,12 +94,18 @@ def read(source: Path | str, mapping: Path | str | None = None, *, progress: Cal
 
 
 def open_pieces(source: Path | str, mapping: Path | str | Mappings | None = None) -> Iterator[Piece]:
-    """The pieces of a source, by what it is; as `read`, but nothing is judged yet."""
+    """The pieces of a source, by the reader of its format; as `read`, but nothing is judged yet."""
     mappings = mapping if isinstance(mapping, Mappings) else read_mapping(Path(mapping) if mapping else None)
     if omop.is_omop(source):  # may be the URL of a database
         return omop.pieces(source, mappings)
     path = Path(source)
-    return (fhir if fhir.is_fhir(path) else table).pieces(path, mappings)
+    if sdtm.is_sdtm(path):
+        return sdtm.pieces(path, mappings)
+    if fhir.is_fhir(path):
+        return fhir.pieces(path, mappings)
+    if anc_workbook.is_workbook(path):
+        return anc_workbook.pieces(path, mappings)
+    return table.pieces(path, mappings)
 
 
 def _repairs(timelines: list[pl.DataFrame]) -> dict[str, int]:

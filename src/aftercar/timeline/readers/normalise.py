@@ -60,7 +60,7 @@ _NOT_GIVEN = {
     "no",
 }
 
-_DETAIL = {
+DETAIL = {
     "missing_subject": "no subject id",
     "bad_time": "the time cannot be read; give [time] format in the mapping, or mend the row",
     "missing_time": "no time",
@@ -79,6 +79,8 @@ _DETAIL = {
     "unknown_attribution": f"attributable_to takes {', '.join(ATTRIBUTIONS)}",
     "not_first": "only the first of a subject counts here (take = first)",
     "withdrawn": "entered in error, cancelled or only planned",
+    "not_done": "it says that it was not done, or did not happen",
+    "partial_date": "the day of the date is not known, so it has no place in the course; complete the date",
     "no_start": "an end without a start before it; its start may lie before this export",
 }
 
@@ -141,7 +143,7 @@ def normalise(charted: pl.DataFrame, mapping: Mapping, targets: dict[str, Target
             note=col("note"),
         ).cast({k: v for k, v in TIMELINE.items() if k not in ("subject_id", "event_id")}),
         rejected=rows.filter(bad)
-        .with_columns(detail=pl.coalesce("detail", col("reason").replace_strict(_DETAIL, default=None)))
+        .with_columns(detail=pl.coalesce("detail", col("reason").replace_strict(DETAIL, default=None)))
         .select(col(name).cast(dtype) for name, dtype in REJECTED.items()),
         accepted=rows.height - int(rows.select(bad.sum()).item()),
     )  # fmt: skip

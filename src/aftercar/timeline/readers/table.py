@@ -19,7 +19,7 @@ from aftercar.timeline.readers.piece import Piece
 from aftercar.timeline.schema import REJECTED
 
 _ROW = "aftercar:row"  # no column of a user is called so
-_SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".txt", ".parquet", ".pq")
+SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".txt", ".parquet", ".pq")
 _NAMES = {  # spellings of our columns that need no mapping
     "subject_id": ("subject_id", "subject", "patient_id", "person_id", "usubjid"),
     "time": ("time", "datetime", "timestamp", "charttime"),
@@ -67,10 +67,10 @@ def table_files(source: Path) -> list[Path]:
     root = source / "data" if (source / "data").is_dir() else source
     found = sorted(
         p for p in root.rglob("*")
-        if p.name.casefold().endswith(_SUFFIXES) and not p.name.startswith(".") and not _in_timeline(p, root) and "metadata" not in p.parts
+        if p.name.casefold().endswith(SUFFIXES) and not p.name.startswith(".") and not _in_timeline(p, root) and "metadata" not in p.parts
     )  # fmt: skip
     if not found:
-        raise InputError(f"{source}: no table there. Files that can be read end in {', '.join(_SUFFIXES)}.")
+        raise InputError(f"{source}: no table there. Files that can be read end in {', '.join(SUFFIXES)}.")
     return found
 
 
@@ -90,7 +90,11 @@ def read_table(path: Path, name: str, mapping: Mapping) -> Piece:
     Raises:
         InputError: the file cannot be read as a table, or it has no column for the subject or the time.
     """
-    frame, malformed = read_file(path, name)
+    return read_frame(*read_file(path, name), name, mapping)
+
+
+def read_frame(frame: pl.DataFrame, malformed: pl.DataFrame, name: str, mapping: Mapping) -> Piece:
+    """As `read_table`, of a table that another format holds; `malformed` are its rows that are not in the frame."""
     frame = frame.with_row_index(_ROW, 1).with_columns(col(_ROW).cast(pl.Int64))
     columns = _columns(frame, mapping, name)
     layout = mapping.layout or _guess(frame, columns, mapping)
