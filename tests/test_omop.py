@@ -199,9 +199,9 @@ def duck(path: Path) -> Path:
     duckdb = pytest.importorskip("duckdb")
     parquets(path.parent / "p", CDM)
     with duckdb.connect(str(path)) as connection:
-        connection.execute("CREATE SCHEMA cdm")
+        connection.execute("CREATE SCHEMA cdm.cdm")
         for table in CDM:
-            connection.execute(f"CREATE TABLE cdm.{table.upper()} AS SELECT * FROM '{path.parent}/p/{table}.parquet'")
+            connection.execute(f"CREATE TABLE cdm.cdm.{table.upper()} AS SELECT * FROM '{path.parent}/p/{table}.parquet'")
     return path
 
 

@@ -192,11 +192,13 @@ def _database(run: Callable[[str, Path], None], place: Path) -> _Tables:
     """The tables of a database, each brought into a file by `run(sql, file)`."""
     known = ", ".join(f"'{t}'" for t in (*_CLINICAL, *_VOCABULARY))
     run(
-        "SELECT table_schema, table_name, table_schema = current_schema() AS ours FROM information_schema.tables"
-        f" WHERE lower(table_name) IN ({known}) ORDER BY 3 DESC, 1, 2",
+        "SELECT table_catalog, table_schema, table_name, table_schema = current_schema() AS ours FROM information_schema.tables"
+        f" WHERE lower(table_name) IN ({known}) ORDER BY 4 DESC, 2, 3",
         place,
     )
-    listed = [(str(s), str(t)) for s, t in _scan(place).collect().select("table_schema", "table_name").iter_rows()]
+    # Names in full: a file may be called as its schema is.
+    found = _scan(place).collect().select("table_catalog", "table_schema", "table_name")
+    listed = [((str(c), str(s)), str(t)) for c, s, t in found.iter_rows()]
     home = [schema for schema, table in listed if table.casefold() == "person"]
     if not home:
         raise InputError(
@@ -207,10 +209,11 @@ def _database(run: Callable[[str, Path], None], place: Path) -> _Tables:
     where |= {t.casefold(): (s, t) for s, t in listed if s == home[0]}
 
     def bring(table: str, condition: str | None) -> Path:
-        schema, name = (part.replace('"', '""') for part in where[table])
+        schema, name = where[table]
+        full = ".".join('"{}"'.format(part.replace('"', '""')) for part in (*schema, name))
         # Rows of a table without a key of its own are counted in the order of their subjects.
         order = " ORDER BY person_id" if table in ("person", "death") else ""
-        run(f'SELECT * FROM "{schema}"."{name}"{f" WHERE {condition}" if condition else ""}{order}', place)
+        run(f"SELECT * FROM {full}{f' WHERE {condition}' if condition else ''}{order}", place)
         return place
 
     return _Tables({t: t for t in where}, bring, keyed=True)
@@ -218,7 +221,7 @@ def _database(run: Callable[[str, Path], None], place: Path) -> _Tables:
 
 def _duckdb(path: Path) -> Callable[[str, Path], None]:
     try:
-        import duckdb  # pyright: ignore[reportMissingImports]
+        import duckdb
     except ImportError:
         raise InputError(f"{path.name}: a DuckDB file needs the extra: pip install 'aftercar[duckdb]'.") from None
 
