@@ -111,7 +111,7 @@ def _root(
 @app.command("import")
 def import_(
     source: Annotated[
-        str, typer.Argument(help="A CSV or Parquet file, a folder of them, a MEDS dataset, or an OMOP CDM (docs/omop.md).")
+        str, typer.Argument(help="CSV, Parquet, MEDS, FHIR, OMOP, SDTM or Excel: a file, folder, zip, or the URL of a database.")
     ],
     to: Annotated[Path, typer.Option("--to", help="The timeline folder to write.")],
     map_: Annotated[Path | None, typer.Option("--map", help="The mapping file: your names and units as ours.")] = None,
