@@ -525,7 +525,7 @@ def walk(
         drug_before = any(d <= t < d + lasts for d in drugs_before)
         if is_open and begun is None and (f.begins or (f.sign and drug_before)):
             begun = t
-        drug_since = number is None and begun is not None and any(begun <= d <= t for d in given)
+        drug_since = begun is not None and any(begun <= d <= t < d + lasts for d in given)
         waived = begun is not None and (drug_before or drug_since)
         carried = any(a <= t <= b for a, b in carries)
         moments.append(Moment(t, until, f, begun is not None, carried, waived))

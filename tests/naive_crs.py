@@ -309,13 +309,20 @@ def device_is(course: Course, options: Mapping[str, Any], r: Row, t: int, kinds:
     return r.text in kinds and naive.device_bounds(course, options, r, t)[1] > 0
 
 
+def each_rich(course: Course, options: Mapping[str, Any], on: list[Row], t: int) -> list[Tri]:
+    """Each device that is on; rows with an end, of one device, that overlap are one: sure by the first begun, possible by the last."""
+    points = [device_rich(course, options, r, t) for r in on if r.end is None]
+    for word in {r.text for r in on if r.end is not None}:
+        own = sorted((r for r in on if r.end is not None and r.text == word), key=lambda r: (not counts(r, options), r.time))
+        counted = [r for r in own if counts(r, options)] or own
+        first, last = (device_rich(course, options, r, t) for r in (counted[0], counted[-1]))
+        points.append(True if first else None if first is None or last is not False else False)
+    return points
+
+
 def rich_now(course: Course, options: Mapping[str, Any], t: int) -> Tri:
     if naive.known_devices(course, options, t):
-        # Rows with an end, of one device, that overlap are one device: where its share is another by each, it is not known.
-        by_device: dict[tuple[str | None, bool], set[Tri]] = {}
-        for r in naive.devices(course, options, t):
-            by_device.setdefault((r.text, r.end is None), set()).add(device_rich(course, options, r, t))
-        return any_of([each.pop() if len(each) == 1 else None for each in by_device.values()])
+        return any_of(each_rich(course, options, naive.devices(course, options, t), t))
     fio2 = max((r.value or 0.0 for r in naive.bare(course, options, "fio2", t)), default=0.0)
     rich = fio2 >= 40 if fio2 > 21 else None
     return all_of(rich, None if naive.perhaps_own(course, options, t) else True)
