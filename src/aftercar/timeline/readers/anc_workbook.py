@@ -15,7 +15,7 @@ from polars import col
 from aftercar.errors import InputError
 from aftercar.timeline.readers import table
 from aftercar.timeline.readers.mapping import Mapping, Mappings, Target
-from aftercar.timeline.readers.piece import Piece
+from aftercar.timeline.readers.piece import Piece, each_file
 from aftercar.timeline.readers.xlsx import Row, read_xlsx
 from aftercar.timeline.schema import REJECTED
 
@@ -39,15 +39,7 @@ def pieces(source: Path, mappings: Mappings) -> Iterator[Piece]:
     Raises:
         InputError: a file that cannot be read: the only one, or one that a part of the mapping names.
     """
-    root = source if source.is_dir() else source.parent
-    for path in _books(source):
-        name = path.relative_to(root).as_posix()
-        try:
-            yield from _sheets(path, name, mappings)
-        except InputError as error:
-            if source.is_file() or mappings.of(name).match != "*":
-                raise
-            yield Piece.skipped(name, str(error))
+    yield from each_file(source, mappings, _books(source), lambda path, name, _: _sheets(path, name, mappings))
     if source.is_dir() and any(p.name.casefold().endswith(table.SUFFIXES) for p in source.rglob("*")):
         yield from table.pieces(source, mappings)
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import polars as pl
 
-from aftercar.timeline.readers.mapping import Mapping, Target
+from aftercar.errors import InputError
+from aftercar.timeline.readers.mapping import Mapping, Mappings, Target
 from aftercar.timeline.readers.normalise import CHARTED
 from aftercar.timeline.schema import REJECTED
 
@@ -43,3 +46,23 @@ class Piece:
     def skipped(cls, name: str, problem: str) -> Piece:
         """A file that is passed over."""
         return cls(name, problem=problem)
+
+
+def each_file(
+    source: Path, mappings: Mappings, files: Iterable[Path], read: Callable[[Path, str, Mapping], Iterable[Piece]]
+) -> Iterator[Piece]:
+    """The pieces of each file of a source, as `read(path, name, mapping)` gives them; a stray file of a folder does not stop the rest.
+
+    Raises:
+        InputError: a file that cannot be read: the only one, or one that a part of the mapping names.
+    """
+    root = source if source.is_dir() else source.parent
+    for path in files:
+        name = path.relative_to(root).as_posix()
+        mapping = mappings.of(name)
+        try:
+            yield from read(path, name, mapping)
+        except InputError as error:
+            if mapping.match != "*" or source.is_file():
+                raise
+            yield Piece.skipped(name, str(error))

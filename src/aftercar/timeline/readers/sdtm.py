@@ -16,8 +16,8 @@ from aftercar.errors import InputError
 from aftercar.timeline.concepts import codes
 from aftercar.timeline.readers.dataset_json import is_dataset_json, read_dataset_json
 from aftercar.timeline.readers.mapping import Mapping, Mappings
-from aftercar.timeline.readers.normalise import CHARTED, DETAIL
-from aftercar.timeline.readers.piece import Piece
+from aftercar.timeline.readers.normalise import CHARTED, DETAIL, meanings
+from aftercar.timeline.readers.piece import Piece, each_file
 from aftercar.timeline.readers.table import parse_time
 from aftercar.timeline.readers.xpt import read_xpt
 from aftercar.timeline.schema import REJECTED
@@ -39,19 +39,13 @@ def pieces(source: Path, mappings: Mappings) -> Iterator[Piece]:
     Raises:
         InputError: a file that cannot be read: the only one, or one that a part of the mapping names.
     """
-    root = source if source.is_dir() else source.parent
-    for path in _files(source):
-        name = path.relative_to(root).as_posix()
-        part = mappings.of(name)
-        if not _is_dataset(path):
-            yield Piece.skipped(name, f"{name}: neither XPT nor Dataset-JSON; import it by itself.")
-            continue
-        try:
-            yield from [_piece(*dataset, name, part) for dataset in _datasets(path, name)]
-        except InputError as error:
-            if part.match != "*" or source.is_file():
-                raise
-            yield Piece.skipped(name, str(error))
+    yield from each_file(source, mappings, _files(source), _of_file)
+
+
+def _of_file(path: Path, name: str, mapping: Mapping) -> list[Piece]:
+    if not _is_dataset(path):
+        return [Piece.skipped(name, f"{name}: neither XPT nor Dataset-JSON; import it by itself.")]
+    return [_piece(*dataset, name, mapping) for dataset in _datasets(path, name)]
 
 
 def _files(source: Path) -> list[Path]:
@@ -97,7 +91,7 @@ def _piece(dataset: str, frame: pl.DataFrame, malformed: pl.DataFrame, name: str
         raise InputError(f"{name}: no column USUBJID, so nobody knows whose the rows are.")
     rows = read(table, mapping)
     # A code that means nothing here stays charted: that it is unknown says more than that its date is.
-    fine = col("reason").is_null() | ~_meant(mapping)
+    fine = col("reason").is_null() | ~col("code").is_in(list(meanings(rows, mapping)))
     refused = rows.filter(~fine).with_columns(detail=col("reason").replace_strict(DETAIL, return_dtype=pl.String))
     return Piece(
         name,
@@ -160,12 +154,6 @@ def _clean(text: pl.Expr) -> pl.Expr:
     """Without the parts that are not known: `T-:30` and `T` say no hour, `T10:-` and `T10` the hour alone."""
     known = text.str.replace(r"T(-.*)?$", "").str.replace(r":-.*$", "")
     return known.str.replace(r"(T\d{2})(Z|[+-]\d{2}:?\d{2})?$", "${1}:00")
-
-
-def _meant(mapping: Mapping) -> pl.Expr:
-    """Whether a row's code is one that means something, by itself or by the mapping."""
-    endings = [code[:-1] for code in mapping.codes if code.endswith("*")]
-    return pl.any_horizontal(col("code").is_in(_known(mapping)), *(col("code").str.starts_with(e) for e in endings))
 
 
 def _known(mapping: Mapping) -> list[str]:

@@ -15,7 +15,7 @@ from polars import col, lit
 from aftercar.errors import InputError, MappingError, nearest
 from aftercar.timeline.readers.mapping import Layout, Mapping, Mappings, Target, by_unit_suffix
 from aftercar.timeline.readers.normalise import CHARTED, RELATIVE_EPOCH
-from aftercar.timeline.readers.piece import Piece
+from aftercar.timeline.readers.piece import Piece, each_file
 from aftercar.timeline.schema import REJECTED
 
 _ROW = "aftercar:row"  # no column of a user is called so
@@ -44,14 +44,7 @@ def pieces(source: Path, mappings: Mappings) -> Iterator[Piece]:
     Raises:
         InputError: nothing there, or a file that is no table: the only one, or one that a part of the mapping names.
     """
-    for path, name in walk(source):
-        part = mappings.of(name)
-        try:
-            yield read_table(path, name, part)
-        except InputError as error:
-            if part.match != "*" or source.is_file():
-                raise
-            yield Piece.skipped(name, str(error))  # one stray file of a folder does not stop the rest
+    yield from each_file(source, mappings, table_files(source), lambda path, name, part: [read_table(path, name, part)])
 
 
 def table_files(source: Path) -> list[Path]:
@@ -388,10 +381,3 @@ def date_only(column: pl.Expr, dtype: pl.DataType, mapping: Mapping) -> pl.Expr:
     if dtype != pl.String or mapping.relative:
         return lit(False)
     return ~column.str.contains(r"\d:\d|T\d")
-
-
-def walk(source: Path) -> Iterator[tuple[Path, str]]:
-    """Each table file of a source and the name that its rows carry."""
-    root = source if source.is_dir() else source.parent
-    for path in table_files(source):
-        yield path, path.relative_to(root).as_posix()
