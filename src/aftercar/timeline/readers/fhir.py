@@ -6,12 +6,12 @@ listed with its line, and the rest go on.
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import re
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
 
@@ -22,7 +22,7 @@ from polars import col, lit
 from aftercar.errors import InputError
 from aftercar.timeline.concepts import codes
 from aftercar.timeline.readers.mapping import Mapping, Mappings
-from aftercar.timeline.readers.normalise import CHARTED
+from aftercar.timeline.readers.normalise import CHARTED, meanings
 from aftercar.timeline.readers.piece import Piece
 from aftercar.timeline.readers.table import date_only, parse_time, says_offsets
 from aftercar.timeline.schema import REJECTED
@@ -101,7 +101,7 @@ class Dosage(_Struct):
     rate_ratio: Ratio | None = None
 
 
-class Component(_Struct):
+class Component(_Struct, kw_only=True):
     code: Concept | None = None
     value_quantity: Quantity | None = None
     value_codeable_concept: Concept | None = None
@@ -125,19 +125,13 @@ class Patient(_Resource, tag="Patient"):
     deceased_date_time: str | None = None
 
 
-class Observation(_Resource, tag="Observation"):
-    code: Concept | None = None
+class Observation(Component, tag_field="resourceType", tag="Observation", kw_only=True):
+    status: str | None = None
+    subject: Reference | None = None
     effective_date_time: str | None = None
     effective_instant: str | None = None
     effective_period: Period | None = None
     issued: str | None = None
-    value_quantity: Quantity | None = None
-    value_codeable_concept: Concept | None = None
-    value_string: str | None = None
-    value_boolean: bool | None = None
-    value_integer: int | None = None
-    value_date_time: str | None = None
-    reference_range: list[Range] = []
     component: list[Component] = []
 
 
@@ -361,10 +355,10 @@ class _Index:
             return  # told when the file is read
 
     def take(self, raw: bytes | msgspec.Raw) -> None:
-        try:
-            resource = _decode(raw)
-        except _BROKEN:
-            return
+        with contextlib.suppress(*_BROKEN):  # told when the resource is read
+            self.add(_decode(raw))
+
+    def add(self, resource: _Known) -> None:
         if isinstance(resource, Medication) and resource.code and resource.id:
             self.concepts[f"Medication/{resource.id}"] = resource.code
         elif isinstance(resource, Device) and resource.type and resource.id:
@@ -417,11 +411,8 @@ class _Rows:
     unit: list[str | None] = field(default_factory=list)
     bad: list[dict[str, Any]] = field(default_factory=list)
     names: dict[str, str] = field(default_factory=dict)
-    _picked: dict[tuple[tuple[str | None, str | None], ...], str] = field(default_factory=dict)
-
-    @cached_property
-    def _endings(self) -> tuple[str, ...]:
-        return tuple(k[:-1] for k in self.mapping.codes if k.endswith("*"))
+    concepts: dict[str, str] = field(default_factory=dict)  # what codes mean, those that mean something
+    _picked: dict[tuple[tuple[str | None, str | None], ...], str | None] = field(default_factory=dict)
 
     def add(self, n: int, raw: bytes | msgspec.Raw) -> None:
         self.resources += 1
@@ -465,16 +456,15 @@ class _Rows:
         """The first coding that means something to the mapping or to us; else the first; else the text."""
         if concept is None:
             return None
-        if not concept.coding:
-            return concept.text
-        key = tuple((c.system, c.code) for c in concept.coding)
+        key = tuple((c.system, c.code) for c in concept.coding) or ((None, concept.text),)
         if key not in self._picked:
-            said = [f"{SYSTEMS.get(s or '', s or 'LOCAL')}//{c}" for s, c in key if c]
-            known = [s for s in said if s in self.mapping.codes or s in codes() or s.startswith(self._endings)]
-            code = (known or said or [concept.text or ""])[0]
-            self._picked[key] = code
+            said = [f"{SYSTEMS.get(c.system or '', c.system or 'LOCAL')}//{c.code}" for c in concept.coding if c.code]
+            said = said or ([concept.text] if concept.text else [])
+            known = meanings(pl.DataFrame({"code": said}, schema={"code": pl.String}), self.mapping)
+            self.concepts |= {code: target.concept for code, target in known.items()}
+            code = self._picked[key] = next((s for s in said if s in known), said[0] if said else None)
             shown = next((c.display for c in concept.coding if c.display), concept.text)
-            if shown:
+            if code and shown and shown != code:
                 self.names.setdefault(code, shown)
         return self._picked[key]
 
@@ -519,13 +509,10 @@ def _observation(rows: _Rows, n: int, r: Observation) -> None:
     subject = rows.index.subject(r.subject)
     period = r.effective_period or Period()
     time = r.effective_date_time or r.effective_instant or period.start or r.issued
-    parts = [(c, f"component[{i}]") for i, c in enumerate(r.component)]
-    whole = Component(
-        r.code, r.value_quantity, r.value_codeable_concept, r.value_string, r.value_boolean, r.value_integer, r.value_date_time, r.reference_range
-    )  # fmt: skip
+    parts: list[tuple[Component, str]] = [(c, f"component[{i}]") for i, c in enumerate(r.component)]
     # A panel has no value of its own: its components are what was charted.
-    if not parts or _valued(whole):
-        parts.insert(0, (whole, ""))
+    if not parts or _valued(r):
+        parts.insert(0, (r, ""))
     for part, place in parts:
         code = rows.pick(part.code)
         number, text, unit = _value(part)
@@ -559,8 +546,7 @@ def _limits(rows: _Rows, n: int, subject: str | None, code: str | None, time: st
     """The laboratory's limits, where the concept has such."""
     if not part.reference_range or code is None:
         return
-    target = rows.mapping.codes.get(code)
-    concept = target.concept if target else codes().get(code)
+    concept = rows.concepts.get(code)
     limits = part.reference_range[0]
     for side, limit in (("uln", limits.high), ("lln", limits.low)):
         name = f"{concept}_{side}"
@@ -655,7 +641,7 @@ def _device_use(rows: _Rows, n: int, r: DeviceUseStatement) -> None:
 
 def _pointed_at(rows: _Rows, n: int, r: Device | Medication) -> None:
     """Medications and devices are read by what points at them."""
-    rows.index.take(msgspec.json.encode(r))
+    rows.index.add(r)
     rows.reject(n, "pointed_at", type(r).__name__, "read where another resource points at it")
 
 
