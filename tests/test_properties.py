@@ -61,13 +61,17 @@ HIDDEN: dict[str, tuple[tuple[str, ...], str | None]] = {
 ONCE_CHARTED = ("icaht_late", "spm", "cranial_nerve_palsy")
 
 
+def last_rows(timeline: pl.DataFrame) -> pl.DataFrame:
+    """A row of each subject that no grader reads, at the end of its record: hiding others does not shorten it."""
+    return timeline.group_by("subject_id").agg(
+        time=pl.max_horizontal(col("time").max(), col("end_time").max()), code=lit("weight")
+    )
+
+
 def cohort(seed: int, n: int, *, age_known: bool = False) -> pl.DataFrame:
     """Random subjects whose last row is one that no grader reads, so that hiding rows does not shorten the record."""
     timeline = strategies.random_timeline(np.random.default_rng(seed), n)
-    last = timeline.group_by("subject_id").agg(
-        time=pl.max_horizontal(col("time").max(), col("end_time").max()), code=lit("weight")
-    )
-    added = [last]
+    added = [last_rows(timeline)]
     if age_known:
         aged = timeline.filter(col("code") == "age")["subject_id"].unique().to_list()
         first = timeline.group_by("subject_id").agg(time=col("time").min()).filter(~col("subject_id").is_in(aged))

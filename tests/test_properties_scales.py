@@ -9,7 +9,7 @@ from hypothesis import given
 from polars import col, lit
 from polars.testing import assert_frame_equal
 from test_differential_scales import COUNTS, GROUPS, LATE, at, ours
-from test_properties import COPY, DRUGS, OXYGEN, PRESSURE, SEEDS, SEIZURE, copies, few, tables
+from test_properties import COPY, DRUGS, OXYGEN, PRESSURE, SEEDS, SEIZURE, copies, few, last_rows, tables
 
 from aftercar.grade.run import grade_timeline
 
@@ -43,10 +43,7 @@ def cohort(name: str, seed: int, n: int) -> pl.DataFrame:
     """Random subjects of a group, their rows numbered, whose last row is one that no grader reads."""
     group = GROUPS[name]
     timeline = group.make(np.random.default_rng(seed), n, group.families)
-    last = timeline.group_by("subject_id").agg(
-        time=pl.max_horizontal(col("time").max(), col("end_time").max()), code=lit("weight")
-    )
-    rows = pl.concat([timeline.drop("event_id"), last], how="diagonal_relaxed")
+    rows = pl.concat([timeline.drop("event_id"), last_rows(timeline)], how="diagonal_relaxed")
     return rows.sort("subject_id", "time", maintain_order=True).with_row_index("event_id")
 
 

@@ -11,7 +11,7 @@ import polars as pl
 from polars import col
 
 from aftercar.errors import InputError, OptionError, nearest
-from aftercar.grade.run import SCALES, ending_in
+from aftercar.grade.run import SCALES, named_in_part
 from aftercar.grade.worst import WORDS
 from aftercar.timeline.store import Store, open_timeline, read_json
 
@@ -100,7 +100,7 @@ def explain(
         raise InputError("That subject is not among the results. Ids are written as in the source.")
     if toxicity:
         known = sorted({*rows["toxicity"], *rows["scale"]})
-        asked = [toxicity] if toxicity in known else [s.name for s in ending_in(toxicity) if s.name in known]
+        asked = [toxicity] if toxicity in known else [s.name for s in named_in_part(toxicity) if s.name in known]
         if not asked:
             raise OptionError(f"{toxicity!r} was not graded. {nearest(toxicity, known)}")
         rows = rows.filter(col("toxicity").is_in(asked) | col("scale").is_in(asked))

@@ -22,7 +22,7 @@ from aftercar.files import replace_folder
 from aftercar.grade.adjudicate import kappas
 from aftercar.grade.explain import read_run, timeline_of
 from aftercar.grade.options import Options
-from aftercar.grade.run import SCALES, ending_in, grade_timeline
+from aftercar.grade.run import SCALES, grade_timeline, named_in_part
 from aftercar.timeline.store import open_timeline
 
 COURSE = ["subject_id", "infusion"]
@@ -123,7 +123,7 @@ def compared(from_: str, to: str) -> tuple[str, str]:
 def _candidates(name: str) -> dict[str, str]:
     """Family -> toxicity of the scales that a loose name fits."""
     said = name.strip().lower().replace("-", "_")
-    fits = [s for s in SCALES.values() if said in (s.name, s.family)] or ending_in(said)
+    fits = [s for s in SCALES.values() if said in (s.name, s.family)] or named_in_part(said)
     if not fits:
         hint = nearest(said, {*SCALES, *(s.family for s in SCALES.values())})
         raise OptionError(f"No scale is called {name!r}. {hint or _comparable()}")

@@ -89,7 +89,7 @@ def scales_named(names: Iterable[str] | None, *, others: bool = False) -> list[S
         found = [s for s in SCALES.values() if name in ("all", s.name) or ((s.default or others) and name == s.toxicity)]
         if name == "icaht":
             found = [s for s in SCALES.values() if s.toxicity.startswith("icaht")]
-        found = found or ending_in(name)
+        found = found or named_in_part(name)
         if not found:
             known = {*SCALES, *(s.toxicity for s in SCALES.values()), "all"}
             raise OptionError(f"No scale is called {name!r}. {nearest(name, known)}")
@@ -97,7 +97,7 @@ def scales_named(names: Iterable[str] | None, *, others: bool = False) -> list[S
     return [s for s in SCALES.values() if s.name in chosen]
 
 
-def ending_in(name: str) -> list[Scale]:
+def named_in_part(name: str) -> list[Scale]:
     """The scales that people mean by a part of a name: `lee2014`, `lee`, `ctcae`."""
     said = name.strip().lower().replace("-", "_")
     return [s for s in SCALES.values() if said and f"_{said}" in f"_{s.name}"]
