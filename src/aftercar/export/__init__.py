@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 from polars import col
 
 from aftercar.errors import InputError, OptionError, nearest
@@ -65,7 +66,10 @@ def read_back(folder: Path | str) -> Tables:
     manifest = read_manifest(folder)
     if manifest["format"] not in FORMATS:
         raise InputError(f"{folder / MANIFEST}: {manifest['format']!r} is no format that is read back. {nearest('', FORMATS)}")
-    return FORMATS[manifest["format"]].read(folder, manifest)
+    try:
+        return FORMATS[manifest["format"]].read(folder, manifest)
+    except (pl.exceptions.PolarsError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{folder}: not as it was exported ({type(error).__name__}). Export again.") from error
 
 
 def write_tables(folder: Path | str, out: Path | str) -> dict[str, Any]:

@@ -180,8 +180,8 @@ def _of_scales(scales: pl.DataFrame) -> pl.DataFrame:
         }
         for row in scales.to_dicts()
     ]
-    option = pl.Struct({"name": pl.String, "value": pl.String})
-    return pl.DataFrame(told, schema_overrides={"options_told": pl.List(option)})
+    words = dict.fromkeys(("scale", "device", "title", "word"), pl.String)
+    return pl.DataFrame(told, schema=words | {"options_told": pl.List(pl.Struct({"name": pl.String, "value": pl.String}))})
 
 
 def _stamped(time: pl.Expr) -> pl.Expr:

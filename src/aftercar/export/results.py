@@ -54,7 +54,7 @@ class Slice:
 
 @dataclass(frozen=True)
 class Results:
-    """An opened results folder. `scales` has a row a scale: `toxicity, scale, rules, options`; `counts` the rows of each table."""
+    """An opened results folder. `scales` has a row a scale: `toxicity, scale, rules, options`; `counts` the rows of each table, and of `evidence` in them."""
 
     folder: Path
     run: dict[str, Any]
@@ -117,6 +117,7 @@ def open_results(folder: Path | str) -> Results:
     if tables["grades"].select(bad.fill_null(False)).collect().item():
         raise InputError(f"{folder}: a measure that is no finite number cannot be written. Grade again.")
     counts = {name: _height(table) for name, table in tables.items()}
+    counts["evidence"] = tables["grades"].select(_cited()).collect().item()
     return Results(folder, run, scales, tables["subjects"].collect(), counts)
 
 
@@ -136,6 +137,10 @@ def _scan(folder: Path, name: str) -> pl.LazyFrame:
 
 def _height(frame: pl.LazyFrame) -> int:
     return frame.select(pl.len()).collect().item()
+
+
+def _cited() -> pl.Expr:
+    return col("evidence").list.len().cast(pl.Int64).sum()
 
 
 def _linked(grades: pl.DataFrame, episodes: pl.DataFrame) -> pl.DataFrame:
@@ -231,11 +236,11 @@ def as_tables(manifest: dict[str, Any], **read: pl.DataFrame) -> Tables:
         frame = read[name]
         if "scale" in schema:
             frame = frame.join(scales, on="scale", how="inner", maintain_order="left")
-        if frame.height != manifest["counts"][name]:
-            raise InputError(
-                f"{frame.height} rows of {name} were found, and {manifest['counts'][name]} were exported. Export again."
-            )
         tables[name] = frame.select(col(c).cast(own if dtype is None else dtype) for c, dtype in schema.items())
+    found = {name: frame.height for name, frame in tables.items()} | {"evidence": tables["grades"].select(_cited()).item()}
+    for name, n in found.items():
+        if n != manifest["counts"][name]:
+            raise InputError(f"{n} rows of {name} were found, and {manifest['counts'][name]} were exported. Export again.")
     return Tables(run=manifest["run"], **tables)
 
 

@@ -566,7 +566,9 @@ def export(
     folder: Annotated[Path, typer.Argument(help="The results folder; for `--to tables` an export.", metavar="DIR")],
     to: Annotated[str, typer.Option("--to", help="fhir, omop or sdtm; `tables` reads an export back.")],
     out: Annotated[Path, typer.Option("--out", help="The folder to write.")],
-    timeline: Annotated[Path | None, typer.Option("--timeline", help="Also list where the rows behind each grade came from.")] = None,
+    timeline: Annotated[
+        Path | None, typer.Option("--timeline", help="Also list where the rows behind each grade came from.")
+    ] = None,
     zone: Annotated[str | None, typer.Option("--zone", help="FHIR: where the clocks stood, such as Europe/Berlin.")] = None,
     table_format: Annotated[str | None, typer.Option("--table-format", help="OMOP: csv (the default) or parquet.")] = None,
     study: Annotated[str | None, typer.Option("--study", help="SDTM: STUDYID; AFTERCAR by default.")] = None,
@@ -585,5 +587,5 @@ def export(
             raise OptionError(f"--{next(iter(given)).replace('_', '-')} has no meaning with `--to tables`.")
         else:
             made = write_tables(folder, out)
-    print(", ".join(f"{n:,} {name}" for name, n in made["counts"].items()))
+    print(", ".join(f"{made['counts'][name]:,} {name}" for name in ("grades", "episodes", "subjects")))
     print(f"{made['use']}\nWritten: {out}")
