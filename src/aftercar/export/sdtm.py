@@ -1,4 +1,4 @@
-"""Grades as SDTM and ADaM datasets in Dataset-JSON 1.1 [dataset_json], and the way back.
+"""Grades as SDTM and ADaM datasets in Dataset-JSON 1.1, and the way back.
 
 An episode is an adverse event (AE), a stretch of a grade a finding about it (FA); what has no variable is a supplemental qualifier (SUPPAE, SUPPFA).
 """
@@ -26,7 +26,8 @@ from aftercar.export.results import Results, Slice, Tables, as_tables, beside, t
 from aftercar.grade.scale import MEASURES
 
 _TIME = "%Y-%m-%dT%H:%M:%S%.f"
-_ROWS = b', "rows": [\n'  # ends the head of a dataset; then a row a line
+# A dataset is written, and read back, by lines: a head, this, a row a line, an end.
+_ROWS = '"rows": [\n'
 _BATCH = 100_000  # rows at a time on the way back
 _STUDY = re.compile(r"[A-Za-z0-9._\-]{1,40}")
 
@@ -309,7 +310,7 @@ class _File:
         }
         self.rows.seek(0)
         with self.path.open("w", encoding="utf-8") as file:
-            file.write(json.dumps(head, ensure_ascii=False).removesuffix("}") + _ROWS.decode())
+            file.write(json.dumps(head, ensure_ascii=False).removesuffix("}") + ",\n" + _ROWS)
             shutil.copyfileobj(self.rows, file)
             file.write("\n]}\n")
         self.rows.close()
@@ -406,11 +407,13 @@ def _time(name: str) -> pl.Expr:
 
 
 def _dataset(folder: Path, name: str) -> pl.DataFrame:
-    """A dataset as text. It is read by lines, as it was written: a head, a row a line, an end."""
+    """A dataset as text."""
     path = folder / f"{name.lower()}.json"
     try:
         with path.open("rb") as file:
-            head = msgspec.json.decode(file.readline().removesuffix(_ROWS) + b"}", type=_Head)
+            head = msgspec.json.decode(file.readline().removesuffix(b",\n") + b"}", type=_Head)
+            if file.readline() != _ROWS.encode():
+                raise ValueError("the rows do not follow the head")
             names = [c.name for c in head.columns]
             frame = pl.concat(list(_batches(file, names)))
     except (OSError, ValueError, msgspec.MsgspecError, pl.exceptions.PolarsError) as error:
