@@ -156,6 +156,11 @@ def _json(name: str) -> pl.Expr:
     return pl.struct(v=name).struct.json_encode().str.strip_prefix('{"v":').str.strip_suffix("}").alias(name)
 
 
+def _source_value(column: str) -> pl.Expr:
+    """As many characters as the CDM has room for; all of it stands in `aftercar_subjects`."""
+    return col(column).cast(pl.String).str.head(50)
+
+
 def _person(courses: pl.DataFrame) -> pl.DataFrame:
     born = (col("day0") - pl.duration(days=(col("age_y") * 365.2425).cast(pl.Int64, strict=False))).dt.year()
     return courses.group_by("person_id", maintain_order=True).agg(
@@ -164,8 +169,8 @@ def _person(courses: pl.DataFrame) -> pl.DataFrame:
         year_of_birth=born.drop_nulls().first().cast(pl.Int64),
         race_concept_id=lit(0),
         ethnicity_concept_id=lit(0),
-        person_source_value=col("subject_id").first().cast(pl.String),
-        gender_source_value=col("sex").first(),
+        person_source_value=_source_value("subject_id").first(),
+        gender_source_value=_source_value("sex").first(),
     )
 
 
@@ -189,7 +194,7 @@ def _death(courses: pl.DataFrame) -> pl.DataFrame:
         death_datetime="death",
         death_type_concept_id=lit(_EHR),
         cause_concept_id=lit(0),
-        cause_source_value="death_cause",
+        cause_source_value=_source_value("death_cause"),
     )
 
 
@@ -204,7 +209,7 @@ def _procedure(courses: pl.DataFrame, before: int) -> pl.DataFrame:
         procedure_type_concept_id=lit(_EHR),
         procedure_source_value=lit("cart_infusion"),
         procedure_source_concept_id=lit(local_concept("concept", "cart_infusion")),
-        modifier_source_value="product",
+        modifier_source_value=_source_value("product"),
     )
 
 
