@@ -456,13 +456,14 @@ def test_an_export_is_imported_without_a_grade_becoming_evidence(to: str, export
 
 @pytest.mark.parametrize("simulated", [False, True])
 def test_every_file_says_what_it_is_for(simulated: bool, tmp_path: Path) -> None:
-    source = write_results(tmp_path / "r", episode(1, 1), simulated=simulated)
+    source = write_results(tmp_path / "r", episode(1, 1), simulated=simulated, timeline_note="Of another study.")
     said = {}
     for to in FORMATS:
         made = export_folder(source, to, tmp_path / to)
         assert made["simulated"] is simulated
         said[to] = made["use"]
-        assert "not adjudicated" in made["use"] and ("Virtual" in made["use"]) is simulated
+        assert "not adjudicated" in made["use"] and made["use"].endswith("Of another study.")
+        assert ("Virtual" in made["use"]) is simulated
     for name in fhir.RESOURCES:
         for resource in lines(tmp_path / "fhir" / f"{name}.ndjson"):
             tags = {t["code"]: t.get("display") for t in resource["meta"]["tag"]}

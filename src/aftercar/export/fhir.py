@@ -21,7 +21,8 @@ from polars import col, lit
 from aftercar import __version__
 from aftercar.errors import InputError, OptionError, nearest
 from aftercar.export.json_text import array, literal, number, obj, plain, text
-from aftercar.export.results import RUN, Results, Slice, Tables, as_tables, beside, icd_codes, term, title
+from aftercar.export.names import icd_codes, term, title
+from aftercar.export.results import RUN, Results, Slice, Tables, as_tables, beside
 from aftercar.grade.scale import MEASURES
 from aftercar.timeline.subjects import SUBJECTS
 

@@ -15,7 +15,8 @@ from polars import col, lit
 
 from aftercar import __version__
 from aftercar.errors import InputError, OptionError
-from aftercar.export.results import RUN, Results, Slice, Tables, as_tables, beside, icd_codes, term, title
+from aftercar.export.names import icd_codes, term, title
+from aftercar.export.results import RUN, Results, Slice, Tables, as_tables, beside
 from aftercar.grade.scale import GRADES, MEASURES
 from aftercar.grade.table import EPISODES
 from aftercar.timeline.readers.omop import OPERATORS, SEX

@@ -13,9 +13,7 @@ from polars import col
 
 from aftercar import __version__
 from aftercar.errors import InputError
-from aftercar.evidence.diagnoses import icd10cm, terms
 from aftercar.grade.explain import read_run
-from aftercar.grade.run import SCALES
 from aftercar.grade.scale import GRADES
 from aftercar.grade.table import EPISODES
 from aftercar.timeline.store import read_json
@@ -68,8 +66,8 @@ class Results:
 
     @property
     def statement(self) -> str:
-        """What an exported file says of itself."""
-        return f"{USE} {VIRTUAL}" if self.simulated else USE
+        """What an exported file says of itself: its use, and the note of the dataset."""
+        return " ".join(filter(None, (USE, VIRTUAL if self.simulated else "", self.run.get("timeline_note"))))
 
     def scan(self, name: str = "grades") -> pl.LazyFrame:
         return _scan(self.folder, name)
@@ -113,11 +111,11 @@ def open_results(folder: Path | str) -> Results:
     scales = pl.concat(of_scale).unique().sort("scale").collect()
     if scales["scale"].n_unique() < scales.height:
         raise InputError(f"{folder}: one scale under two sets of options. Export results of one run.")
-    bad = col("measures").list.eval(~pl.element().struct.field("value").is_finite()).list.any().any()
-    if tables["grades"].select(bad.fill_null(False)).collect().item():
+    endless = col("measures").list.eval(~pl.element().struct.field("value").is_finite()).list.any().any().fill_null(False)
+    bad, cited = tables["grades"].select(endless, _cited()).collect().row(0)
+    if bad:
         raise InputError(f"{folder}: a measure that is no finite number cannot be written. Grade again.")
-    counts = {name: _height(table) for name, table in tables.items()}
-    counts["evidence"] = tables["grades"].select(_cited()).collect().item()
+    counts = {name: table.select(pl.len()).collect().item() for name, table in tables.items()} | {"evidence": cited}
     return Results(folder, run, scales, tables["subjects"].collect(), counts)
 
 
@@ -135,10 +133,6 @@ def _scan(folder: Path, name: str) -> pl.LazyFrame:
     return frame.select(list(wanted))
 
 
-def _height(frame: pl.LazyFrame) -> int:
-    return frame.select(pl.len()).collect().item()
-
-
 def _cited() -> pl.Expr:
     return col("evidence").list.len().cast(pl.Int64).sum()
 
@@ -153,37 +147,6 @@ def _linked(grades: pl.DataFrame, episodes: pl.DataFrame) -> pl.DataFrame:
     )
     found = found.filter(col("resolution").is_null() | (col("start") < col("resolution"))).select("n", "episode")
     return grades.join(found, on="n", how="left", maintain_order="left")
-
-
-def term(toxicity: str) -> str:
-    """A toxicity in words: its preferred term where it has one."""
-    return terms().get(toxicity, toxicity.replace("_", " ").capitalize())
-
-
-def title(scale: str) -> str:
-    """A scale as people write it."""
-    return SCALES[scale].title if scale in SCALES else scale
-
-
-def icd_codes() -> pl.DataFrame:
-    """`scale, max_grade, max_grade_upper, icd, shown, why`: the code of ICD-10-CM of an episode on a default scale, that of the ASTCT.
-
-    A code holds one grade: where the bounds differ it is the unspecified one, and `why` says so.
-    """
-    codes = {(d.toxicity, d.grade): d for d in icd10cm()}
-    rows = [
-        (s.name, low, high, code.code, code.display, None if low == high else "The grade is open: the code leaves it unspecified.")
-        for s in SCALES.values() if s.default and (s.toxicity, None) in codes
-        for low in range(6) for high in range(low, 6)
-        if (code := codes.get((s.toxicity, low if low == high else None), codes[s.toxicity, None]))
-    ]  # fmt: skip
-    names = {
-        "scale": pl.String,
-        "max_grade": pl.Int8,
-        "max_grade_upper": pl.Int8,
-        **dict.fromkeys(("icd", "shown", "why"), pl.String),
-    }
-    return pl.DataFrame(rows, schema=names, orient="row")
 
 
 # ---- the manifest, and the way back

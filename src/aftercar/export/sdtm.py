@@ -22,7 +22,8 @@ from aftercar import __version__
 from aftercar.errors import InputError, OptionError
 from aftercar.evidence.diagnoses import terms
 from aftercar.export.json_text import number, row, text
-from aftercar.export.results import Results, Slice, Tables, as_tables, beside, term
+from aftercar.export.names import term
+from aftercar.export.results import Results, Slice, Tables, as_tables, beside
 from aftercar.grade.scale import MEASURES
 
 _TIME = "%Y-%m-%dT%H:%M:%S%.f"
