@@ -60,7 +60,7 @@ class Run:
 
 def _aftercar(*scales: str) -> Callable[[Path, Path], Callable[[], None]]:
     def start(folder: Path, answers: Path) -> Callable[[], None]:
-        from aftercar.grade.run import grade_folder  # `aftercar` itself loads its parts when they are first used
+        from aftercar.grade.folder import grade_folder  # `aftercar` itself loads its parts when they are first used
 
         def work() -> None:
             grade_folder(folder, answers, scales=scales)

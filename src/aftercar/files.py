@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
 import os
 import shutil
 import sys
@@ -15,6 +16,7 @@ from aftercar.errors import InputError
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2  # Linux renameat2(2)
 _RENAME_SWAP = 2  # macOS renamex_np(2)
+_LOCK = ".lock"
 
 
 def _exchange(a: Path, b: Path) -> bool:
@@ -29,14 +31,17 @@ def _exchange(a: Path, b: Path) -> bool:
 
 
 @contextlib.contextmanager
-def replace_folder(target: Path, *, marker: str) -> Generator[Path]:
-    """Give a new, empty folder beside `target`; when the block ends well it takes `target`'s place.
+def replace_folder(target: Path, *, marker: str, key: str | None = None) -> Generator[Path]:
+    """Give a folder beside `target` to write; when the block ends well it takes `target`'s place.
 
     If the block fails or is interrupted, `target` stays as it was. A folder that stands at `target` is replaced only
     if it holds the file `marker`, that is if it is a former result of ours.
 
+    Args:
+        key: names the work, where it can go on from its half: what the block left in the folder before it was stopped is there
+            again when the same work is begun anew. Without a key, or after an error in the input, nothing is left.
     Raises:
-        InputError: `target` is a file, or a folder that is not ours.
+        InputError: `target` is a file, or a folder that is not ours, or another process is at the same work.
     """
     target = target.resolve()  # through a link, so that the link stays one
     if target.exists() and not target.is_dir():
@@ -44,38 +49,57 @@ def replace_folder(target: Path, *, marker: str) -> Generator[Path]:
     if target.is_dir() and any(target.iterdir()) and not (target / marker).is_file():
         raise InputError(f"{target} holds other files (no {marker}). Name an empty or new folder.")
     target.parent.mkdir(parents=True, exist_ok=True)
-    fresh = target.with_name(f".{target.name}.{os.getpid()}.part")
-    for left in target.parent.glob(f".{target.name}.*.part"):
-        if not _alive(left):
-            shutil.rmtree(left, ignore_errors=True)
-    fresh.mkdir()
-    try:
-        yield fresh
-        _sync(fresh)
+    fresh = target.with_name(f".{target.name}.{key or os.getpid()}.part")
+    fresh.mkdir(exist_ok=key is not None)
+    with _owned(fresh) as ours:
+        if not ours:
+            raise InputError(f"Another process is writing {target} at this moment. Let it finish, or name another folder.")
+        _clear(target, but=fresh)
+        try:
+            yield fresh
+            sync(fresh)
+        except BaseException as error:
+            if key is None or isinstance(error, InputError) or not any(p.is_file() and p.name != _LOCK for p in fresh.rglob("*")):
+                shutil.rmtree(fresh, ignore_errors=True)
+            else:
+                error.add_note("What was finished is kept: the same command goes on from there.")
+            raise
+        (fresh / _LOCK).unlink()
         if not target.exists():
             fresh.rename(target)
-        elif not _exchange(fresh, target):
-            aside = target.with_name(f".{target.name}.{os.getpid()}.old.part")
-            target.rename(aside)
-            fresh.rename(target)
-            shutil.rmtree(aside, ignore_errors=True)
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
+        else:
+            if not _exchange(fresh, target):
+                aside = target.with_name(f".{target.name}.{os.getpid()}-old.part")
+                target.rename(aside)
+                fresh.rename(target)
+                fresh = aside
+            shutil.rmtree(fresh, ignore_errors=True)
 
 
-def _alive(part: Path) -> bool:
-    """Whether the process that owns a half-written folder still runs."""
-    pid = next((int(p) for p in reversed(part.name.split(".")) if p.isdigit()), 0)
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return pid > 0
+@contextlib.contextmanager
+def _owned(part: Path) -> Generator[bool]:
+    """Hold a half-written folder while the block runs; the system lets go of it when the process ends, however it ends."""
+    with (part / _LOCK).open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
 
 
-def _sync(folder: Path) -> None:
+def _clear(target: Path, but: Path) -> None:
+    """Remove what work that nobody is at any more left beside its target."""
+    for left in target.parent.glob(f".{target.name}.*.part"):
+        if "." in left.name[len(target.name) + 2 : -len(".part")]:  # of another target, whose name goes on after a dot
+            continue
+        with contextlib.suppress(OSError), _owned(left) as nobodys:
+            if nobodys and left != but:
+                shutil.rmtree(left, ignore_errors=True)
+
+
+def sync(folder: Path) -> None:
+    """Have the system write a folder's files out, so that they are whole even after a power cut."""
     for path in folder.rglob("*"):
         if path.is_file():
             with path.open("rb") as file:

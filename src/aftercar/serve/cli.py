@@ -56,10 +56,7 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(0) from None
     except OSError as error:
-        print(
-            f"The system refused: {error.strerror or type(error).__name__}. Nothing half-written was left.",
-            file=sys.stderr,
-        )
+        print(f"The system refused: {error.strerror or type(error).__name__}. {_left(error)}", file=sys.stderr)
         raise SystemExit(2) from None
     except Exception as error:
         show, code = getattr(error, "show", None), getattr(error, "exit_code", None)
@@ -67,7 +64,7 @@ def main() -> None:
             show()
             raise SystemExit(code) from None
         if "No space left" in str(error):  # as Polars reports it
-            print("The disk is full. Nothing half-written was left.", file=sys.stderr)
+            print(f"The disk is full. {_left(error)}", file=sys.stderr)
             raise SystemExit(2) from None
         if os.environ.get("AFTERCAR_DEBUG"):
             raise
@@ -83,6 +80,11 @@ def main() -> None:
 def _interrupted() -> NoReturn:
     print("Interrupted. What stood there before still stands.", file=sys.stderr)
     raise SystemExit(130) from None
+
+
+def _left(error: BaseException) -> str:
+    """What an error left on the disk."""
+    return " ".join(getattr(error, "__notes__", ["Nothing half-written was left."]))
 
 
 def _place(error: BaseException) -> str:
@@ -157,15 +159,18 @@ def grade(
     out: Annotated[Path, typer.Option("--out", help="The results folder to write.")],
     scale: Scales = None,
     option: Options = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=1, help="Processes at a time; without: one a processor. Each holds one shard.")
+    ] = None,
 ) -> None:
-    """Grade every toxicity of every subject, and print a summary."""
+    """Grade every toxicity of every subject, and print a summary. A run that was stopped goes on where it stopped."""
+    from aftercar.grade.folder import grade_folder, on_this_machine
     from aftercar.grade.options import parse_pairs
-    from aftercar.grade.run import grade_folder
     from aftercar.serve import show
 
     options = parse_pairs(option or [])
-    with show.counting("grading") as step:
-        run = grade_folder(timeline, out, scale, options, progress=step)
+    with show.counting("grading", "rows") as step:
+        run = grade_folder(timeline, out, scale, options, engine=on_this_machine(workers), progress=step)
     show.graded(run, out)
 
 
@@ -552,7 +557,7 @@ def regrade(
     from aftercar.grade import regrade as two
     from aftercar.serve import show, show_review
 
-    with show.counting("grading") as step:
+    with show.counting("grading", "shards") as step:
         found = two.regrade(folder, from_, to, timeline=timeline, progress=step)
     if out:
         two.write_regraded(found, out)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
 from collections import Counter
 from collections.abc import Callable, Generator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -39,18 +41,40 @@ def working(what: str) -> Generator[Callable[[str], None]]:
 
 
 @contextlib.contextmanager
-def counting(what: str) -> Generator[Callable[[int, int], None]]:
-    """A bar with rate and time left."""
+def counting(what: str, unit: str) -> Generator[Callable[[int, int], None]]:
+    """A bar with rate and time left; called with what is done and all, in that unit, first before anything is done."""
+    try:
+        with _bar(what, unit) as step:
+            yield step
+    except KeyboardInterrupt as stop:
+        for note in getattr(stop, "__notes__", ()):
+            _status.print(note)
+        raise
+
+
+@contextlib.contextmanager
+def _bar(what: str, unit: str) -> Generator[Callable[[int, int], None]]:
     if not _status.is_terminal:
         yield lambda done, all_: None
         return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
     with Progress(
-        TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=_status, transient=True
+        TextColumn(what), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[pace]}"), console=_status, transient=True
     ) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, all_: bar.update(task, completed=done, total=all_)
+        task = bar.add_task(what, total=None, pace="")
+        began, first = time.monotonic(), -1
+
+        def step(done: int, all_: int) -> None:
+            nonlocal began, first
+            if first < 0:  # a former run may have done a part
+                began, first = time.monotonic(), done
+            # Over all the time: shards from several processes come in bursts, of which each gives another rate.
+            rate = (done - first) / max(time.monotonic() - began, 1e-9)
+            pace = f"{rate:,.0f} {unit}/s, {timedelta(seconds=round((all_ - done) / rate))} left" if rate else ""
+            bar.update(task, completed=done, total=all_, pace=pace)
+
+        yield step
 
 
 def _table(*columns: str, title: str | None = None) -> Table:
