@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import signal
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
@@ -42,18 +43,19 @@ class Job:
     options: Options
 
     def grade(self, n: int) -> int:
-        """Grade the shard of that number; its number comes back."""
+        """Grade the shard of that number, unless it is done; its number comes back."""
+        if self.done(n):
+            return n
         store = open_timeline(self.timeline)
         result = grade_lazy(store.shard(n), [SCALES[s] for s in self.scales], self.options)
         result = replace(result, worst=adjudicated(result.worst, read_statements(store.folder)))
-        work = self.parts / f"{n:05d}.{os.getpid()}"
+        work = self.parts / f"{n:05d}.{uuid.uuid4().hex}"
         work.mkdir(parents=True)
         try:
             for table in TABLES:
                 getattr(result, table).write_ipc(work / table, compression="lz4")
             sync(work)
-            if not self.done(n):
-                work.rename(self.part(n))
+            work.rename(self.part(n))
         finally:
             shutil.rmtree(work, ignore_errors=True)
         return n
@@ -138,7 +140,7 @@ def grade_folder(
         todo = [n for n in range(len(rows)) if not job.done(n)]
         say = progress or (lambda done, all_: None)
         say(done := sum(rows) - sum(rows[n] for n in todo), sum(rows))
-        for n in work(job, todo):
+        for n in work(job, todo) if todo else ():
             say(done := done + rows[n], sum(rows))
         for table in TABLES:
             parts = [job.part(n) / table for n in range(len(rows))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import os
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from aftercar import __version__
-from aftercar.errors import AftercarError
+from aftercar.errors import AftercarError, OptionError
 
 if TYPE_CHECKING:
     import polars as pl
@@ -30,6 +31,13 @@ Options = Annotated[
 Scales = Annotated[
     list[str] | None, typer.Option("--scale", "-s", help="A scale or toxicity; `all`: every scale. Without: the default scales.")
 ]
+
+
+class Engine(enum.StrEnum):
+    """What grades the shards."""
+
+    local = "local"
+    spark = "spark"
 
 
 # Polars' allocator gives freed memory back to the system at once and asks for it again: a tenth of the time of a large grading.
@@ -162,15 +170,34 @@ def grade(
     workers: Annotated[
         int | None, typer.Option("--workers", min=1, help="Processes at a time; without: one a processor. Each holds one shard.")
     ] = None,
+    engine: Annotated[Engine, typer.Option("--engine", help="What does the work.")] = Engine.local,
+    master: Annotated[
+        str | None, typer.Option("--master", help="With Spark, its master: local[2], spark://host:7077, yarn ...")
+    ] = None,
+    setting: Annotated[
+        list[str] | None, typer.Option("--spark", help="With Spark, a setting of its own: name=value. May be repeated.")
+    ] = None,
 ) -> None:
     """Grade every toxicity of every subject, and print a summary. A run that was stopped goes on where it stopped."""
     from aftercar.grade.folder import grade_folder, on_this_machine
-    from aftercar.grade.options import parse_pairs
+    from aftercar.grade.options import pairs, parse_pairs
     from aftercar.serve import show
 
     options = parse_pairs(option or [])
+    if engine is Engine.spark:
+        from aftercar.grade.spark import on_spark
+
+        if workers:
+            raise OptionError(
+                "--workers is for this machine; the number of Spark's tasks at a time is in --master local[N] or --spark."
+            )
+        work = on_spark(master, pairs(setting or []))
+    else:
+        if master or setting:
+            raise OptionError("--master and --spark are for --engine spark.")
+        work = on_this_machine(workers)
     with show.counting("grading", "rows") as step:
-        run = grade_folder(timeline, out, scale, options, engine=on_this_machine(workers), progress=step)
+        run = grade_folder(timeline, out, scale, options, engine=work, progress=step)
     show.graded(run, out)
 
 
