@@ -8,8 +8,10 @@ import fcntl
 import os
 import shutil
 import sys
-from collections.abc import Generator
-from pathlib import Path
+import uuid
+from collections.abc import Callable, Generator
+from pathlib import Path, PurePath
+from typing import cast
 
 from aftercar.errors import InputError
 
@@ -30,19 +32,54 @@ def _exchange(a: Path, b: Path) -> bool:
         return False
 
 
+def place(path: Path | str) -> Path:
+    """A file or folder; an address such as `s3://bucket/folder` is one on an object store, and takes the same methods.
+
+    Raises:
+        InputError: there is no library for that kind of address.
+    """
+    if "://" not in str(path):
+        return Path(path)
+    try:
+        from upath import UPath
+
+        # Its list of what a folder holds would be kept, and miss what other processes write.
+        return cast(Path, UPath(str(path), use_listings_cache=False))
+    except (ImportError, ValueError) as error:
+        scheme = str(path).partition(":")[0]
+        raise InputError(
+            f"No library is installed for addresses of the kind {scheme}. For s3, pip install 'aftercar[cloud]'; "
+            "other stores need that and the library that fsspec names for them (gs: gcsfs, abfss: adlfs)."
+        ) from error
+
+
+def is_local(path: object) -> bool:
+    """Whether a path is on a filesystem, where a file or folder can be moved in one step, and not on an object store."""
+    return isinstance(path, PurePath)
+
+
 @contextlib.contextmanager
 def replace_folder(target: Path, *, marker: str, key: str | None = None) -> Generator[Path]:
     """Give a folder beside `target` to write; when the block ends well it takes `target`'s place.
 
     If the block fails or is interrupted, `target` stays as it was. A folder that stands at `target` is replaced only
-    if it holds the file `marker`, that is if it is a former result of ours.
+    if it holds the file `marker`, that is if it is a former result of ours. On an object store, which knows no such step, `target` itself is
+    given, and must be new; it is whole once it holds `marker`, which the block writes last.
 
     Args:
         key: names the work, where it can go on from its half: what the block left in the folder before it was stopped is there
-            again when the same work is begun anew. Without a key, or after an error in the input, nothing is left.
+            again when the same work is begun anew. Without a key, or after an error in the input, nothing is left. On an object store, the one
+            thing that may stand in the folder.
     Raises:
         InputError: `target` is a file, or a folder that is not ours, or another process is at the same work.
     """
+    if not is_local(target):
+        if any(p.name != key for p in (target.iterdir() if target.is_dir() else ())):
+            raise InputError(
+                f"{target} holds other files. On an object store a folder cannot be replaced in one step: name a new one."
+            )
+        yield target
+        return
     target = target.resolve()  # through a link, so that the link stays one
     if target.exists() and not target.is_dir():
         raise InputError(f"{target} is a file. Name a folder.")
@@ -57,7 +94,7 @@ def replace_folder(target: Path, *, marker: str, key: str | None = None) -> Gene
         _clear(target, but=fresh)
         try:
             yield fresh
-            sync(fresh)
+            _sync(fresh)
         except BaseException as error:
             if key is None or isinstance(error, InputError) or not any(p.is_file() and p.name != _LOCK for p in fresh.rglob("*")):
                 shutil.rmtree(fresh, ignore_errors=True)
@@ -98,12 +135,36 @@ def _clear(target: Path, but: Path) -> None:
                 shutil.rmtree(left, ignore_errors=True)
 
 
-def sync(folder: Path) -> None:
+def _sync(folder: Path) -> None:
     """Have the system write a folder's files out, so that they are whole even after a power cut."""
     for path in folder.rglob("*"):
         if path.is_file():
             with path.open("rb") as file:
                 os.fsync(file.fileno())
+
+
+def write_whole(path: Path, write: Callable[[str], object]) -> None:
+    """Have `write` make a file, so that a reader sees none of it or all; the folder is made where there is none."""
+    if not is_local(path):  # a store shows what was written to the end
+        write(str(path))
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        write(str(part))
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder with all that it holds."""
+    if is_local(folder):
+        shutil.rmtree(folder, ignore_errors=True)
+    else:
+        folder.rmdir(recursive=True)  # type: ignore[call-arg]  # as object stores have it
 
 
 def write_text(path: Path, text: str) -> None:

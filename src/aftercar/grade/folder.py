@@ -10,10 +10,10 @@ import json
 import os
 import shutil
 import signal
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from polars import col
 
 from aftercar import __version__
 from aftercar.errors import AftercarError, InputError
-from aftercar.files import replace_folder, sync
+from aftercar.files import is_local, place, remove_folder, replace_folder, write_whole
 from aftercar.grade.adjudicate import adjudicated
 from aftercar.grade.options import OPTIONS, Options
 from aftercar.grade.run import SCALES, Result, grade_lazy, scales_named
@@ -35,7 +35,7 @@ TABLES = tuple(f.name for f in fields(Result))
 
 @dataclass(frozen=True)
 class Job:
-    """What a process needs to grade any shard of a timeline; each shard becomes a folder in `parts`."""
+    """What a process needs to grade any shard of a timeline; the tables of each shard become files in `parts`."""
 
     timeline: Path
     parts: Path
@@ -44,29 +44,22 @@ class Job:
 
     def grade(self, n: int) -> int:
         """Grade the shard of that number, unless it is done; its number comes back."""
-        if self.done(n):
-            return n
-        store = open_timeline(self.timeline)
-        result = grade_lazy(store.shard(n), [SCALES[s] for s in self.scales], self.options)
-        result = replace(result, worst=adjudicated(result.worst, read_statements(store.folder)))
-        work = self.parts / f"{n:05d}.{uuid.uuid4().hex}"
-        work.mkdir(parents=True)
-        try:
+        if not self.done(n):
+            store = open_timeline(self.timeline)
+            result = grade_lazy(store.shard(n), [SCALES[s] for s in self.scales], self.options)
+            result = replace(result, worst=adjudicated(result.worst, read_statements(store.folder)))
             for table in TABLES:
-                getattr(result, table).write_ipc(work / table, compression="lz4")
-            sync(work)
-            work.rename(self.part(n))
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
+                lazy: pl.LazyFrame = getattr(result, table).lazy()
+                write_whole(self.part(n, table), partial(lazy.sink_ipc, compression="lz4"))
         return n
 
-    def part(self, n: int) -> Path:
-        """Where the tables of a shard are, once they are whole."""
-        return self.parts / f"{n:05d}"
+    def part(self, n: int, table: str) -> Path:
+        """Where a table of a shard is, once it is whole."""
+        return self.parts / f"{n:05d}.{table}"
 
     def done(self, n: int) -> bool:
         """Whether a shard is graded."""
-        return self.part(n).is_dir()
+        return self.part(n, TABLES[-1]).is_file()
 
 
 Engine = Callable[[Job, Sequence[int]], Iterator[int]]
@@ -87,7 +80,7 @@ def on_this_machine(workers: int | None = None) -> Engine:
 def _in_processes(job: Job, shards: Sequence[int], processes: int, threads: int) -> Iterator[int]:
     # Processes of one thread each do half as much again as threads beside one another, which wait for Python and for memory.
     from loky import ProcessPoolExecutor, as_completed
-    from loky.process_executor import BrokenProcessPool
+    from loky.process_executor import TerminatedWorkerError
 
     # An interrupt from the keyboard reaches all processes: this one ends the others.
     deaf = {"initializer": signal.signal, "initargs": (signal.SIGINT, signal.SIG_IGN)}
@@ -95,7 +88,7 @@ def _in_processes(job: Job, shards: Sequence[int], processes: int, threads: int)
     try:
         for one in as_completed([pool.submit(job.grade, n) for n in shards]):
             yield one.result()
-    except BrokenProcessPool as error:
+    except TerminatedWorkerError as error:
         raise AftercarError(
             "The system ended a process that was grading, most likely for want of memory. What was finished is kept: the same command "
             "goes on from there; --workers 1 needs the least memory."
@@ -116,8 +109,8 @@ def grade_folder(
     """Grade a timeline folder and write the results folder; memory is bounded by the shard.
 
     Args:
-        timeline: what `aftercar import` wrote, or any MEDS dataset whose codes are our concepts.
-        out: the results folder; a former one is replaced whole when the new one is complete.
+        timeline: what `aftercar import` wrote, or any MEDS dataset whose codes are our concepts; a folder, or the address of one on an object store.
+        out: the results folder; a former one is replaced whole when the new one is complete. On an object store it must be a new one.
         scales, options: as in `grade_timeline`.
         engine: what does the work; by default `on_this_machine()`.
         progress: called with the rows of the timeline that are graded, and all, first before the work.
@@ -133,9 +126,11 @@ def grade_folder(
     chosen = scales_named(scales)
     opts = options if isinstance(options, Options) else Options(options)
     work = engine or on_this_machine()
-    run = _run(store, Path(out), [s.name for s in chosen], opts)
-    with replace_folder(Path(out), marker="run.json", key=_key(run)) as fresh:
-        job = Job(store.folder.absolute(), fresh / "parts", tuple(s.name for s in chosen), opts)
+    target = place(out)
+    run = _run(store, target, [s.name for s in chosen], opts)
+    key = _key(run)
+    with replace_folder(target, marker="run.json", key=key) as fresh:
+        job = Job(store.folder.absolute(), fresh / key, tuple(s.name for s in chosen), opts)
         rows = store.rows()
         todo = [n for n in range(len(rows)) if not job.done(n)]
         say = progress or (lambda done, all_: None)
@@ -143,13 +138,13 @@ def grade_folder(
         for n in work(job, todo) if todo else ():
             say(done := done + rows[n], sum(rows))
         for table in TABLES:
-            parts = [job.part(n) / table for n in range(len(rows))]
-            pl.scan_ipc(parts).sink_parquet(fresh / f"{table}.parquet", maintain_order=True)
+            parts = [str(job.part(n, table)) for n in range(len(rows))]
+            pl.scan_ipc(parts).sink_parquet(str(fresh / f"{table}.parquet"), maintain_order=True)
         _refuse_parted_subjects(fresh / "subjects.parquet")
         _rejected(store, fresh / "rejected.parquet")
         run |= _counts(store, fresh, [s.name for s in chosen])
         (fresh / "run.json").write_text(json.dumps(run, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        shutil.rmtree(job.parts)
+        remove_folder(job.parts)
     return run
 
 
@@ -161,16 +156,17 @@ def _key(run: dict[str, Any]) -> str:
 
 def _refuse_parted_subjects(subjects: Path) -> None:
     twice = pl.struct("subject_id", "infusion").is_duplicated().any()
-    if pl.scan_parquet(subjects).select(twice).collect().item():
+    if pl.scan_parquet(str(subjects)).select(twice).collect().item():
         raise InputError("The rows of a subject stand in several files. `aftercar import` gathers them.")
 
 
 def _rejected(store: Store, target: Path) -> None:
     theirs = store.folder / "rejected.parquet"
     if theirs.is_file():
-        shutil.copyfile(theirs, target)
+        with theirs.open("rb") as source, target.open("wb") as copy:
+            shutil.copyfileobj(source, copy, length=1 << 20)
     else:
-        pl.DataFrame(schema=REJECTED).write_parquet(target)
+        pl.DataFrame(schema=REJECTED).write_parquet(str(target))
 
 
 def _run(store: Store, out: Path, scales: list[str], options: Options) -> dict[str, Any]:
@@ -182,7 +178,9 @@ def _run(store: Store, out: Path, scales: list[str], options: Options) -> dict[s
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "timeline_fingerprint": store.fingerprint,
         "statements": last_hash(store.folder),
-        "timeline": os.path.relpath(store.folder.absolute(), out.absolute()),
+        "timeline": os.path.relpath(store.folder.absolute(), out.absolute())
+        if is_local(store.folder) and is_local(out)
+        else str(store.folder.absolute()),
         "rules": [s.rules for s in chosen],
         "marks": {s.name: s.marks for s in chosen if s.marks},
         "sources": sorted({s.source for s in chosen}),
@@ -195,13 +193,13 @@ def _run(store: Store, out: Path, scales: list[str], options: Options) -> dict[s
 def _counts(store: Store, fresh: Path, scales: list[str]) -> dict[str, Any]:
     """What `run.json` counts."""
     family = {s: SCALES[s].family for s in scales}
-    worst = pl.scan_parquet(fresh / "worst.parquet").group_by("scale", "grade", "status").len()
+    worst = pl.scan_parquet(str(fresh / "worst.parquet")).group_by("scale", "grade", "status").len()
     graded: dict[str, dict[str, int]] = {f: {} for f in dict.fromkeys(family.values())}
     for name, level, status, n in worst.sort("scale", "grade", "status").collect(engine="streaming").iter_rows():
         known = status in ("graded", "not_met")
         key = f"grade {level}" if known else f"grade {level} at least" if status == "incomplete" else str(status)
         graded[family[name]][key] = graded[family[name]].get(key, 0) + n
-    subjects = pl.scan_parquet(fresh / "subjects.parquet").select(
+    subjects = pl.scan_parquet(str(fresh / "subjects.parquet")).select(
         subjects=col("subject_id").n_unique(), infusions=col("day0").is_not_null().sum()
     )
     counts = {k: store.info.get(k) for k in ("read", "accepted", "rejected")}

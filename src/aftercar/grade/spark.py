@@ -1,6 +1,7 @@
 """Grade shards on Apache Spark: the same function over the same shards, each a task. Needs the extra `spark`, and Java 17 or newer.
 
-Timeline and results lie on a filesystem that the driver and all workers mount at the same place, and aftercar is installed on the workers.
+Timeline and results lie where the driver and all workers reach them under one name: a filesystem that all mount at the same place, or an
+object store. aftercar is installed on the workers.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def on_spark(master: str | None = None, settings: Mapping[str, str] | None = Non
     """Grade on Spark.
 
     Args:
-        master: `local[2]`, `spark://host:7077`, `yarn`, `k8s://...`; without it what `spark-submit` or the environment says, else `local[*]`. A session that
+        master: `local[2]`, `spark://host:7077`, `yarn` ...; without it what `spark-submit` or the environment says, else `local[*]`. A session that
             runs already is used as it is.
         settings: Spark's own, such as `spark.executor.memory`.
     Raises:
@@ -114,8 +115,6 @@ def _refuse_problems(work: Future[list[str]]) -> None:
 @contextlib.contextmanager
 def _session(master: str | None, settings: Mapping[str, str]) -> Generator[SparkSession]:
     try:
-        from py4j.protocol import Py4JError
-        from pyspark.errors import PySparkException
         from pyspark.sql import SparkSession
     except ImportError as error:
         raise AftercarError("PySpark is not installed: pip install 'aftercar[spark]'.") from error
@@ -129,7 +128,7 @@ def _session(master: str | None, settings: Mapping[str, str]) -> Generator[Spark
         builder = builder.config(name, value)
     try:
         spark = builder.getOrCreate()
-    except (PySparkException, Py4JError, OSError) as error:
+    except Exception as error:  # of Spark, of the bridge to Java, or of the system
         raise AftercarError(
             f"Spark did not start{f' with the master {master}' if master else ''}. It needs Java 17 or newer; its messages say more."
         ) from error

@@ -12,6 +12,7 @@ import typer
 
 from aftercar import __version__
 from aftercar.errors import AftercarError, OptionError
+from aftercar.files import place
 
 if TYPE_CHECKING:
     import polars as pl
@@ -163,8 +164,8 @@ def codes(
 
 @app.command()
 def grade(
-    timeline: Annotated[Path, typer.Argument(help="A timeline folder, or a MEDS dataset with our codes.")],
-    out: Annotated[Path, typer.Option("--out", help="The results folder to write.")],
+    timeline: Annotated[str, typer.Argument(help="A timeline folder, or a MEDS dataset with our codes; also at s3://...")],
+    out: Annotated[str, typer.Option("--out", help="The results folder to write; also at s3://...")],
     scale: Scales = None,
     option: Options = None,
     workers: Annotated[
@@ -198,7 +199,7 @@ def grade(
         work = on_this_machine(workers)
     with show.counting("grading", "rows") as step:
         run = grade_folder(timeline, out, scale, options, engine=work, progress=step)
-    show.graded(run, out)
+    show.graded(run, place(out))
 
 
 @app.command()

@@ -181,7 +181,8 @@ def graded(run: dict[str, Any], out: Path) -> None:
     counts = run["counts"]
     console.print(f"{counts['subjects']:,} subjects, {counts['infusions']:,} infusions")
     family = {s.name: s.family for s in SCALES.values()}
-    worst = pl.read_parquet(out / "worst.parquet", columns=["scale", "grade", "grade_upper", "status", "assessed"])
+    alike = ["scale", "grade", "grade_upper", "status", "assessed"]
+    worst = pl.scan_parquet(str(out / "worst.parquet")).group_by(alike).len("n").collect(engine="streaming")
     table = _table("worst grade", "0", "1", "2", "3", "4", "5", "any", ">= 3", "open", "n/a")
     words = _table("diagnosis", *WORDS.values())
     blank = []
@@ -196,13 +197,13 @@ def graded(run: dict[str, Any], out: Path) -> None:
         applies = applies.with_columns(
             pl.when(col("status") == "not_met").then(0).otherwise(c).alias(c) for c in ("grade", "grade_upper")
         )
-        by_grade = Counter(applies["grade"].to_list())
-        open_ = applies.filter(col("grade") < col("grade_upper")).height
+        by_grade, all_ = _sums(applies, "grade"), int(applies["n"].sum())
+        open_ = applies.filter(col("grade") < col("grade_upper"))["n"].sum()
         any_, severe = (sum(n for g, n in by_grade.items() if g >= least) for least in (1, 3))
         cells = [str(by_grade.get(g, 0)) for g in range(6)]
-        shares = [f"{n} ({n / applies.height:.0%})" if applies.height else "0" for n in (any_, severe)]
-        table.add_row(scale.title, *cells, *shares, str(open_), str(rows.height - applies.height))
-        by_word = Counter(rows["status"].to_list())
+        shares = [f"{n} ({n / all_:.0%})" if all_ else "0" for n in (any_, severe)]
+        table.add_row(scale.title, *cells, *shares, str(open_), str(int(rows["n"].sum()) - all_))
+        by_word = _sums(rows, "status")
         if any(word in by_word for word in WORDS):
             words.add_row(scale.title, *(str(by_word.get(word, 0)) for word in WORDS))
     console.print(table)
@@ -215,6 +216,10 @@ def graded(run: dict[str, Any], out: Path) -> None:
     )
     _marks(run["timeline_note"], run["simulated"])
     console.print(f"Results: {out}")
+
+
+def _sums(counted: pl.DataFrame, by: str) -> dict[Any, int]:
+    return dict(counted.group_by(by).agg(col("n").sum()).iter_rows())
 
 
 def _unit(unit: str | None) -> str:

@@ -15,7 +15,7 @@ from polars import col
 
 from aftercar import __version__
 from aftercar.errors import InputError
-from aftercar.files import replace_folder
+from aftercar.files import place, replace_folder
 from aftercar.timeline.concepts import concepts
 from aftercar.timeline.readers import Imported
 from aftercar.timeline.schema import MEDS_VERSION, aligned
@@ -79,7 +79,7 @@ class Store:
 
 def _scan(path: Path) -> tuple[pl.LazyFrame, pl.Schema]:
     try:
-        frame = pl.scan_parquet(path)
+        frame = pl.scan_parquet(str(path))
         return frame, frame.collect_schema()
     except pl.exceptions.PolarsError as error:
         raise InputError(f"{path.name} of the timeline cannot be read. Is it whole?") from error
@@ -145,7 +145,7 @@ def open_timeline(folder: Path | str) -> Store:
     Raises:
         InputError: no timeline there.
     """
-    folder = Path(folder)
+    folder = place(folder)
     files = tuple(sorted((folder / "data").rglob("*.parquet"))) if folder.is_dir() else ()
     if not files:
         raise InputError(f"{folder}: no timeline there (no data/*.parquet). `aftercar import SRC --to {folder}` makes one.")
