@@ -27,7 +27,8 @@ from aftercar.errors import AftercarError, InputError, OptionError
 from aftercar.evidence.diagnoses import icd10cm
 from aftercar.export import FORMATS, RECORDS, export_folder, fhir, omop, read_back, results, sdtm, write_tables
 from aftercar.export.results import SCHEMAS
-from aftercar.grade.run import SCALES, grade_folder, grade_timeline
+from aftercar.grade.folder import grade_folder
+from aftercar.grade.run import SCALES, grade_timeline
 from aftercar.grade.scale import GRADES, MEASURES, STATUS
 from aftercar.grade.table import EPISODES
 from aftercar.timeline.readers import read
@@ -587,6 +588,7 @@ def test_results_that_cannot_be_exported_leave_the_former_export(
         (["{r}", "--to", "tables"], "no export there"),
         (["{r}", "--to", "tables", "--zone", "Europe/Berlin"], "no meaning"),
         (["{r}/nowhere", "--to", "fhir"], "no results there"),
+        (["memory://r", "--to", "fhir"], "filesystem"),
         (["{fhir}", "--to", "omop"], "is an export"),
     ],
 )

@@ -17,7 +17,8 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from aftercar.export import export_folder, read_back
     from aftercar.grade.explain import explain
-    from aftercar.grade.run import Result, grade_folder, grade_timeline
+    from aftercar.grade.folder import grade_folder
+    from aftercar.grade.run import Result, grade_timeline
     from aftercar.report import write_report
     from aftercar.timeline.readers import Imported, read
     from aftercar.timeline.store import open_timeline, write_timeline
@@ -27,7 +28,7 @@ _HOMES = {
     "Result": "aftercar.grade.run",
     "explain": "aftercar.grade.explain",
     "export_folder": "aftercar.export",
-    "grade_folder": "aftercar.grade.run",
+    "grade_folder": "aftercar.grade.folder",
     "grade_timeline": "aftercar.grade.run",
     "open_timeline": "aftercar.timeline.store",
     "read": "aftercar.timeline.readers",

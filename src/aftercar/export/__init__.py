@@ -13,7 +13,7 @@ from polars import col
 from aftercar.errors import InputError, OptionError, nearest
 from aftercar.export import fhir, omop, sdtm
 from aftercar.export.results import MANIFEST, SCHEMAS, Results, Tables, open_results, read_manifest, write_manifest
-from aftercar.files import replace_folder
+from aftercar.files import is_local, place, replace_folder
 from aftercar.grade.explain import open_graded
 
 # Each writes a folder from results, and reads it back.
@@ -43,13 +43,13 @@ def export_folder(
     known = list(inspect.signature(FORMATS[to].write).parameters)[2:]
     if strange := [name for name in choices if name not in known]:
         raise OptionError(f"{strange[0]} is no choice of {to}, which takes {' and '.join(known)}.")
-    folder = Path(folder)
+    folder, out = _here(folder), _here(out)
     if (folder / MANIFEST).is_file() and not (folder / "run.json").is_file():
         raise InputError(
             f"{folder} is an export. `aftercar export {folder} --to tables --out TABLES` makes tables of it, to export again."
         )
     results = open_results(folder)
-    with replace_folder(Path(out), marker=MANIFEST) as fresh:
+    with replace_folder(out, marker=MANIFEST) as fresh:
         FORMATS[to].write(results, fresh, **choices)
         if timeline is not None:
             _write_records(results, Path(timeline), fresh / RECORDS)
@@ -62,7 +62,7 @@ def read_back(folder: Path | str) -> Tables:
     Raises:
         InputError: no export there, or one that is not whole.
     """
-    folder = Path(folder)
+    folder = _here(folder)
     manifest = read_manifest(folder)
     if manifest["format"] not in FORMATS:
         raise InputError(f"{folder / MANIFEST}: {manifest['format']!r} is no format that is read back. {nearest('', FORMATS)}")
@@ -80,14 +80,21 @@ def write_tables(folder: Path | str, out: Path | str) -> dict[str, Any]:
     Raises:
         InputError: no export there, or one that is not whole.
     """
-    tables, manifest = read_back(folder), read_manifest(Path(folder))
+    folder, out = _here(folder), _here(out)
+    tables, manifest = read_back(folder), read_manifest(folder)
     manifest["format"] = "tables"
-    with replace_folder(Path(out), marker=MANIFEST) as fresh:
+    with replace_folder(out, marker=MANIFEST) as fresh:
         for name in SCHEMAS:
             getattr(tables, name).write_parquet(fresh / f"{name}.parquet")
         for name, content in ((MANIFEST, manifest), ("run.json", tables.run)):
             (fresh / name).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return manifest
+
+
+def _here(path: Path | str) -> Path:
+    if not is_local(found := place(path)):
+        raise InputError(f"{path}: exports are written from and to a filesystem. Copy the folder there, or name another.")
+    return found
 
 
 def _write_records(results: Results, timeline: Path, path: Path) -> None:
