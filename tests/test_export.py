@@ -588,7 +588,7 @@ def test_results_that_cannot_be_exported_leave_the_former_export(
         (["{r}", "--to", "tables"], "no export there"),
         (["{r}", "--to", "tables", "--zone", "Europe/Berlin"], "no meaning"),
         (["{r}/nowhere", "--to", "fhir"], "no results there"),
-        (["memory://r", "--to", "fhir"], "filesystem"),
+        (["memory://bucket", "--to", "fhir"], "filesystem"),
         (["{fhir}", "--to", "omop"], "is an export"),
     ],
 )
