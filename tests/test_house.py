@@ -33,8 +33,9 @@ MAY_IMPORT = {
     "cohort": "errors files evidence timeline grade",
     "trial": "errors files evidence timeline grade cohort",
     "simulate": "errors files evidence timeline grade",
+    "export": "errors files evidence timeline grade",
     "report": "errors files evidence timeline grade manage risk cohort",
-    "serve": "errors files evidence timeline grade manage risk cohort trial simulate report",
+    "serve": "errors files evidence timeline grade manage risk cohort trial simulate export report",
     "__main__": "serve",
 }
 HEAVY = ("jinja2", "numpy", "pandas", "pint", "polars", "pyarrow", "ucumvert", "yaml")
@@ -52,6 +53,7 @@ CITED = {
     "pubmed.ncbi.nlm.nih.gov",
     "semver.org",
     "snomed.info",
+    "terminology.hl7.org",
     "ucum.org",
     "unitsofmeasure.org",
     "www.ama-assn.org",

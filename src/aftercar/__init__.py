@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from aftercar.export import export_folder, read_back
     from aftercar.grade.explain import explain
     from aftercar.grade.folder import grade_folder
     from aftercar.grade.run import Result, grade_timeline
@@ -26,10 +27,12 @@ _HOMES = {
     "Imported": "aftercar.timeline.readers",
     "Result": "aftercar.grade.run",
     "explain": "aftercar.grade.explain",
+    "export_folder": "aftercar.export",
     "grade_folder": "aftercar.grade.folder",
     "grade_timeline": "aftercar.grade.run",
     "open_timeline": "aftercar.timeline.store",
     "read": "aftercar.timeline.readers",
+    "read_back": "aftercar.export",
     "write_report": "aftercar.report",
     "write_timeline": "aftercar.timeline.store",
 }
@@ -38,10 +41,12 @@ __all__ = [
     "Imported",
     "Result",
     "explain",
+    "export_folder",
     "grade_folder",
     "grade_timeline",
     "open_timeline",
     "read",
+    "read_back",
     "write_report",
     "write_timeline",
 ]

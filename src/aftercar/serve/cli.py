@@ -592,3 +592,33 @@ def regrade(
     show_review.regraded(found, subjects=subjects)
     if out:
         print(f"Written: {out}")
+
+
+@app.command()
+def export(
+    folder: Annotated[str, typer.Argument(help="The results folder; for `--to tables` an export.", metavar="DIR")],
+    to: Annotated[str, typer.Option("--to", help="fhir, omop or sdtm; `tables` reads an export back.")],
+    out: Annotated[str, typer.Option("--out", help="The folder to write.")],
+    timeline: Annotated[
+        Path | None, typer.Option("--timeline", help="Also list where the rows behind each grade came from.")
+    ] = None,
+    zone: Annotated[str | None, typer.Option("--zone", help="FHIR: where the clocks stood, such as Europe/Berlin.")] = None,
+    table_format: Annotated[str | None, typer.Option("--table-format", help="OMOP: csv (the default) or parquet.")] = None,
+    study: Annotated[str | None, typer.Option("--study", help="SDTM: STUDYID; AFTERCAR by default.")] = None,
+) -> None:
+    """Write grades in a format of hospitals and trials, or read such an export back."""
+    from aftercar.errors import OptionError
+    from aftercar.export import export_folder, write_tables
+    from aftercar.serve import show
+
+    given = {"timeline": timeline, "zone": zone, "table_format": table_format, "study": study}
+    given = {name: value for name, value in given.items() if value is not None}
+    with show.working("writing"):
+        if to != "tables":
+            made = export_folder(folder, to, out, **given)
+        elif given:
+            raise OptionError(f"--{next(iter(given)).replace('_', '-')} has no meaning with `--to tables`.")
+        else:
+            made = write_tables(folder, out)
+    print(", ".join(f"{made['counts'][name]:,} {name}" for name in ("grades", "episodes", "subjects")))
+    print(f"{made['use']}\nWritten: {out}")
