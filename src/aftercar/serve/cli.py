@@ -181,7 +181,8 @@ def grade(
 ) -> None:
     """Grade every toxicity of every subject, and print a summary. A run that was stopped goes on where it stopped."""
     from aftercar.grade.folder import grade_folder, on_this_machine
-    from aftercar.grade.options import pairs, parse_pairs
+    from aftercar.grade.options import parse_pairs
+    from aftercar.options import pairs
     from aftercar.serve import show
 
     options = parse_pairs(option or [])
@@ -262,10 +263,10 @@ def conformance(
     """Run worked cases through our graders, or another. Exit 1 if any check failed."""
     import json
 
+    from aftercar.conformance.against import CONTRACT, run_against
+    from aftercar.conformance.run import run_cases, suite
     from aftercar.errors import InputError
     from aftercar.files import write_text
-    from aftercar.grade.against import CONTRACT, run_against
-    from aftercar.grade.conformance import run_cases, suite
     from aftercar.serve import show
 
     paths = [*(suite() if whole_suite else []), *(files or [])]

@@ -1,6 +1,6 @@
 """Run worked cases through the readers and graders, and compare with what they expect.
 
-The cases of the package (`suite`) are data beside the code. `grade.against` asks another grader the same questions and compares
+The cases of the package (`suite`) are data beside the code. `conformance.against` asks another grader the same questions and compares
 its answers by the same `difference`.
 """
 

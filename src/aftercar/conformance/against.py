@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
+from aftercar.conformance.run import Check, Expectation, checked, chosen_options, judged, plan
 from aftercar.errors import InputError
-from aftercar.grade.conformance import Check, Expectation, checked, chosen_options, judged, plan
 from aftercar.grade.scale import STATUS
 from aftercar.timeline.readers.cases import Case
 
