@@ -6,6 +6,7 @@ carries all options that were used.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -20,8 +21,8 @@ Value = str | float | int | bool
 class Option:
     """One open question.
 
-    `choices` lists the words or numbers that may be chosen; `number` allows any number in a range as well; `pattern` words
-    such as `within_days:n` take a number after the colon.
+    `choices` lists the words or numbers that may be chosen; `number` allows any number in a range as well; words
+    such as `within_days:n` take a number after the colon; `span` asks for two whole numbers within its limits, such as `-10..-3`.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Option:
     choices: tuple[Value, ...] = ()
     number: tuple[float, float] | None = None
     whole: bool = False
+    span: tuple[int, int] | None = None
     drugs: bool = False
     mark: str = "P"
 
@@ -50,6 +52,8 @@ class Option:
         word, _, tail = text.partition(":")
         if f"{word}:n" in self.choices and tail.isdigit():
             return text
+        if self.span and (ends := ends_of(text)) and self.span[0] <= ends[0] <= ends[1] <= self.span[1]:
+            return text
         if self.number:
             try:
                 value = float(text)
@@ -60,7 +64,19 @@ class Option:
         allowed = [str(c) for c in self.choices]
         if self.number:
             allowed.append(f"a {'whole ' if self.whole else ''}number from {self.number[0]:g} to {self.number[1]:g}")
+        if self.span:
+            allowed.append(f"two whole numbers from {self.span[0]} to {self.span[1]}, such as {self.default}")
         raise OptionError(f"{self.name} cannot be {text!r}; it takes {', '.join(allowed)}.")
+
+
+def ends_of(span: str) -> tuple[int, int] | None:
+    """The two whole numbers of a span; null where it is none.
+
+    >>> ends_of("-10..-3")
+    (-10, -3)
+    """
+    found = re.fullmatch(r"(-?\d{1,4})\.\.(-?\d{1,4})", span)
+    return (int(found[1]), int(found[2])) if found else None
 
 
 # Asked by everything that counts days.

@@ -77,6 +77,8 @@ def allowed(option: Option) -> str:
     may = [str(c) for c in option.choices]
     if option.number:
         may.append(f"{option.number[0]:g} to {option.number[1]:g}")
+    if option.span:
+        may.append(f"two days from {option.span[0]} to {option.span[1]}")
     return ", ".join(may) or "drugs and groups of drugs"
 
 
