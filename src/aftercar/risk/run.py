@@ -123,6 +123,14 @@ def score_folder(
     return Result(*(pl.concat(getattr(part, f.name) for part in parts) for f in fields(Result)))
 
 
+def centiles(scores: pl.DataFrame) -> pl.DataFrame:
+    """Add of each value its `centile` among those with a value of that score and window, and how many these are (`cohort_n`)."""
+    value = pl.when(col("status") == "scored").then("value")
+    place = value.rank("average").over("score", "window")
+    n = value.count().over("score", "window")
+    return scores.with_columns(centile=100 * (place - 0.5) / n, cohort_n=n)
+
+
 def _read(coefficients: Mapping[str, Coefficients] | Path | str | None) -> Mapping[str, Coefficients]:
     return read_coefficients(coefficients) if isinstance(coefficients, (str, Path)) else coefficients or {}
 

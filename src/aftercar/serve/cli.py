@@ -13,6 +13,7 @@ import typer
 from aftercar import __version__
 from aftercar.errors import AftercarError, OptionError
 from aftercar.files import place
+from aftercar.serve import risk
 
 if TYPE_CHECKING:
     import polars as pl
@@ -25,6 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+risk.add_to(app)
 
 Options = Annotated[
     list[str] | None, typer.Option("--option", "-o", help="An open question decided: name=value. May be repeated.")
@@ -326,7 +328,7 @@ def concepts() -> None:
 
 @app.command()
 def options() -> None:
-    """List every open question of the scales, with its default and what else it may be."""
+    """List every open question of the scales and scores, with its default and what else it may be."""
     from aftercar.serve import show
 
     show.options()

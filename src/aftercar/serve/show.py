@@ -23,6 +23,7 @@ from aftercar.grade.explain import Explanation
 from aftercar.grade.options import OPTIONS
 from aftercar.grade.run import SCALES
 from aftercar.grade.worst import WORDS
+from aftercar.risk.options import OPTIONS as RISK_OPTIONS
 from aftercar.timeline import concepts as known
 from aftercar.timeline.readers import Imported
 
@@ -345,9 +346,9 @@ def concepts() -> None:
 
 
 def options() -> None:
-    """The option list."""
+    """The option list, of scales and then of risk scores."""
     table = _table("option", "default", "may be", "mark", "question")
-    for o in OPTIONS.values():
+    for o in {**OPTIONS, **RISK_OPTIONS}.values():
         table.add_row(o.name, str(o.default), allowed(o), o.mark, o.question)
     console.print(table)
     console.print("Marks: P a convention of this project, M from memory, V checked against a source.")
