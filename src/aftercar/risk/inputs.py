@@ -137,7 +137,11 @@ def draw(rows: pl.DataFrame, courses: pl.DataFrame, inputs: Iterable[Input], win
     for given in inputs:
         inside = known.filter((col("code") == given.code) & (given.window or window).holds(options))
         watched = lit(True) if given.whole is None else given.whole(options)
-        chosen = inside if given.pick == "last" else inside.sort("course", "value", "time", descending=[False, False, True])
+        chosen = (
+            inside
+            if given.pick == "last"
+            else inside.sort("course", "value", "time", "event_id", descending=[False, False, True, True])
+        )
         one = chosen.group_by("course").agg(
             given.published(col("value").last()).alias(given.name),
             col("event_id").last().alias(f"{given.name}_id"),

@@ -257,7 +257,7 @@ def score_rows(drawn: pl.DataFrame, score: Score, window: Window, options: Optio
         .cast(STATUS),
         criteria=_texts([pl.when("_usable").then(words) for words in value.criteria]),
         missing=_texts([pl.when(col("_open") & unknown).then(lit(name)) for name, unknown in value.unknown.items()]),
-        flags=_texts([pl.when(when.fill_null(False)).then(lit(name)) for name, when in flags.items()]),
+        flags=_texts([pl.when(when.fill_null(False) & col("day0").is_not_null()).then(lit(name)) for name, when in flags.items()]),
         evidence=pl.concat_arr(ids).arr.to_list().list.drop_nulls().list.unique().list.sort() if ids else lit([], pl.List(pl.Int64)),
         published=lit(score.published or None, pl.String),
         rules=lit(score.rules),

@@ -267,7 +267,7 @@ def _probability(told: dict[str, float | None]) -> None:
 
 def _decision(table: pl.DataFrame) -> None:
     if table.is_empty():
-        console.print("No decision curve: it needs a probability (--probability), or a cut (--cut).")
+        console.print("No decision curve: it needs known values, and a probability (--probability) or a cut (--cut).")
         return
     shown = _table("threshold", "net benefit", "treat all", "treat none")
     for r in table.filter((col("threshold") * 100).round().cast(pl.Int32).is_in([5, 10, 20, 30, 40, 50])).iter_rows(named=True):
