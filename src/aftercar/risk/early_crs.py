@@ -19,7 +19,7 @@ IL6_CUT = 16.0  # pg/mL
 def _watched(options: Options) -> pl.Expr:
     """Over the temperatures of the window: none of its stretches is longer than the gap that is allowed."""
     at = col("elapsed_s")
-    longest = pl.max_horizontal(at.min(), at.diff().max(), EARLY_H * HOUR - at.max())
+    longest = pl.max_horizontal(at.min(), at.sort().diff().max(), EARLY_H * HOUR - at.max())
     return longest <= float(options["hay_max_gap_h"]) * HOUR
 
 

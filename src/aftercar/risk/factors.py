@@ -96,10 +96,10 @@ def rules() -> dict[str, Rule]:
     }  # fmt: skip
 
 
-def factor_rows(drawn: pl.DataFrame) -> pl.DataFrame:
-    """Every factor of every course: the columns of `FACTORS`."""
+def factor_rows(drawn: pl.DataFrame) -> list[pl.DataFrame]:
+    """A table a factor, of a row a course, with the columns of `FACTORS`."""
     told = rules()
-    return pl.concat([_rows(drawn, factor, told.get(factor.factor)) for factor in risk_factors()])
+    return [_rows(drawn, factor, told.get(factor.factor)) for factor in risk_factors()]
 
 
 def _rows(drawn: pl.DataFrame, factor: RiskFactor, rule: Rule | None) -> pl.DataFrame:
