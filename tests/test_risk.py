@@ -73,8 +73,8 @@ def random_rows(rng: np.random.Generator, subject: int) -> list[dict[str, Any]]:
     if rng.random() < 0.3:
         add(-300, "target", text=pick(["BCMA", "CD19"]))
     for code, values in LABS.items():
-        for _ in range(pick([0, 1, 2, 4])):
-            day = pick([-30, -11, -10, -9, -7, -6, -5, -5, -4, -3, -2, 0, 1, 1, 2, 3, 3, 20, 25])
+        for _ in range(pick([0, 1, 3, 6, 9])):
+            day = pick([-30, -11, -10, -9, -8, -7, -7, -6, -6, -6, -5, -5, -4, -3, -2, 0, 0, 1, 1, 2, 3, 3, 20, 25])
             hour = 24 * day + pick([0, 0, 6, 6, 17.5])
             note = pick([None, None, "charted as <"]) if code == "crp" else None
             add(hour, code, pick(values), note=note)
