@@ -62,7 +62,7 @@ def risk(
         show_risk.factors(table)
     else:
         show_risk.scores(table)
-    show.marks(store.info.get("banner"), bool(store.info.get("simulated", False)))
+    show.dataset_note(store.info.get("banner"), bool(store.info.get("simulated", False)))
     if out:
         write_table(table, out)
         print(f"Written: {out}")

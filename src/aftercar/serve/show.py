@@ -148,11 +148,11 @@ def imported(result: Imported, folder: Path) -> None:
         console.print(
             f"{without:,} subjects have no infusion (cart_infusion) and cannot be graded: are ids spelled alike in all files?"
         )
-    marks(result.banner, result.simulated)
+    dataset_note(result.banner, result.simulated)
     console.print(f"Timeline: {folder}")
 
 
-def marks(note: str | None, simulated: bool) -> None:
+def dataset_note(note: str | None, simulated: bool) -> None:
     """What every result of a dataset must say."""
     if simulated:
         console.print("Simulated: virtual patients, not a prediction for a person.", style="bold")
@@ -216,7 +216,7 @@ def graded(run: dict[str, Any], out: Path) -> None:
     console.print(
         "open: missing data leave a higher grade possible (grade_upper). n/a: the scale does not apply. Derived by software, not adjudicated."
     )
-    marks(run["timeline_note"], run["simulated"])
+    dataset_note(run["timeline_note"], run["simulated"])
     console.print(f"Results: {out}")
 
 
@@ -287,7 +287,7 @@ def explained(why: Explanation) -> None:
             f"Adjudicated: {_title(row['scale'])}, infusion {row['infusion']}: grade {row['adjudicated_grade']} by {by}, {row['adjudicated_at']:%Y-%m-%d}.",
             style="bold",
         )
-    marks(why.run.get("timeline_note"), why.run.get("simulated", False))
+    dataset_note(why.run.get("timeline_note"), why.run.get("simulated", False))
     console.print(
         "Other grades are derived by software, not adjudicated."
         if adjudicated.height
