@@ -368,13 +368,23 @@ def test_two_files_of_one_table(tmp_path: Path) -> None:
         read(tmp_path / "cdm")
 
 
-@pytest.mark.parametrize("name", ["measurement", "concept"])
-def test_a_table_that_was_cut_short(tmp_path: Path, name: str) -> None:
-    folder = parquets(tmp_path / "cdm", CDM)
+def cut_short(folder: Path, name: str) -> Path:
     path = folder / f"{name}.parquet"
     path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(InputError, match=rf"{name}\.parquet: cannot be read"):
-        read(folder)
+    return folder
+
+
+def test_a_table_that_was_cut_short_is_named_and_the_rest_go_on(tmp_path: Path, mapping: Path) -> None:
+    whole = read(parquets(tmp_path / "cdm", CDM), mapping)
+    found = read(cut_short(tmp_path / "cdm", "measurement"), mapping)
+    assert found.skipped_files["measurement.parquet"].startswith("measurement.parquet: cannot be read")
+    others = ~col("source").str.starts_with("measurement") & (col("code") != "record_complete")
+    assert found.timeline.filter(others).drop("event_id").equals(whole.timeline.filter(others).drop("event_id"))
+
+
+def test_a_vocabulary_that_was_cut_short(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"concept\.parquet: cannot be read"):  # without it rows would be lost
+        read(cut_short(parquets(tmp_path / "cdm", CDM), "concept"))
 
 
 def test_a_zip_that_was_damaged(tmp_path: Path) -> None:
@@ -383,8 +393,9 @@ def test_a_zip_that_was_damaged(tmp_path: Path) -> None:
     place = raw.index(b"cdm/measurement.csv") + 60
     raw[place : place + 40] = bytes(40)
     path.write_bytes(raw)
-    with pytest.raises(InputError, match=r"cdm\.zip/cdm/measurement\.csv: cannot be unpacked"):
-        read(path)
+    found = read(path)
+    assert "cannot be unpacked" in found.skipped_files["cdm.zip/measurement.csv"]
+    assert found.accepted
 
 
 def test_rows_that_cannot_be_used_are_listed_one_by_one(tmp_path: Path, mapping: Path) -> None:

@@ -118,15 +118,11 @@ def import_(
 ) -> None:
     """Read records into a timeline; rows that cannot be used are listed in TIMELINE/rejected.parquet."""
     from aftercar.serve import show
-    from aftercar.timeline.readers import read, require_rows
-    from aftercar.timeline.store import write_timeline
+    from aftercar.timeline.store import import_folder, open_timeline
 
-    with show.working("reading") as say:
-        imported = read(source, map_, progress=say)
-        require_rows(imported)
-        say("writing")
-        write_timeline(imported, to)
-    show.imported(imported, to)
+    with show.reading() as say:
+        import_folder(source, to, map_, progress=say)
+    show.imported(open_timeline(to))
 
 
 @app.command()
@@ -144,7 +140,7 @@ def codes(
     from aftercar.serve import show
     from aftercar.timeline.readers.survey import survey
 
-    with show.working("reading") as say:
+    with show.reading() as say:
         found = survey(source, map_, progress=say)
     if csv:
         write_text(csv, found.with_columns(pl.col("units", "files").list.join("; ")).write_csv())

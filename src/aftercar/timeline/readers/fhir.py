@@ -6,14 +6,13 @@ listed with its line, and the rest go on.
 
 from __future__ import annotations
 
+import codecs
 import contextlib
-import gzip
 import re
-import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import msgspec
 import polars as pl
@@ -21,9 +20,10 @@ from polars import col, lit
 
 from aftercar.errors import InputError
 from aftercar.timeline.concepts import codes
+from aftercar.timeline.readers.batches import DAMAGED, cut_off, no_table, open_packed, unpacked
 from aftercar.timeline.readers.mapping import Mapping, Mappings
 from aftercar.timeline.readers.normalise import CHARTED, meanings
-from aftercar.timeline.readers.piece import Piece
+from aftercar.timeline.readers.piece import Piece, each_file
 from aftercar.timeline.readers.table import date_only, parse_time, says_offsets
 from aftercar.timeline.schema import REJECTED
 
@@ -235,9 +235,9 @@ def is_fhir(source: Path) -> bool:
 
 def _begins(path: Path) -> bool:
     try:
-        with _open(path) as file:
+        with open_packed(path) as file:
             return re.search(rb'"resourceType"\s*:', file.read(1 << 16)) is not None
-    except (OSError, EOFError, zlib.error):
+    except DAMAGED:
         return False
 
 
@@ -254,47 +254,42 @@ def pieces(source: Path, mappings: Mappings) -> Iterator[Piece]:
     """Each file of a source, a long one in batches.
 
     Raises:
-        InputError: the only file is no FHIR.
+        InputError: a file that is no FHIR: the only one, or one that a part of the mapping names.
     """
-    root = source if source.is_dir() else source.parent
     index = _Index()
     files = _files(source)
     for path in files:
         index.learn(path)
-    for path in files:
-        name = path.relative_to(root).as_posix()
-        mapping = mappings.of(name)
-        try:
-            yield from _batches(path, name, mapping, index)
-        except (OSError, EOFError, zlib.error) as error:
-            raise InputError(f"{name}: cannot be read ({type(error).__name__}). Is the file whole?") from error
-        except InputError as error:
-            if source.is_file():
-                raise
-            yield Piece.skipped(name, str(error))
-
-
-def _open(path: Path) -> IO[bytes]:
-    return gzip.open(path) if path.name.casefold().endswith(".gz") else path.open("rb")  # type: ignore[return-value]
+    yield from each_file(source, mappings, files, lambda path, name, mapping: _batches(path, name, mapping, index))
 
 
 def _batches(path: Path, name: str, mapping: Mapping, index: _Index) -> Iterator[Piece]:
-    rows = _Rows(name, mapping, index)
-    for n, raw in _resources(path, name, index):
-        rows.add(n, raw)
-        if rows.resources >= BATCH:
-            yield rows.piece()
-            rows = _Rows(name, mapping, index)
+    """The resources of a file. Where it is damaged, those before that place are read, and the place is listed.
+
+    Raises:
+        InputError: none of it can be read.
+    """
+    rows, n = _Rows(name, mapping, index), 0
+    try:
+        for n, share, raw in _resources(path, name, index):
+            rows.add(n, raw)
+            if rows.resources >= BATCH:
+                yield replace(rows.piece(), share=share)
+                rows = _Rows(name, mapping, index)
+    except DAMAGED as damage:
+        if n == 0:
+            raise no_table(name, damage) from damage
+        rows.bad.append(cut_off(name, n + 1, damage))
     yield rows.piece()
 
 
-def _resources(path: Path, name: str, index: _Index) -> Iterator[tuple[int, bytes | msgspec.Raw]]:
-    """Each resource with its number: the line of an NDJSON file, the entry of a Bundle."""
+def _resources(path: Path, name: str, index: _Index) -> Iterator[tuple[int, float, bytes | msgspec.Raw]]:
+    """Each resource with its number (the line of an NDJSON file, the entry of a Bundle) and the share of the file that is read."""
     if path.name.casefold().endswith(_LINES):
         yield from _lines(path)
         return
-    with _open(path) as file:
-        content = file.read()
+    with open_packed(path) as file:
+        content = file.read().removeprefix(codecs.BOM_UTF8)
     try:
         kind = _decode_head(content).resource_type
     except _BROKEN as error:
@@ -303,21 +298,24 @@ def _resources(path: Path, name: str, index: _Index) -> Iterator[tuple[int, byte
             return
         raise InputError(f"{name}: no FHIR, or cut off: {_place(error)}") from error
     if kind != "Bundle":
-        yield 1, content
+        yield 1, 1.0, content
         return
     try:
         bundle = _decode_bundle(content)
     except _BROKEN as error:
         raise InputError(f"{name}: a Bundle that cannot be read: {_place(error)}") from error
     index.in_bundle(bundle)
-    yield from ((n, entry.resource) for n, entry in enumerate(bundle.entry, 1) if bytes(entry.resource))
+    yield from ((n, n / len(bundle.entry), entry.resource) for n, entry in enumerate(bundle.entry, 1) if bytes(entry.resource))
 
 
-def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    with _open(path) as file:
+def _lines(path: Path) -> Iterator[tuple[int, float, bytes]]:
+    size = max(1, path.stat().st_size)
+    with path.open("rb") as raw, unpacked(raw, path) as file:
         for n, line in enumerate(file, 1):
+            if n == 1:
+                line = line.removeprefix(codecs.BOM_UTF8)
             if line.strip():
-                yield n, line
+                yield n, raw.tell() / size, line
 
 
 def _type_of(raw: bytes) -> str | None:
@@ -347,11 +345,11 @@ class _Index:
     def learn(self, path: Path) -> None:
         """Take in a file of medications or devices: others point at them."""
         try:
-            for n, line in _lines(path) if path.name.casefold().endswith(_LINES) else ():
+            for n, _, line in _lines(path) if path.name.casefold().endswith(_LINES) else ():
                 if n == 1 and _type_of(line) not in ("Medication", "Device"):
                     return
                 self.take(line)
-        except (OSError, EOFError, zlib.error):
+        except DAMAGED:
             return  # told when the file is read
 
     def take(self, raw: bytes | msgspec.Raw) -> None:
