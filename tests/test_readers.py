@@ -17,8 +17,8 @@ from polars import col
 from aftercar.errors import InputError, MappingError, UnitError
 from aftercar.timeline.concepts import concept
 from aftercar.timeline.readers import read
-from aftercar.timeline.store import import_folder
 from aftercar.timeline.readers.mapping import read_mapping
+from aftercar.timeline.store import import_folder
 from aftercar.timeline.units import line, ucum
 
 HEAD = "subject_id,time,code,value,unit"

@@ -111,7 +111,10 @@ def _root(
 @app.command("import")
 def import_(
     source: Annotated[
-        str, typer.Argument(help="CSV, Parquet, MEDS, FHIR, OMOP, SDTM or Excel: a file, folder, zip, or the URL of a database.")
+        str,
+        typer.Argument(
+            help="CSV, Parquet, MEDS, FHIR, OMOP, SDTM or Excel: a file, folder, zip, or the URL of a database or FHIR export."
+        ),
     ],
     to: Annotated[Path, typer.Option("--to", help="The timeline folder to write.")],
     map_: Annotated[Path | None, typer.Option("--map", help="The mapping file: your names and units as ours.")] = None,
@@ -127,7 +130,7 @@ def import_(
 
 @app.command()
 def codes(
-    source: Annotated[Path, typer.Argument(help="What `aftercar import` would read.")],
+    source: Annotated[str, typer.Argument(help="What `aftercar import` would read.")],
     map_: Annotated[Path | None, typer.Option("--map", help="The mapping file so far.")] = None,
     every: Annotated[bool, typer.Option("--all", help="Also codes that mean something already.")] = False,
     limit: Annotated[int, typer.Option("--limit", min=0, help="Print at most so many.")] = 40,

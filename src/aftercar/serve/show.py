@@ -63,7 +63,6 @@ def reading() -> Generator[Callable[[Progress], None]]:
         yield lambda _: None
         return
     from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
-
     from rich.progress import Progress as Bar
 
     begun = time.monotonic()

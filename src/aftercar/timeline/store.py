@@ -98,7 +98,7 @@ def import_folder(
         room = fresh / "work"
         room.mkdir()
         intake = Intake(mappings, room)
-        intake.take(open_pieces(source, mappings, room), progress)
+        intake.take(open_pieces(source, mappings, room, progress), progress)
         told = _shards(fresh, intake.timeline(), shard_rows)
         require_rows(intake.counts(), intake.rejected())
         intake.rejected().sink_parquet(fresh / "rejected.parquet", maintain_order=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 import polars as pl
 
 from aftercar.errors import InputError
-from aftercar.timeline.readers import anc_workbook, fhir, omop, sdtm, table
+from aftercar.timeline.readers import anc_workbook, bulk, fhir, omop, sdtm, table
 from aftercar.timeline.readers.gather import Gathered, finished
 from aftercar.timeline.readers.mapping import Mappings, read_mapping
 from aftercar.timeline.readers.normalise import normalise
@@ -55,7 +55,8 @@ def read(
     """Read records into memory: CSV or Parquet tables, a MEDS dataset, FHIR R4, an OMOP CDM, SDTM datasets or Excel workbooks.
 
     Args:
-        source: a file, or a folder whose files are all read; of an OMOP CDM also a zip, or the URL of a database.
+        source: a file, or a folder whose files are all read; of an OMOP CDM also a zip, or the URL of a database;
+            of FHIR also the URL of a bulk export.
         mapping: the mapping file (`docs/mapping.md`); None where names and codes are already ours.
         progress: told after each piece that is read.
     Raises:
@@ -65,22 +66,33 @@ def read(
     mappings = read_mapping(Path(mapping) if mapping else None)
     with tempfile.TemporaryDirectory(prefix="aftercar-") as room:
         intake = Intake(mappings)
-        intake.take(open_pieces(source, mappings, Path(room)), progress)
+        intake.take(open_pieces(source, mappings, Path(room), progress), progress)
     timeline = pl.concat(list(intake.timeline()))
     return Imported(timeline=timeline, rejected=intake.rejected().collect(), **vars(intake.counts()))
 
 
-def open_pieces(source: Path | str, mappings: Mappings, room: Path) -> Iterator[Piece]:
+def open_pieces(
+    source: Path | str, mappings: Mappings, room: Path, progress: Callable[[Progress], None] | None = None
+) -> Iterator[Piece]:
     """The pieces of a source, by the reader of its format; as `read`, but nothing is judged yet.
 
     Args:
         room: a folder for what must be unpacked or fetched first; it must stand until the last piece is read.
+        progress: told while a source is fetched.
     """
-    if omop.is_omop(source):  # may be the URL of a database
-        return omop.pieces(source, mappings, room)
-    path = Path(source)
+    if bulk.is_url(source):
+        export = bulk.fetch(str(source), room / "export", lambda what: progress(Progress(what, 0, None)) if progress else None)
+        yield from (Piece.skipped(name, why) for name, why in export.left_out.items())
+        yield from fhir.pieces(export.folder, mappings)
+    elif omop.is_omop(source):  # may be the URL of a database
+        yield from omop.pieces(source, mappings, room)
+    else:
+        yield from _of_path(Path(source), mappings, room)
+
+
+def _of_path(path: Path, mappings: Mappings, room: Path) -> Iterator[Piece]:
     if sdtm.is_sdtm(path):
-        return sdtm.pieces(path, mappings)
+        return sdtm.pieces(path, mappings, room)
     if fhir.is_fhir(path):
         return fhir.pieces(path, mappings)
     if anc_workbook.is_workbook(path):

@@ -79,7 +79,10 @@ def _sheet(rows: list[Row], name: str, mapping: Mapping) -> Piece:
     frame = pl.DataFrame(
         {
             ROW: pl.int_range(1, len(rows) - head, dtype=pl.Int64, eager=True),
-            **{title: pl.Series([row[n] if n < len(row) else None for row in rows[head + 1 :]], dtype=pl.String) for n, title in names},
+            **{
+                title: pl.Series([row[n] if n < len(row) else None for row in rows[head + 1 :]], dtype=pl.String)
+                for n, title in names
+            },
         }
     )
     peer = _peer(titles, mapping)

@@ -88,7 +88,8 @@ def unpacked(file: IO[bytes], path: Path) -> Any:
     return gzip.GzipFile(fileobj=file) if path.name.casefold().endswith(".gz") else file
 
 
-def _not_blank(frame: pl.DataFrame) -> pl.DataFrame:
+def not_blank(frame: pl.DataFrame) -> pl.DataFrame:
+    """Without the rows in which nothing stands."""
     return frame.filter(~pl.all_horizontal(pl.all().exclude(ROW).is_null()))
 
 
@@ -103,10 +104,10 @@ def _parquet(path: Path, name: str, wanted: Callable[[str], bool]) -> Iterator[B
         lazy = lazy.select(filter(wanted, flat))
         height = lazy.select(pl.len()).collect().item()
         if not height:
-            yield Batch(_numbered(lazy.head(0).collect(), 1), refused([]), 1.0)
+            yield Batch(numbered(lazy.head(0).collect(), 1), refused([]), 1.0)
             return
         for frame in lazy.collect_batches(chunk_size=BATCH_ROWS, maintain_order=True):
-            yield Batch(_not_blank(_numbered(frame, done + 1)), refused([]), (done + frame.height) / height)
+            yield Batch(not_blank(numbered(frame, done + 1)), refused([]), (done + frame.height) / height)
             done += frame.height
     except (*DAMAGED, pl.exceptions.PolarsError) as damage:
         if not done:
@@ -114,7 +115,8 @@ def _parquet(path: Path, name: str, wanted: Callable[[str], bool]) -> Iterator[B
         yield Batch(pl.DataFrame(), refused([cut_off(name, done + 1, damage)]), 1.0)
 
 
-def _numbered(frame: pl.DataFrame, first: int) -> pl.DataFrame:
+def numbered(frame: pl.DataFrame, first: int) -> pl.DataFrame:
+    """With `ROW`, from `first` on."""
     return frame.with_row_index(ROW, first).with_columns(col(ROW).cast(pl.Int64))
 
 
@@ -140,7 +142,7 @@ def _text(path: Path, name: str, wanted: Callable[[str], bool]) -> Iterator[Batc
         frame, bad = lines.read(text, last=block.last)
         if block.damage:
             bad.append(cut_off(name, lines.row, block.damage))
-        yield Batch(_not_blank(frame), refused(bad), block.share)
+        yield Batch(not_blank(frame), refused(bad), block.share)
 
 
 def _blocks(path: Path) -> Iterator[_Block]:
@@ -233,7 +235,7 @@ class _Lines:
         frame = self._at_once(text) if whole and b"\0" not in text and not _runs_on(text) else None
         if frame is None:
             return self._one_by_one(text, last=last)
-        frame = _numbered(frame, self.row)
+        frame = numbered(frame, self.row)
         self.row += frame.height
         return frame, []
 
@@ -295,7 +297,10 @@ class _Lines:
 def _has_lone(frame: pl.DataFrame) -> bool:
     """Whether some row has nothing but its first cell: it may be no row at all."""
     first, *others = frame.columns
-    return bool(others) and frame.select((col(first).is_not_null() & pl.all_horizontal(col(c).is_null() for c in others)).any()).item()
+    return (
+        bool(others)
+        and frame.select((col(first).is_not_null() & pl.all_horizontal(col(c).is_null() for c in others)).any()).item()
+    )
 
 
 def _runs_on(text: bytes) -> bool:

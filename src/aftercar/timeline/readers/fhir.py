@@ -418,7 +418,11 @@ class _Rows:
             resource = _decode(raw)
         except msgspec.ValidationError as error:
             kind = _type_of(bytes(raw))
-            if kind is None or kind in _READERS:
+            if kind == "OperationOutcome":
+                self.reject(
+                    n, "export_error", kind, "the server says that its export lacks something; its operators can say what"
+                )
+            elif kind is None or kind in _READERS:
                 self.reject(n, "bad_resource", kind, f"{_place(error)}; mend the resource")
             else:
                 self.reject(n, "other_resource", kind, f"{kind} resources are not read")

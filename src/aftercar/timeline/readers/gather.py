@@ -45,13 +45,20 @@ def finished(gathered: Gathered, mappings: Mappings, *, relative: bool) -> Itera
         complete = ("drugs",) if gathered.holds_drugs else ()
     number = 0
     for stretch in gathered.stretches():
-        rows, refused = settle(stretch)
-        if relative:
-            rows = pl.concat([rows, _at_epoch(rows)], how="diagonal_relaxed")
-        rows = pl.concat([rows, _completeness(rows, complete), *_limits(rows, mappings.limits)], how="diagonal_relaxed")
-        timeline = conform(rows.sort(_KEY))
+        timeline, refused = _finished(stretch, complete, mappings.limits, relative)
+        del stretch  # it is as large as the timeline
         yield timeline.with_columns(col("event_id") + number), refused
         number += timeline.height
+
+
+def _finished(
+    rows: pl.DataFrame, complete: tuple[str, ...], limits: dict[str, float], relative: bool
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    rows, refused = settle(rows)
+    if relative:
+        rows = pl.concat([rows, _at_epoch(rows)], how="diagonal_relaxed")
+    rows = pl.concat([rows, _completeness(rows, complete), *_limits(rows, limits)], how="diagonal_relaxed")
+    return conform(rows.sort(_KEY)), refused
 
 
 def _at_epoch(rows: pl.DataFrame) -> pl.DataFrame:
@@ -71,7 +78,9 @@ def _completeness(rows: pl.DataFrame, complete: tuple[str, ...]) -> pl.DataFrame
     last = pl.max_horizontal(col("time").max(), col("end_time").max()) + pl.duration(seconds=1)
     spans = rows.group_by("subject_id").agg(time=col("time").min(), end_time=last).drop_nulls("time")
     said = {"code": lit("record_complete"), "source": lit("declared complete")}
-    return pl.concat([spans.clear(), *(spans.with_columns(text_value=lit(stream), **said) for stream in complete)], how="diagonal")
+    return pl.concat(
+        [spans.clear(), *(spans.with_columns(text_value=lit(stream), **said) for stream in complete)], how="diagonal"
+    )
 
 
 def _limits(rows: pl.DataFrame, given: dict[str, float]) -> Iterator[pl.DataFrame]:

@@ -168,7 +168,9 @@ def settle(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     if rows["written"].null_count() < rows.height:
         rows = _edges(_first_only(rows.with_columns(reason=lit(None, pl.String))))
         bad = col("reason").is_not_null()
-        refused = _rejected(rows.filter(bad).with_columns(code="written", detail=lit(None, pl.String)).sort("file", "row", "column"))
+        refused = _rejected(
+            rows.filter(bad).with_columns(code="written", detail=lit(None, pl.String)).sort("file", "row", "column")
+        )
         rows = rows.filter(~bad & (col("edge") != "end").fill_null(True))
     column = pl.when(col("column").is_null()).then(lit("")).otherwise(pl.format(":{}", "column"))
     rows = rows.with_columns(source=pl.format("{}:{}{}", "file", "row", column))

@@ -350,7 +350,7 @@ def _scan(path: Path) -> pl.LazyFrame:
 
 def _look_up(tables: _Tables, table: str, key: str, ids: Iterable[int | None], *columns: str) -> pl.DataFrame:
     """The rows of a vocabulary table whose `key` is one of `ids`; none where the source lacks the table."""
-    schema = {c: pl.String if c in _TEXTS else pl.Int64 for c in (key, *columns)}
+    schema: dict[str, type[pl.String] | type[pl.Int64]] = {c: pl.String if c in _TEXTS else pl.Int64 for c in (key, *columns)}
     wanted = {i for i in ids if i}
     asked, found = tables.known.get((table, key, *columns), (set[int](), pl.DataFrame(schema=schema)))
     if (new := wanted - asked) and table in tables.names:
@@ -359,7 +359,9 @@ def _look_up(tables: _Tables, table: str, key: str, ids: Iterable[int | None], *
     return found.filter(col(key).is_in(list(wanted)))
 
 
-def _ask(tables: _Tables, table: str, key: str, ids: set[int], schema: dict[str, type[pl.DataType]]) -> pl.DataFrame:
+def _ask(
+    tables: _Tables, table: str, key: str, ids: set[int], schema: dict[str, type[pl.String] | type[pl.Int64]]
+) -> pl.DataFrame:
     wanted = pl.LazyFrame({key: sorted(ids)}, schema={key: pl.Int64})
     listed = ", ".join(map(str, sorted(ids)))
     try:
@@ -663,7 +665,9 @@ def _person(frame: pl.DataFrame, mapping: Mapping, name: str) -> pl.DataFrame:
 def _death(frame: pl.DataFrame, tables: _Tables, mapping: Mapping, name: str) -> pl.DataFrame:
     """Deaths; the cause is the source's word for it, which counts only where the mapping says what it is for us."""
     frame = _with(frame, name, ["person_id", "death_date"], ["death_datetime", "cause_concept_id", "cause_source_value"])
-    frame = _time(frame, "death", "time", mapping).with_columns(cause=_concept("cause_concept_id"), source=_text("cause_source_value"))
+    frame = _time(frame, "death", "time", mapping).with_columns(
+        cause=_concept("cause_concept_id"), source=_text("cause_source_value")
+    )
     words = _words(frame["cause"].unique(), tables, mapping)
     word = col("cause").replace_strict(words, default=None, return_dtype=pl.String)
     named = col("source").str.to_lowercase().is_in(list(mapping.text.get("death", {})))

@@ -15,7 +15,7 @@ from polars import col
 
 from aftercar.timeline.readers.batches import Batch
 
-RUN_ROWS = 1_000_000
+RUN_ROWS = 500_000  # of a run, and of a stretch of subjects; memory is some hundred MB for so many
 
 _WHOLE = r"^(0|-?[1-9]\d{0,17})$"  # an id that is a whole number, written as such
 _ROW_GROUPS = 64  # of a run: a stretch of subjects reads only those that hold it
@@ -84,7 +84,9 @@ class BySubject(Spill):
         if self._rows:
             self._put_down(self._room)
         for path in self._files:
-            if not self._whole and pl.read_parquet_schema(path)[self._subject] != pl.String:  # sorted before a word was among them
+            if (
+                not self._whole and pl.read_parquet_schema(path)[self._subject] != pl.String
+            ):  # sorted before a word was among them
                 _write(self._sorted(pl.read_parquet(path)), path)
         sizes = self._sorted(self._sizes)
         number = (col("rows").cum_sum() - col("rows")) // RUN_ROWS
@@ -114,4 +116,4 @@ def whole_subjects(batches: Iterator[Batch], subject: pl.Expr, room: Path) -> It
             rows = rows or BySubject(room, "subjects", named.schema, _SUBJECT)
             rows.add(named)
     if rows is not None:
-        yield from (Batch(stretch.drop(_SUBJECT), malformed.clear(), 1.0) for stretch in rows.stretches())
+        yield from (Batch(stretch.drop(_SUBJECT), first.malformed.clear(), 1.0) for stretch in rows.stretches())

@@ -45,7 +45,7 @@ def survey(
     names: dict[str, str] = {}
     rows = 0
     with tempfile.TemporaryDirectory(prefix="aftercar-") as room:
-        for piece in open_pieces(source, mappings, Path(room)):
+        for piece in open_pieces(source, mappings, Path(room), progress):
             if piece.problem:
                 continue
             found = pl.concat([found, _counted(piece)]).group_by("code", "subject_id", "unit", "file").agg(

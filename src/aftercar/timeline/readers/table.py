@@ -278,14 +278,27 @@ def parse_time(column: pl.Expr, dtype: pl.DataType, mapping: Mapping) -> pl.Expr
     if mapping.time_format:
         dated = text.str.to_datetime(mapping.time_format, time_unit="us", strict=False)
         return pl.coalesce(dated, text.str.to_date(mapping.time_format, strict=False).cast(pl.Datetime("us")))
-    bare = text.str.replace(_OFFSET, "").str.strip_chars()
-    with_time = [bare.str.to_datetime(f, time_unit="us", strict=False) for f in _FORMATS]
-    if mapping.zone:
-        ahead = _minutes_ahead(text)
-        there = (pl.coalesce(*with_time) - ahead).dt.replace_time_zone("UTC").dt.convert_time_zone(mapping.zone)
-        with_time = [pl.when(ahead.is_not_null()).then(there.dt.replace_time_zone(None)).otherwise(pl.coalesce(*with_time))]
-    date_only = [text.str.to_date(f, strict=False).cast(pl.Datetime("us")) for f in _DATES]
-    return pl.coalesce(*with_time, *date_only)
+    # Formats are tried one after the other on what fits none before: as expressions all would be tried on all.
+    return text.map_batches(lambda texts: _times(texts, mapping.zone), return_dtype=pl.Datetime("us"), is_elementwise=True)
+
+
+def _times(texts: pl.Series, zone: str | None) -> pl.Series:
+    clocks = texts.str.replace(_OFFSET, "").str.strip_chars()
+    times = pl.repeat(None, len(texts), dtype=pl.Datetime("us"), eager=True)
+    for form in (*_FORMATS, *_DATES):
+        left = times.is_null() & texts.is_not_null()
+        if not left.any():
+            break
+        tried = (texts if form in _DATES else clocks).zip_with(left, pl.repeat(None, len(texts), dtype=pl.String, eager=True))
+        found = (
+            tried.str.to_date(form, strict=False) if form in _DATES else tried.str.to_datetime(form, time_unit="us", strict=False)
+        )
+        times = times.zip_with(~left, found.cast(pl.Datetime("us")))
+    if zone:
+        ahead = pl.select(_minutes_ahead(pl.lit(texts))).to_series()
+        there = (times - ahead).dt.replace_time_zone("UTC").dt.convert_time_zone(zone).dt.replace_time_zone(None)
+        times = there.zip_with(ahead.is_not_null(), times)
+    return times.alias(texts.name)
 
 
 _OFFSET = r"(Z|[+-]\d{2}:?\d{2})$"
