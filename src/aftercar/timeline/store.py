@@ -17,7 +17,7 @@ from polars import col
 
 from aftercar import __version__
 from aftercar.errors import InputError
-from aftercar.files import replace_folder
+from aftercar.files import replace_folder, writing
 from aftercar.timeline.concepts import concepts
 from aftercar.timeline.readers import Counts, Imported, Intake, open_pieces, require_rows
 from aftercar.timeline.readers.mapping import read_mapping
@@ -101,7 +101,8 @@ def import_folder(
         intake.take(open_pieces(source, mappings, room, progress), progress)
         told = _shards(fresh, intake.timeline(), shard_rows)
         require_rows(intake.counts(), intake.rejected())
-        intake.rejected().sink_parquet(fresh / "rejected.parquet", maintain_order=True)
+        with writing(fresh):
+            intake.rejected().sink_parquet(fresh / "rejected.parquet", maintain_order=True)
         shutil.rmtree(room)
         _about(fresh, Path(folder).name, intake.counts(), told)
     return Path(folder)
@@ -149,12 +150,14 @@ def _shards(fresh: Path, stretches: Iterable[pl.DataFrame], shard_rows: int) -> 
         told.subjects += shard["subject_id"].n_unique()
         told.infused += shard.filter(col("code") == "cart_infusion")["subject_id"].n_unique()
         told.codes |= set(shard["code"].unique())
-        shard.write_parquet(fresh / "data" / f"{n:05d}.parquet", compression_level=1)
+        with writing(fresh):
+            shard.write_parquet(fresh / "data" / f"{n:05d}.parquet", compression_level=1)
     return told
 
 
 def _about(fresh: Path, name: str, counts: Counts, told: _Told) -> None:
-    _codes(told.codes).write_parquet(fresh / "metadata" / "codes.parquet")
+    with writing(fresh):
+        _codes(told.codes).write_parquet(fresh / "metadata" / "codes.parquet")
     _json(
         fresh / "metadata" / "dataset.json",
         {"dataset_name": name, "etl_name": "aftercar", "etl_version": __version__, "meds_version": MEDS_VERSION},

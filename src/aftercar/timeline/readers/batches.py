@@ -26,6 +26,7 @@ BLOCK = 1 << 23  # bytes of text that are taken at once
 DAMAGED = (OSError, EOFError, zlib.error)  # what reading a damaged file raises
 
 _PARQUET = (".parquet", ".pq")
+_READ = 1 << 20  # bytes
 _LONGEST_LINE = 1 << 26  # bytes
 _LONGEST_FIELD = 100  # lines that a quoted field may run over
 
@@ -152,7 +153,7 @@ def _blocks(path: Path) -> Iterator[_Block]:
         with path.open("rb") as raw:
             file = unpacked(raw, path)
             first = True
-            while part := file.read1(1 << 20):
+            while part := file.read1(_READ):
                 if first:
                     decode, first = _decoder(part), False
                     part = part.removeprefix(codecs.BOM_UTF8)

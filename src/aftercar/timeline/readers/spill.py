@@ -11,8 +11,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import polars as pl
-from polars import col
+from polars import col, lit
 
+from aftercar.files import writing
 from aftercar.timeline.readers.batches import Batch
 
 RUN_ROWS = 500_000  # of a run, and of a stretch of subjects; memory is some hundred MB for so many
@@ -95,11 +96,12 @@ class BySubject(Spill):
         )
         runs = pl.scan_parquet(self._files)
         for _, first, last in ends.iter_rows():
-            yield runs.filter(col(self._subject).is_between(first, last)).collect()
+            yield runs.filter(col(self._subject).is_between(lit(first), lit(last))).collect()
 
 
 def _write(frame: pl.DataFrame, path: Path) -> None:
-    frame.write_parquet(path, compression="lz4", row_group_size=max(1, frame.height // _ROW_GROUPS))
+    with writing(path.parent):
+        frame.write_parquet(path, compression="lz4", row_group_size=max(1, frame.height // _ROW_GROUPS))
 
 
 def whole_subjects(batches: Iterator[Batch], subject: pl.Expr, room: Path) -> Iterator[Batch]:
