@@ -194,7 +194,7 @@ def test_progress_counts_files_rows_and_bytes(tmp_path: Path, small: None) -> No
 # ---- interrupted
 
 
-CHILD = f"""
+CHILD = """
 import os, resource, signal, sys
 import polars as pl
 from pathlib import Path
