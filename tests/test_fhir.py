@@ -365,3 +365,31 @@ def test_codes_are_listed_by_frequency(tmp_path: Path) -> None:
         ("LOINC//0-0", None, "Something", 3, 1, 3, ["mg"]),
         ("LOINC//8310-5", "temperature", None, 1, 1, 1, ["Cel"]),
     ]
+
+
+SNOMED = "http://snomed.info/sct"
+DEVICE_CODE = {"system": "urn:ward", "code": "O2DEV"}
+
+
+def test_public_codes_of_devices_need_no_mapping(take: Callable[..., Imported]) -> None:
+    def charted(code: str, display: str) -> Resource:
+        word = {"coding": [{"system": SNOMED, "code": code, "display": display}]}
+        return temperature(38, code={"coding": [DEVICE_CODE]}, valueQuantity=None, valueCodeableConcept=word)
+
+    device = {"resourceType": "Device", "id": "d", "type": concept(SNOMED, "336623009")}
+    use = {
+        "resourceType": "DeviceUseStatement",
+        "subject": ANN,
+        "timingPeriod": {"start": AT},
+        "device": {"reference": "Device/d"},
+    }
+    on = {
+        "resourceType": "Procedure",
+        "status": "completed",
+        "subject": ANN,
+        "code": concept(SNOMED, "233573008"),
+        "performedDateTime": AT,
+    }
+    mapping = '[codes]\n"urn:ward//O2DEV" = "o2_device"\n[text.o2_device]\n"Our CPAP" = "cpap"\n'
+    found = take(device, use, on, charted("428285009", "Venturi mask"), charted("704718009", "Our CPAP"), mapping=mapping)
+    assert set(rows(found, "code", "text_value")) == {("o2_device", w) for w in ("nasal_cannula", "ecmo", "venturi", "cpap")}

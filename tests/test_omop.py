@@ -21,6 +21,7 @@ from aftercar.errors import InputError
 from aftercar.timeline.readers import Imported, read
 from aftercar.timeline.readers.mapping import read_mapping
 from aftercar.timeline.readers.omop import is_omop
+from aftercar.timeline.readers.survey import survey
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared" / "data" / "omop"
@@ -470,3 +471,32 @@ def test_the_public_example_is_the_same_in_both_forms() -> None:
     assert (csv.read, csv.accepted, parquet.read) == (23_005, 3_227, 23_005)
     assert csv.timeline.drop("source").equals(parquet.timeline.drop("source"))
     assert csv.rejected["reason"].unique().to_list() == ["unknown_code"]
+
+
+def test_the_zone_of_the_mapping_holds_here_too(tmp_path: Path) -> None:
+    folder = csvs(tmp_path / "cdm", {"person": CDM["person"], "measurement": CDM["measurement"].head(1)})
+    text = (folder / "measurement.csv").read_text()
+    (folder / "measurement.csv").write_text(text.replace("2024-05-03 08:00:00", "2024-05-03T08:00:00Z"))
+    (tmp_path / "map.toml").write_text('[time]\nzone = "Europe/Berlin"\n')
+
+    def clock(found: Imported) -> list[datetime]:
+        return found.timeline.filter(col("code") == "temperature")["time"].to_list()
+
+    bare, there = read(folder), read(folder, tmp_path / "map.toml")
+    assert (clock(bare), bare.offsets) == ([at(3, 8)], ("measurement.csv",))
+    assert (clock(there), there.offsets) == ([at(3, 10)], ())
+
+
+def test_ibuprofen_and_a_device_by_their_public_codes(tmp_path: Path) -> None:
+    drug = frame("person_id drug_concept_id drug_exposure_start_date", (1, 1177480, date(2024, 5, 3)))
+    device = frame("person_id procedure_concept_id procedure_date", (1, 4052536, date(2024, 5, 3)))
+    found = read(
+        csvs(tmp_path / "cdm", {"person": CDM["person"], "drug_exposure": drug, "procedure_occurrence": device})
+    ).timeline
+    assert {("ibuprofen", None), ("o2_device", "ecmo")} <= set(found.select("code", "text_value").iter_rows())
+
+
+def test_codes_are_shown_as_the_vocabulary_calls_them(tmp_path: Path) -> None:
+    shown = survey(csvs(tmp_path / "cdm", CDM))
+    assert shown.filter(col("code") == "LOINC//1988-5")["name"].to_list() == ["C reactive protein"]
+    assert shown.filter(col("code") == "HCPCS//Q2041")["name"].to_list() == ["Axicabtagene ciloleucel"]

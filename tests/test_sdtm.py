@@ -374,3 +374,11 @@ def test_the_mapping_that_the_page_shows_is_one(tmp_path: Path) -> None:
     path = tmp_path / "map.toml"
     path.write_text(page.split("```toml\n")[1].split("```")[0])
     assert read_mapping(path).parts[0].codes["SDTM//AE//HYPOTENSION"].text == "yes"
+
+
+def test_the_zone_of_the_mapping_holds_here_too(tmp_path: Path) -> None:
+    domains = {"VS": DOMAINS["VS"].with_columns(VSDTC=pl.lit("2024-05-03T08:00:00Z"))}
+    bare = sdtm(tmp_path, domains)
+    assert bare.timeline["time"].dt.hour().unique().to_list() == [8] and bare.offsets
+    there = sdtm(tmp_path, domains, mapping=MAP + '\n[time]\nzone = "Europe/Berlin"\n')
+    assert there.timeline["time"].dt.hour().unique().to_list() == [10] and not there.offsets

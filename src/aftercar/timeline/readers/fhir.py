@@ -19,7 +19,7 @@ import polars as pl
 from polars import col, lit
 
 from aftercar.errors import InputError
-from aftercar.timeline.concepts import codes
+from aftercar.timeline.concepts import coded_words, codes
 from aftercar.timeline.readers.batches import DAMAGED, cut_off, no_table, open_packed, unpacked
 from aftercar.timeline.readers.mapping import Mapping, Mappings
 from aftercar.timeline.readers.normalise import CHARTED, meanings
@@ -460,7 +460,7 @@ class _Rows:
             return None
         key = tuple((c.system, c.code) for c in concept.coding) or ((None, concept.text),)
         if key not in self._picked:
-            said = [f"{SYSTEMS.get(c.system or '', c.system or 'LOCAL')}//{c.code}" for c in concept.coding if c.code]
+            said = [_code(c) for c in concept.coding if c.code]
             said = said or ([concept.text] if concept.text else [])
             known = meanings(pl.DataFrame({"code": said}, schema={"code": pl.String}), self.mapping)
             self.concepts |= {code: target.concept for code, target in known.items()}
@@ -496,6 +496,10 @@ class _Rows:
         )  # fmt: skip
 
 
+def _code(coding: Coding) -> str:
+    return f"{SYSTEMS.get(coding.system or '', coding.system or 'LOCAL')}//{coding.code}"
+
+
 def _patient(rows: _Rows, n: int, r: Patient) -> None:
     if r.birth_date:
         rows.chart(n, r.id, "birth", r.birth_date, column="birthDate")
@@ -517,7 +521,7 @@ def _observation(rows: _Rows, n: int, r: Observation) -> None:
         parts.insert(0, (r, ""))
     for part, place in parts:
         code = rows.pick(part.code)
-        number, text, unit = _value(part)
+        number, text, unit = _value(part, rows.mapping)
         rows.chart(n, subject, code, time, period.end, number=number, text=text, unit=unit, column=place or None)
         _limits(rows, n, subject, code, time, part, place)
 
@@ -529,7 +533,7 @@ def _valued(part: Component) -> bool:
     )  # fmt: skip
 
 
-def _value(part: Component) -> tuple[float | None, str | None, str | None]:
+def _value(part: Component, mapping: Mapping) -> tuple[float | None, str | None, str | None]:
     """Number, word and unit."""
     if (quantity := part.value_quantity) is not None:
         if quantity.comparator and quantity.value is not None:
@@ -540,8 +544,16 @@ def _value(part: Component) -> tuple[float | None, str | None, str | None]:
     if part.value_boolean is not None:
         return None, "yes" if part.value_boolean else "no", None
     if (word := part.value_codeable_concept) is not None:
-        return None, next((c.display or c.code for c in word.coding if c.display or c.code), word.text), None
+        return None, _word(word, mapping), None
     return None, part.value_string or part.value_date_time, None
+
+
+def _word(concept: Concept, mapping: Mapping) -> str | None:
+    """A word as it is shown, where the mapping knows that; else ours, where a code of it is public; else as it is shown."""
+    shown = next((c.display or c.code for c in concept.coding if c.display or c.code), concept.text)
+    if shown and any(shown.casefold() in known for known in mapping.text.values()):
+        return shown
+    return next((coded_words()[_code(c)][1] for c in concept.coding if _code(c) in coded_words()), shown)
 
 
 def _limits(rows: _Rows, n: int, subject: str | None, code: str | None, time: str | None, part: Component, place: str) -> None:

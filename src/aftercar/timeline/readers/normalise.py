@@ -13,7 +13,7 @@ import polars as pl
 from polars import col, lit
 
 from aftercar.errors import UnitError
-from aftercar.timeline.concepts import Concept, codes, concepts
+from aftercar.timeline.concepts import Concept, coded_words, codes, concepts
 from aftercar.timeline.readers.mapping import Mapping, Target
 from aftercar.timeline.schema import ATTRIBUTIONS, REJECTED, TIMELINE
 from aftercar.timeline.units import is_ucum, line, ucum
@@ -204,6 +204,8 @@ def meanings(charted: pl.DataFrame, mapping: Mapping) -> dict[str, Target]:
             found[code] = target
         elif code in known:
             found[code] = Target(known[code])
+        elif code in coded_words():
+            found[code] = Target(coded_words()[code][0], text=coded_words()[code][1])
         elif code.startswith("GENDER//"):
             found[code] = Target("sex", text=code.removeprefix("GENDER//"))
         elif (stem := "//".join(code.split("//")[:2])) in known:  # MEDS extracts may append the unit: LOINC//8310-5//Cel

@@ -23,7 +23,7 @@ import polars as pl
 from polars import col, lit
 
 from aftercar.errors import InputError
-from aftercar.timeline.concepts import codes, concepts
+from aftercar.timeline.concepts import coded_words, codes, concepts
 from aftercar.timeline.readers.batches import ROW, Batch, no_table, read_batches
 from aftercar.timeline.readers.mapping import Mapping, Mappings, Target
 from aftercar.timeline.readers.normalise import CHARTED, meanings
@@ -151,9 +151,10 @@ def _of_table(tables: _Tables, table: str, path: Path, mapping: Mapping, room: P
         if not frame.width:
             yield Piece(name, mapping, malformed=malformed, share=share)
             continue
+        charted = _charted(_read(table, frame, tables, mapping, name), name)
         written = (frame[c] for c, t in frame.schema.items() if c.endswith("_datetime") and t == pl.String)
         yield Piece(
-            name, mapping, _charted(_read(table, frame, tables, mapping, name), name), malformed, share=share,
+            name, mapping, charted, malformed, share=share, names=_names(charted, tables),
             offsets=mapping.zone is None and any(map(says_offsets, written)),
         )  # fmt: skip
 
@@ -539,6 +540,14 @@ def _concepts(ids: Iterable[int | None], tables: _Tables) -> pl.DataFrame:
     return _look_up(tables, "concept", "concept_id", ids, "concept_name", "vocabulary_id", "concept_code")
 
 
+def _names(charted: pl.DataFrame, tables: _Tables) -> dict[str, str]:
+    """What the vocabulary, as far as it was asked, calls the codes of these rows."""
+    said = set(charted["code"].unique())
+    asked = next((found for (table, *_), (_, found) in tables.known.items() if table == "concept"), None)
+    rows = asked.iter_rows() if asked is not None else ()
+    return {code: name for i, name, system, c in rows for code in (f"OMOP//{i}", f"{system}//{c}") if name and code in said}
+
+
 def _vocabulary(ids: Iterable[int | None], tables: _Tables) -> dict[int, str]:
     """`LOINC//8310-5` of each concept id that the vocabulary knows."""
     return {i: f"{system}//{code}" for i, _, system, code in _concepts(ids, tables).iter_rows()}
@@ -567,7 +576,10 @@ def _words(ids: Iterable[int | None], tables: _Tables, mapping: Mapping) -> dict
     """A word for each concept that is a value: its name, or its `OMOP//id` where the mapping names that or nothing else is known."""
     mapped = {word for words in mapping.text.values() for word in words}
     ids = {i for i in ids if i}
-    names = {i: name for i, name, *_ in _concepts(ids, tables).iter_rows()}
+    names: dict[int, str] = {}
+    for i, name, system, c in _concepts(ids, tables).iter_rows():
+        ours = coded_words().get(f"{system}//{c}")
+        names[i] = ours[1] if ours and str(name).casefold() not in mapped else name
     return {i: code if (code := f"OMOP//{i}").casefold() in mapped else names.get(i) or code for i in ids}
 
 
