@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from aftercar.grade.run import Result, grade_folder, grade_timeline
     from aftercar.report import write_report
     from aftercar.timeline.readers import Imported, read
-    from aftercar.timeline.store import open_timeline, write_timeline
+    from aftercar.timeline.store import import_folder, open_timeline, write_timeline
 
 _HOMES = {
     "Imported": "aftercar.timeline.readers",
@@ -27,6 +27,7 @@ _HOMES = {
     "explain": "aftercar.grade.explain",
     "grade_folder": "aftercar.grade.run",
     "grade_timeline": "aftercar.grade.run",
+    "import_folder": "aftercar.timeline.store",
     "open_timeline": "aftercar.timeline.store",
     "read": "aftercar.timeline.readers",
     "write_report": "aftercar.report",
@@ -39,6 +40,7 @@ __all__ = [
     "explain",
     "grade_folder",
     "grade_timeline",
+    "import_folder",
     "open_timeline",
     "read",
     "write_report",

@@ -11,9 +11,9 @@ import gzip
 import itertools
 import os
 import shutil
+import struct
 import subprocess
 import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -24,7 +24,7 @@ from polars import col, lit
 
 from aftercar.errors import InputError
 from aftercar.timeline.concepts import coded_words, codes, concepts
-from aftercar.timeline.readers.batches import ROW, Batch, no_table, read_batches
+from aftercar.timeline.readers.batches import DAMAGED, ROW, Batch, no_table, read_batches
 from aftercar.timeline.readers.mapping import Mapping, Mappings, Target
 from aftercar.timeline.readers.normalise import CHARTED, meanings
 from aftercar.timeline.readers.piece import Piece, Place
@@ -32,6 +32,8 @@ from aftercar.timeline.readers.spill import whole_subjects
 from aftercar.timeline.readers.table import parse_time, says_offsets
 
 _SUFFIXES = (".csv", ".csv.gz", ".tsv", ".txt", ".parquet", ".pq")
+# What a damaged zip raises; RuntimeError: a password is wanted.
+_DAMAGED_ZIP = (*DAMAGED, zipfile.BadZipFile, struct.error, ValueError, KeyError, RuntimeError, NotImplementedError)
 _POSTGRES = ("postgresql:", "postgres:")
 
 # Stays in hospital: Inpatient Visit, Emergency Room and Inpatient Visit, Intensive Care, Inpatient Hospital. A vocabulary adds what
@@ -97,17 +99,18 @@ class _Tables:
 
 
 def is_omop(source: Path | str) -> bool:
-    """Whether a source is an OMOP CDM: a person table beside one of events, a DuckDB file, or a PostgreSQL URL."""
+    """Whether a source is an OMOP CDM: a person table beside one of events, a DuckDB file, or a PostgreSQL URL.
+
+    Raises:
+        InputError: a zip that cannot be opened.
+    """
     if str(source).startswith(_POSTGRES):
         return True
     path = Path(source)
     if path.is_file() and path.suffix.casefold() in (".duckdb", ".ddb", ".db"):
         with path.open("rb") as file:
             return path.suffix.casefold() == ".duckdb" or file.read(12)[8:] == b"DUCK"
-    try:
-        named = {_table(name) for name in _listing(path)}
-    except (OSError, zipfile.BadZipFile):
-        return False
+    named = {_table(name) for name in _listing(path)}
     return "person" in named and len(named & set(_CLINICAL)) > 1
 
 
@@ -205,7 +208,7 @@ def _open(source: Path | str, room: Path) -> _Tables:
             try:
                 with zipfile.ZipFile(path) as archive, archive.open(member) as packed, place.open("wb") as file:
                     shutil.copyfileobj(packed, file, 1 << 20)
-            except (OSError, EOFError, RuntimeError, zlib.error, zipfile.BadZipFile) as error:
+            except _DAMAGED_ZIP as error:
                 problem = f"cannot be unpacked ({type(error).__name__}). Is the zip whole?"
                 raise InputError(f"{path.name}/{member}: {problem}") from error
         return place
@@ -214,12 +217,19 @@ def _open(source: Path | str, room: Path) -> _Tables:
 
 
 def _listing(path: Path) -> list[str]:
-    """The names of all files of a folder or zip."""
+    """The names of all files of a folder or zip.
+
+    Raises:
+        InputError: the zip is damaged.
+    """
     if path.is_dir():
         return [p.relative_to(path).as_posix() for p in path.rglob("*") if p.is_file()]
     if path.is_file() and path.suffix.casefold() == ".zip":
-        with zipfile.ZipFile(path) as archive:
-            return archive.namelist()
+        try:
+            with zipfile.ZipFile(path) as archive:
+                return archive.namelist()
+        except _DAMAGED_ZIP as error:
+            raise InputError(f"{path.name}: no zip that can be opened ({type(error).__name__}). Is it whole?") from error
     return []
 
 
