@@ -145,7 +145,7 @@ LINES = st.sampled_from(
         "4,2024-05-01T08:00,nonsense,1,", '5,2024-05-01T08:00,disease,"large, B-cell",', "6,2024-05-01T08:00,sbp,80", "lost",
         '7,2024-05-01T08:00,product,"axi\ncabtagene",', '8,2024-05-01T08:00,product,"axicel,', "9,2024-05-01T08:00,sbp,80,mm[Hg],x,y",
         "10,2024-05-01T08:00,disease,Sjögren,", "x11,2024-05-01T08:00,sbp,81,mm[Hg]", '12,2024-05-01T08:00,"sbp","82","mm[Hg]"',
-        '13,2024-05-01T08:00,product,"","', "\0", '""', '"', "14,2024-05-01T08:00,sb\0p,80,mm[Hg]",
+        '13,2024-05-01T08:00,product,"","', "\0", '""', '"', "14,2024-05-01T08:00,sb\0p,80,mm[Hg]", "15,2024-05-01T08:00,sbp\r,80,mm[Hg]",
     ]
 )  # fmt: skip
 
@@ -176,6 +176,14 @@ def test_a_row_is_the_line_of_the_file_less_its_header(csv: Callable[..., Path])
     found = read(csv(HEAD, *rows))
     assert found.timeline.filter(col("code") == "sbp")["source"].to_list() == ["rows.csv:4"]
     assert found.rejected["row"].to_list() == [5]
+
+
+@pytest.mark.parametrize("ends", ["\n", "\r\n", "\r"])
+def test_line_ends_and_blank_lines_before_the_header(ends: str, tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_bytes(ends.join(["", "", HEAD, "1,2024-05-01T08:00,sbp,80,mm[Hg]", "1,soon,sbp,80,mm[Hg]", ""]).encode())
+    found = read(path)
+    assert found.timeline["source"].to_list() == ["rows.csv:3"] and found.rejected["row"].to_list() == [4]
 
 
 def test_progress_counts_files_rows_and_bytes(tmp_path: Path, small: None) -> None:

@@ -116,7 +116,8 @@ def write_timeline(imported: Imported, folder: Path | str, *, shard_rows: int = 
     """
     with _fresh(Path(folder)) as fresh:
         told = _shards(fresh, [imported.timeline], shard_rows)
-        imported.rejected.write_parquet(fresh / "rejected.parquet")
+        with writing(fresh):
+            imported.rejected.write_parquet(fresh / "rejected.parquet")
         _about(fresh, Path(folder).name, imported, told)
     return Path(folder)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
+from polars import col
 
 from aftercar.errors import InputError
 from aftercar.timeline.readers import anc_workbook, bulk, fhir, omop, sdtm, table
@@ -192,6 +193,10 @@ def require_rows(counts: Counts, rejected: pl.LazyFrame) -> None:
 
 def reasons(rejected: pl.LazyFrame) -> pl.DataFrame:
     """Why rows were rejected, the commonest first: `reason, detail, rows, first` (the place of the first)."""
-    place = pl.format("{}:{}", "file", "row")
-    groups = rejected.group_by("reason", "detail").agg(rows=pl.len(), first=place.first())
-    return groups.sort("rows", "reason", "detail", descending=[True, False, False]).collect()
+    numbered = rejected.with_row_index("number")
+    groups = numbered.group_by("reason", "detail").agg(rows=pl.len(), number=col("number").min()).collect()
+    firsts = numbered.filter(col("number").is_in(groups["number"].to_list())).select(
+        "number", first=pl.format("{}:{}", "file", "row")
+    )
+    found = groups.join(firsts.collect(), on="number").sort("rows", "reason", "detail", descending=[True, False, False])
+    return found.select("reason", "detail", "rows", "first")

@@ -138,8 +138,8 @@ def _text(path: Path, name: str, wanted: Callable[[str], bool]) -> Iterator[Batc
         if lines is None:
             if not text.strip():
                 raise no_table(name, block.damage) if block.damage else InputError(f"{name}: the file is empty.")
-            header, text = _header(text, name)
-            lines = _Lines(header, name, wanted)
+            row, header, text = _header(text, name)
+            lines = _Lines(header, row, name, wanted)
         frame, bad = lines.read(text, last=block.last)
         if block.damage:
             bad.append(cut_off(name, lines.row, block.damage))
@@ -169,30 +169,33 @@ def _blocks(path: Path) -> Iterator[_Block]:
 
 
 def _decoder(start: bytes) -> Callable[[bytes], bytes] | None:
-    """From UTF-16 to UTF-8, where a file says that it is UTF-16."""
-    if not start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return None
-    decode = codecs.getincrementaldecoder("utf-16")("replace").decode
-    return lambda part: decode(part).encode()
+    """To UTF-8 with line ends that we know, where the start of a file says that it is UTF-16, or that its lines end in CR alone."""
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        decode = codecs.getincrementaldecoder("utf-16")("replace").decode
+        return lambda part: decode(part).encode()
+    if b"\r" in start and b"\n" not in start:
+        return lambda part: part.replace(b"\r", b"\n")
+    return None
 
 
-def _header(text: bytes, name: str) -> tuple[bytes, bytes]:
-    """The header of a file, which may run over several lines, and what follows.
+def _header(text: bytes, name: str) -> tuple[int, bytes, bytes]:
+    """The row of the first line after the header, the header, which may run over several lines, and what follows.
 
     Raises:
         InputError: this is no text.
     """
-    end = 0
+    begin = len(text) - len(text.lstrip(b"\r\n"))
+    end = begin
     while True:
         end = text.find(b"\n", end) + 1 or len(text)
-        header = text[:end]
+        header = text[begin:end]
         if header.count(b'"') % 2 == 0:
             break
         if end == len(text) or header.count(b"\n") > _LONGEST_FIELD:
             raise InputError(f"{name}: a quote in the header opens and does not close.")
     if b"\0" in header:
         raise InputError(f"{name}: not a text file.")
-    return _utf8(header), text[end:]
+    return max(1, text[:end].count(b"\n")), _utf8(header), text[end:]
 
 
 def _utf8(text: bytes) -> bytes:
@@ -215,7 +218,7 @@ def _line_utf8(line: bytes) -> bytes:
 class _Lines:
     """The lines of a delimited file as rows; `row` is that of the next line."""
 
-    def __init__(self, header: bytes, name: str, wanted: Callable[[str], bool]) -> None:
+    def __init__(self, header: bytes, row: int, name: str, wanted: Callable[[str], bool]) -> None:
         said = header.decode()
         self.separator = max(",;\t|", key=said.count)
         self.header = header if header.endswith(b"\n") else header + b"\n"
@@ -226,7 +229,7 @@ class _Lines:
         if twice := {n for n in self.names if self.names.count(n) > 1}:
             raise InputError(f"{name}: two columns are called {sorted(twice)[0]!r}. Rename one.")
         self.name, self.columns = name, [n for n in self.names if wanted(n)]
-        self.row, self.rest = 1, b""
+        self.row, self.rest = row, b""
 
     def read(self, text: bytes, *, last: bool) -> tuple[pl.DataFrame, list[dict[str, Any]]]:
         """The rows of a block, numbered, and rows of `REJECTED`."""
@@ -278,7 +281,8 @@ class _Lines:
 
     def _fields(self, lines: list[str]) -> list[str] | None:
         try:
-            return next(csv.reader([f"{line.removesuffix(chr(13))}\n" for line in lines], delimiter=self.separator), [])
+            plain = [line.removesuffix("\r").replace("\r", " ") + "\n" for line in lines]
+            return next(csv.reader(plain, delimiter=self.separator), [])
         except csv.Error:
             return None
 

@@ -54,7 +54,8 @@ class Spill:
 
     def scan(self) -> pl.LazyFrame:
         """All rows, in order."""
-        return pl.concat([*map(pl.scan_parquet, self._files), pl.LazyFrame(schema=self._schema), *(f.lazy() for f in self._held)])
+        held = pl.concat([pl.DataFrame(schema=self._schema), *self._held])
+        return pl.concat([*map(pl.scan_parquet, self._files), held.lazy()])
 
 
 class BySubject(Spill):

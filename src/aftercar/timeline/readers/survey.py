@@ -24,6 +24,7 @@ CODES = {
     "units": pl.List(pl.String),
     "files": pl.List(pl.String),
 }
+_AT_ONCE = 1_000_000  # counts that are held before they are added up
 # Counts of a code, subject, unit and file.
 _FOUND = {
     "code": pl.String, "subject_id": pl.String, "unit": pl.String, "file": pl.String, "rows": pl.UInt32, "numbers": pl.UInt32,
@@ -41,21 +42,22 @@ def survey(
         InputError, MappingError: as `read`.
     """
     mappings = read_mapping(Path(mapping) if mapping else None)
-    found = pl.DataFrame(schema=_FOUND)
+    found, fresh = [pl.DataFrame(schema=_FOUND)], 0
     names: dict[str, str] = {}
     rows = 0
     with tempfile.TemporaryDirectory(prefix="aftercar-") as room:
         for piece in open_pieces(source, mappings, Path(room), progress):
             if piece.problem:
                 continue
-            found = pl.concat([found, _counted(piece)]).group_by("code", "subject_id", "unit", "file").agg(
-                col("rows").sum(), col("numbers").sum(), col("concept").drop_nulls().first()
-            ).select(list(_FOUND))  # fmt: skip
-            names = piece.names | names
+            found.append(_counted(piece))
+            fresh += found[-1].height
+            if fresh > _AT_ONCE:
+                found, fresh = [_together(found)], 0
+            names |= {code: name for code, name in piece.names.items() if code not in names}
             rows += piece.charted.height
             if progress:
                 progress(Progress(piece.name, rows, piece.place))
-    table = found.group_by("code").agg(
+    table = pl.concat(found).group_by("code").agg(
         concept=col("concept").drop_nulls().first(),
         rows=col("rows").sum(),
         subjects=col("subject_id").n_unique(),
@@ -65,6 +67,12 @@ def survey(
     )  # fmt: skip
     named = table.with_columns(name=col("code").replace_strict(names, default=None, return_dtype=pl.String))
     return named.sort("rows", "code", descending=[True, False]).select(col(c).cast(t) for c, t in CODES.items())
+
+
+def _together(found: list[pl.DataFrame]) -> pl.DataFrame:
+    counts = pl.concat(found).group_by("code", "subject_id", "unit", "file")
+    counts = counts.agg(col("rows").sum(), col("numbers").sum(), col("concept").drop_nulls().first())
+    return counts.select(list(_FOUND))
 
 
 def _counted(piece: Piece) -> pl.DataFrame:
