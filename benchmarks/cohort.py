@@ -45,27 +45,41 @@ class Course:
     death: np.ndarray  # nan: alive
 
 
-def write_cohort(folder: Path, subjects: int, seed: int = 20_261_124) -> int:
-    """Write the timeline folder; returns its rows."""
+def write_cohort(
+    folder: Path, subjects: int, *, every_min: int = ROUND_MIN, per_shard: int = SHARD_SUBJECTS, seed: int = 20_261_124
+) -> int:
+    """Write the timeline folder; returns its rows.
+
+    Args:
+        every_min: minutes from one round of vital signs to the next.
+        per_shard: subjects of a file.
+    """
+    from loky import ProcessPoolExecutor
+
     (folder / "data").mkdir(parents=True, exist_ok=True)
-    rows = 0
-    for shard, first in enumerate(range(0, subjects, SHARD_SUBJECTS)):
-        block = np.arange(first, min(first + SHARD_SUBJECTS, subjects))
-        frame = _shard(block, np.random.default_rng([seed, shard]))
-        frame = frame.with_columns(event_id=pl.int_range(rows, rows + frame.height, dtype=pl.Int64))
-        frame.write_parquet(folder / "data" / f"{shard:05d}.parquet", compression_level=1)
-        rows += frame.height
+    blocks = [np.arange(first, min(first + per_shard, subjects)) for first in range(0, subjects, per_shard)]
+    pool = ProcessPoolExecutor(env={"POLARS_MAX_THREADS": "1"})
+    each = [pool.submit(_write, folder, n, block, every_min, seed) for n, block in enumerate(blocks)]
+    rows = sum(shard.result() for shard in each)
+    pool.shutdown()
     info = {"read": rows, "accepted": rows, "rejected": 0, "timeline_rows": rows, "subjects": subjects, "simulated": True}
     info["banner"] = "A made-up cohort for timing"
     (folder / "import.json").write_text(json.dumps(info, indent=2) + "\n", encoding="utf-8")
     return rows
 
 
-def _shard(ids: np.ndarray, rng: np.random.Generator) -> pl.DataFrame:
+def _write(folder: Path, shard: int, block: np.ndarray, every_min: int, seed: int) -> int:
+    frame = _shard(block, np.random.default_rng([seed, shard]), every_min)
+    frame = frame.with_columns(event_id=pl.int_range(frame.height, dtype=pl.Int64) + (shard << 32))
+    frame.write_parquet(folder / "data" / f"{shard:05d}.parquet", compression_level=1)
+    return frame.height
+
+
+def _shard(ids: np.ndarray, rng: np.random.Generator, every_min: int) -> pl.DataFrame:
     n = len(ids)
     course = _courses(n, rng)
     doses = _doses(course, rng)
-    events = pl.concat([*_vitals(course, rng), *_labs(course, rng), doses, _once(course, rng)])
+    events = pl.concat([*_vitals(course, rng, every_min), *_labs(course, rng), doses, _once(course, rng)])
     # Infusion is at a whole minute between 9 and 16 h of some day; every other time is relative to it.
     start = np.datetime64("2024-01-01T09:00", "m") + rng.integers(0, 700, n) * DAY_MIN + rng.integers(0, 420, n)
     subject = pl.DataFrame(
@@ -132,9 +146,9 @@ def _bump(minute: np.ndarray, begin: np.ndarray, length: np.ndarray) -> np.ndarr
     return np.clip(np.nan_to_num(shape), 0, 1)
 
 
-def _vitals(c: Course, rng: np.random.Generator) -> list[pl.DataFrame]:
+def _vitals(c: Course, rng: np.random.Generator, every_min: int) -> list[pl.DataFrame]:
     n = len(c.age)
-    rounds = np.arange(-DAY_MIN, DAYS * DAY_MIN, ROUND_MIN)
+    rounds = np.arange(-DAY_MIN, DAYS * DAY_MIN, every_min)
     minute = rounds[None, :] + rng.integers(0, 45, (n, len(rounds)))
     made = rng.random(minute.shape) > 0.06
     # Some subjects have half a day to two days without any round: what was charted before expires.

@@ -3,7 +3,7 @@
     python -m benchmarks.run [--subjects 10000] [--loop-subjects 200] [--repeat 3] [--only aftercar,pandas_vectorised]
 
 Each contender runs in a process of its own. Wall and CPU time are of the work, from reading the files to the answers, without
-starting Python and importing; peak memory is of the whole process. The loop runs on the first few subjects and its times are
+starting Python and importing; times and peak memory are those of all the processes that it starts, too. The loop runs on the first few subjects and its times are
 multiplied up. `RESULTS.md` is written by a whole run of 10,000 subjects or more. Exit status 1: some answer differs.
 """
 
@@ -16,15 +16,11 @@ import platform
 import shutil
 import statistics
 import sys
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from aftercar.serve.cli import ALLOCATOR
-
-# Heavy imports stay inside functions: on Linux a child's peak memory starts from that of the process that started it.
+from benchmarks.measure import Run, measured, timed
 
 HERE = Path(__file__).parent
 DATA = HERE / ".data"
@@ -46,21 +42,12 @@ WHAT = {
 }
 
 
-@dataclass(frozen=True)
-class Run:
-    """One measured run: seconds and MiB."""
-
-    wall: float
-    cpu: float
-    peak: float
-
-
 # --- In the child ---
 
 
 def _aftercar(*scales: str) -> Callable[[Path, Path], Callable[[], None]]:
     def start(folder: Path, answers: Path) -> Callable[[], None]:
-        from aftercar.grade.run import grade_folder  # `aftercar` itself loads its parts when they are first used
+        from aftercar.grade.folder import grade_folder  # `aftercar` itself loads its parts when they are first used
 
         def work() -> None:
             grade_folder(folder, answers, scales=scales)
@@ -116,32 +103,7 @@ CONTENDERS = {
 }
 
 
-def _child(name: str, folder: Path, answers: Path, report: Path) -> None:
-    work = CONTENDERS[name](folder, answers)
-    wall, cpu = time.perf_counter(), time.process_time()
-    work()
-    report.write_text(json.dumps([time.perf_counter() - wall, time.process_time() - cpu]))
-
-
 # --- In the parent ---
-
-
-def _start(*words: str) -> float:
-    """Run ourselves in a new process; its peak memory in MiB."""
-    name, value = ALLOCATOR  # as the command line sets it
-    env = {**os.environ, name: os.environ.get(name, value)}
-    pid = os.posix_spawn(sys.executable, [sys.executable, "-m", "benchmarks.run", *words], env)
-    _, status, usage = os.wait4(pid, 0)
-    if status:
-        raise SystemExit(f"The process for {' '.join(words[:2])} failed.")
-    return usage.ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10)
-
-
-def _measure(name: str, folder: Path, answers: Path) -> Run:
-    report = DATA / "report.json"
-    peak = _start("--child", name, str(folder), str(answers), str(report))
-    wall, cpu = json.loads(report.read_text())
-    return Run(wall, cpu, peak)
 
 
 def _read_aftercar(out: Path):  # type: ignore[no-untyped-def]
@@ -199,15 +161,15 @@ def _table(runs: dict[str, list[Run]], subjects: int, loop_subjects: int, rows: 
         "| --- | --: | --: | --: | --: | --: | --: |",
     ]
     ours = runs.get("aftercar", [])
-    for name, measured in runs.items():
+    for name, turns in runs.items():
         times = subjects / loop_subjects if name == "pandas_loop" else 1
-        wall, cpu = (statistics.median(getattr(r, k) for r in measured) * times for k in ("wall", "cpu"))
+        wall, cpu = (statistics.median(getattr(r, k) for r in turns) * times for k in ("wall", "cpu"))
         ratio = cpu_ratio = ""
         if ours:
             ratio = f"{wall / statistics.median(r.wall for r in ours):.2f}"
             cpu_ratio = f"{cpu / statistics.median(r.cpu for r in ours):.2f}"
         note = f" (from {loop_subjects} subjects)" if times != 1 else ""
-        peak = max(r.peak for r in measured)
+        peak = max(r.peak for r in turns)
         lines.append(
             f"| {WHAT[name]}{note} | {wall:.1f} | {cpu:.1f} | {peak:,.0f} | {rows / wall:,.0f} | {ratio} | {cpu_ratio} |"
         )
@@ -238,7 +200,7 @@ def main() -> int:
     shutil.rmtree(DATA, ignore_errors=True)
     DATA.mkdir()
     (DATA / ".gitignore").write_text("*\n")
-    _start("--cohort", str(DATA), str(args.subjects), str(loop_subjects))
+    _cohort(DATA, args.subjects, loop_subjects)
     rows = json.loads((DATA / "cohort" / "import.json").read_text())["timeline_rows"]
     load = os.getloadavg()[0]
     print(f"{args.subjects:,} subjects, {rows:,} rows; load before: {load:.1f}")
@@ -249,7 +211,8 @@ def main() -> int:
             if name == "pandas_loop" and turn:
                 continue
             folder = DATA / ("sample" if name == "pandas_loop" else "cohort")
-            run = _measure(name, folder, DATA / (f"{name}.parquet" if name.startswith("pandas") else name))
+            answers = DATA / (f"{name}.parquet" if name.startswith("pandas") else name)
+            run = measured("benchmarks.run", "--child", name, str(folder), str(answers))
             runs[name].append(run)
             print(f"  {name}: {run.wall:.2f} s, CPU {run.cpu:.2f} s, peak {run.peak:,.0f} MiB")
 
@@ -284,7 +247,7 @@ Machine: {machine}
 
 {scales}
 
-Median of {repeat} runs taken in turns (peak memory: the highest); the loop ran once, on {loop} subjects, and its times are multiplied up.
+Median of {repeat} runs taken in turns (peak memory: the highest, of all processes of a run together); the loop ran once, on {loop} subjects, and its times are multiplied up.
 Times are from opening the files to the answers, without starting Python.
 
 All give the same answers, the loop for its {loop} subjects. aftercar gives more in its time: the course of each toxicity with the
@@ -297,8 +260,6 @@ pandas code is written for this cohort alone: one infusion a subject, every drug
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--child"]:
-        _child(sys.argv[2], *(Path(p) for p in sys.argv[3:6]))
-    elif sys.argv[1:2] == ["--cohort"]:
-        _cohort(Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))
+        timed(CONTENDERS[sys.argv[2]](*(Path(p) for p in sys.argv[3:5])))
     else:
         sys.exit(main())

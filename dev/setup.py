@@ -111,8 +111,9 @@ def make_venv() -> None:
 
 def install(lock: str) -> None:
     """Install a lock, then aftercar itself, as editable and without asking the network again."""
+    wheels = [] if lock == LOCKS["dev"] else ["--only-binary", ":all:"]  # PySpark is published as source alone
     steps = (
-        ["--require-hashes", "--only-binary", ":all:", "-r", lock],
+        ["--require-hashes", *wheels, "-r", lock],
         ["--no-deps", "--no-build-isolation", "-e", "."],
     )
     uv = shutil.which("uv")

@@ -19,7 +19,7 @@ from polars import col
 
 from aftercar.errors import InputError
 from aftercar.grade import adjudicate as adj
-from aftercar.grade.run import grade_folder
+from aftercar.grade.folder import grade_folder
 from aftercar.timeline.readers import read
 from aftercar.timeline.statements import (
     FILE,

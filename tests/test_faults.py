@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import errno
+import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 
-from aftercar.errors import InputError
+from aftercar.errors import AftercarError, InputError
 from aftercar.files import replace_folder, write_text
-from aftercar.grade.run import grade_folder
+from aftercar.grade.folder import Job, grade_folder, on_this_machine
 from aftercar.timeline.readers import read
 from aftercar.timeline.store import open_timeline, write_timeline
 
@@ -31,40 +33,164 @@ def content(folder: Path) -> dict[str, bytes]:
     return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
-def test_a_killed_run_leaves_the_former_result(tmp_path: Path, timeline: Path) -> None:
-    out = tmp_path / "out"
-    grade_folder(timeline, out)
-    before = content(out)
-    code = f"""
-import os, signal
-from aftercar.grade import run
-real = run._join
-def killed(files, target):
-    real(files, target)
-    os.kill(os.getpid(), signal.SIGKILL)
-run._join = killed
-run.grade_folder({str(timeline)!r}, {str(out)!r}, None, {{"fever_carry_h": 12}})
+@pytest.fixture
+def cut(tmp_path: Path, timeline: Path) -> Path:
+    """Six subjects in six shards."""
+    source = tmp_path / "six.csv"
+    rows = [
+        f"{s},2024-05-0{d}T08:00,{what}" for s in range(1, 7) for d, what in ((1, "cart_infusion,,"), (2, "temperature,39,Cel"))
+    ]
+    source.write_text("\n".join([HEAD, *rows]) + "\n")
+    return write_timeline(read(source), tmp_path / "cut", shard_rows=1)
+
+
+def tables(folder: Path) -> dict[str, bytes]:
+    return {name: data for name, data in content(folder).items() if name.endswith(".parquet")}
+
+
+KILLED = """
+import os, pathlib, signal, sys
+import polars as pl
+from aftercar.grade import folder
+timeline, out, where, workers = sys.argv[1:]
+called = 0
+def dies_at(owner, name, n, before):
+    real = getattr(owner, name)
+    def dying(*args, **kwargs):
+        global called
+        called += 1
+        if before and called == n:
+            os.kill(os.getpid(), signal.SIGKILL)
+        done = real(*args, **kwargs)
+        if not before and called == n:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return done
+    setattr(owner, name, dying)
+kind, _, n = where.partition(":")
+owner, name, before = {
+    "writing": (pl.LazyFrame, "sink_ipc", False),
+    "shard": (folder.Job, "grade", False),
+    "moving": (pathlib.Path, "replace", True),
+    "joining": (pl.LazyFrame, "sink_parquet", True),
+    "joined": (pl.LazyFrame, "sink_parquet", False),
+    "swapping": (folder, "_counts", False),
+}[kind]
+dies_at(owner, name, int(n or 1), before)
+folder.grade_folder(timeline, out, engine=folder.on_this_machine(int(workers)))
 """
-    done = subprocess.run([sys.executable, "-c", code], check=False)
+
+
+@pytest.mark.parametrize(
+    "where", ["writing:1", "writing:10", "shard:1", "shard:6", "moving:9", "joining:1", "joined:3", "swapping"]
+)
+def test_a_killed_run_leaves_the_former_result_and_the_next_goes_on(tmp_path: Path, cut: Path, where: str) -> None:
+    out, whole = tmp_path / "out", tmp_path / "whole"
+    grade_folder(cut, whole)
+    grade_folder(cut, out, ["crs"])
+    before = content(out)
+    done = subprocess.run([sys.executable, "-c", KILLED, cut, out, where, "1"], check=False)
     assert done.returncode == -9
     assert content(out) == before
-    assert list(tmp_path.glob(".out.*.part"))  # what it left is not in the way of anyone ...
-    grade_folder(timeline, out)
-    assert not list(tmp_path.glob(".out.*.part"))  # ... and the next run clears it
+    [left] = tmp_path.glob(".out.*.part")
+    kept = {p.name for p in left.glob("*/?????.subjects")}
+    grade_folder(cut, out)
+    assert tables(out) == tables(whole)
+    assert not list(tmp_path.glob(".*part"))
+    assert len(kept) >= {"writing:1": 0, "writing:10": 2, "shard:1": 1, "moving:9": 2}.get(where, 6)
 
 
-def test_a_full_disk_leaves_the_former_result(tmp_path: Path, timeline: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_kept_is_not_graded_again(tmp_path: Path, cut: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out, seen = tmp_path / "out", []
+    assert subprocess.run([sys.executable, "-c", KILLED, cut, out, "shard:4", "1"], check=False).returncode == -9
+    real = Job.grade
+    monkeypatch.setattr(Job, "grade", lambda job, n: (seen.append(n), real(job, n))[1])
+    steps: list[tuple[int, int]] = []
+    grade_folder(cut, out, progress=lambda *step: steps.append(step), engine=on_this_machine(1))
+    assert seen == [4, 5]
+    assert steps == [(8, 12), (10, 12), (12, 12)]
+
+
+def test_another_option_begins_anew_and_clears_the_half_of_the_other(tmp_path: Path, cut: Path) -> None:
     out = tmp_path / "out"
-    grade_folder(timeline, out)
-    before = content(out)
+    assert subprocess.run([sys.executable, "-c", KILLED, cut, out, "shard:4", "1"], check=False).returncode == -9
+    grade_folder(cut, out, None, {"fever_carry_h": 12})
+    assert not list(tmp_path.glob(".*part"))
+    grade_folder(cut, tmp_path / "whole", None, {"fever_carry_h": 12})
+    assert tables(out) == tables(tmp_path / "whole")
 
-    def full(self: pl.DataFrame, *args: object, **kwargs: object) -> None:
+
+def test_the_half_of_a_target_of_longer_name_is_let_be(tmp_path: Path, cut: Path) -> None:
+    assert subprocess.run([sys.executable, "-c", KILLED, cut, tmp_path / "out.v2", "shard:4", "1"], check=False).returncode == -9
+    grade_folder(cut, tmp_path / "out")
+    assert len(list(tmp_path.glob(".out.v2.*.part"))) == 1
+
+
+def test_processes_give_the_same_bytes_as_one(tmp_path: Path, cut: Path) -> None:
+    for workers in (1, 2, 5):
+        grade_folder(cut, tmp_path / str(workers), engine=on_this_machine(workers))
+    assert tables(tmp_path / "1") == tables(tmp_path / "2") == tables(tmp_path / "5")
+
+
+def test_a_killed_worker_is_told_and_the_next_run_goes_on(tmp_path: Path, cut: Path) -> None:
+    out = tmp_path / "out"
+
+    def kill(done: int, all_: int) -> None:
+        if done:
+            subprocess.run(["pkill", "-KILL", "-P", str(os.getpid()), "-f", "LokyProcess"], check=False)
+
+    with pytest.raises(AftercarError, match="--workers 1"):
+        grade_folder(cut, out, engine=on_this_machine(2), progress=kill)
+    assert not out.exists()
+    grade_folder(cut, out)
+    grade_folder(cut, tmp_path / "whole")
+    assert tables(out) == tables(tmp_path / "whole")
+
+
+def test_two_runs_at_once_do_not_mix(tmp_path: Path, cut: Path) -> None:
+    out = tmp_path / "out"
+
+    def and_again(done: int, all_: int) -> None:
+        if done:
+            with pytest.raises(InputError, match="Another process is writing"):
+                grade_folder(cut, out)
+
+    grade_folder(cut, out, progress=and_again, engine=on_this_machine(1))
+    assert (out / "run.json").is_file()
+
+
+def test_a_full_disk_leaves_the_former_result(tmp_path: Path, cut: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "out"
+    grade_folder(cut, out)
+    before = content(out)
+    written = 0
+    real = pl.LazyFrame.sink_ipc
+
+    def full(self: pl.LazyFrame, *args: Any, **kwargs: Any) -> Any:
+        nonlocal written
+        written += 1
+        if written > 10:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(self, *args, **kwargs)
+
+    monkeypatch.setattr(pl.LazyFrame, "sink_ipc", full)
+    with pytest.raises(OSError, match="No space") as told:
+        grade_folder(cut, out, None, {"fever_carry_h": 12}, engine=on_this_machine(1))
+    assert "goes on from there" in told.value.__notes__[0]
+    assert content(out) == before
+    monkeypatch.undo()
+    grade_folder(cut, out, None, {"fever_carry_h": 12})
+    grade_folder(cut, tmp_path / "whole", None, {"fever_carry_h": 12})
+    assert tables(out) == tables(tmp_path / "whole")
+
+
+def test_a_disk_full_at_once_leaves_nothing(tmp_path: Path, timeline: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: pl.LazyFrame, *args: object, **kwargs: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(pl.DataFrame, "write_parquet", full)
-    with pytest.raises(OSError, match="No space"):
-        grade_folder(timeline, out, None, {"fever_carry_h": 12})
-    assert content(out) == before
+    monkeypatch.setattr(pl.LazyFrame, "sink_ipc", full)
+    with pytest.raises(OSError, match="No space") as told:
+        grade_folder(timeline, tmp_path / "out")
+    assert not hasattr(told.value, "__notes__")
     assert not list(tmp_path.glob(".*part"))
 
 
@@ -113,11 +239,11 @@ def test_an_interrupt_says_so_and_leaves_the_former_result(tmp_path: Path, timel
     before = content(out)
     code = f"""
 import os, signal, sys
-from aftercar.grade import run
+from aftercar.grade import folder
 from aftercar.serve import cli
 def interrupted(*_):
     os.kill(os.getpid(), signal.SIGINT)
-run._join = interrupted
+folder.Job.grade = interrupted
 sys.argv = ["aftercar", "grade", {str(timeline)!r}, "--out", {str(out)!r}]
 cli.main()
 """

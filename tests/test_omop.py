@@ -329,8 +329,13 @@ def test_what_is_no_cdm_is_left_to_the_other_readers(tmp_path: Path) -> None:
     assert not is_omop(csvs(tmp_path / "a", {"person": CDM["person"]}))
     assert not is_omop(csvs(tmp_path / "b", {"measurement": CDM["measurement"]}))
     (tmp_path / "x.db").write_bytes(b"SQLite format 3\0")
+    assert not is_omop(tmp_path / "x.db")
+
+
+def test_a_zip_that_is_none(tmp_path: Path) -> None:
     (tmp_path / "x.zip").write_bytes(b"PK no zip")
-    assert not is_omop(tmp_path / "x.db") and not is_omop(tmp_path / "x.zip")
+    with pytest.raises(InputError, match=r"x\.zip: no zip that can be opened"):
+        read(tmp_path / "x.zip")
 
 
 def test_a_duckdb_file_without_duckdb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

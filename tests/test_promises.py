@@ -12,7 +12,8 @@ from polars import col
 
 from aftercar.errors import InputError
 from aftercar.grade.explain import explain
-from aftercar.grade.run import Result, grade_folder, grade_timeline
+from aftercar.grade.folder import grade_folder
+from aftercar.grade.run import Result, grade_timeline
 
 DAY0 = datetime(2024, 1, 1)
 

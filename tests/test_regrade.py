@@ -16,7 +16,8 @@ from polars import col
 
 from aftercar.errors import InputError, OptionError
 from aftercar.grade import regrade as two
-from aftercar.grade.run import grade_folder, grade_timeline
+from aftercar.grade.folder import grade_folder
+from aftercar.grade.run import grade_timeline
 from aftercar.grade.scale import STATUS
 from aftercar.timeline.readers import read
 from aftercar.timeline.store import open_timeline, write_timeline

@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from aftercar.export import export_folder, read_back
     from aftercar.grade.explain import explain
-    from aftercar.grade.run import Result, grade_folder, grade_timeline
+    from aftercar.grade.folder import grade_folder
+    from aftercar.grade.run import Result, grade_timeline
     from aftercar.report import write_report
     from aftercar.timeline.readers import Imported, read
     from aftercar.timeline.store import import_folder, open_timeline, write_timeline
@@ -25,11 +27,13 @@ _HOMES = {
     "Imported": "aftercar.timeline.readers",
     "Result": "aftercar.grade.run",
     "explain": "aftercar.grade.explain",
-    "grade_folder": "aftercar.grade.run",
+    "export_folder": "aftercar.export",
+    "grade_folder": "aftercar.grade.folder",
     "grade_timeline": "aftercar.grade.run",
     "import_folder": "aftercar.timeline.store",
     "open_timeline": "aftercar.timeline.store",
     "read": "aftercar.timeline.readers",
+    "read_back": "aftercar.export",
     "write_report": "aftercar.report",
     "write_timeline": "aftercar.timeline.store",
 }
@@ -38,11 +42,13 @@ __all__ = [
     "Imported",
     "Result",
     "explain",
+    "export_folder",
     "grade_folder",
     "grade_timeline",
     "import_folder",
     "open_timeline",
     "read",
+    "read_back",
     "write_report",
     "write_timeline",
 ]

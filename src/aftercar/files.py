@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import fcntl
 import os
 import re
 import shutil
 import sys
-from collections.abc import Generator
-from pathlib import Path
+import uuid
+from collections.abc import Callable, Generator
+from pathlib import Path, PurePath
+from typing import cast
 
 from aftercar.errors import InputError
 
@@ -18,6 +21,7 @@ _FULL = 1 << 20  # bytes left on a disk on which a file could not be finished
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2  # Linux renameat2(2)
 _RENAME_SWAP = 2  # macOS renamex_np(2)
+_LOCK = ".lock"
 
 
 def _exchange(a: Path, b: Path) -> bool:
@@ -31,54 +35,111 @@ def _exchange(a: Path, b: Path) -> bool:
         return False
 
 
-@contextlib.contextmanager
-def replace_folder(target: Path, *, marker: str) -> Generator[Path]:
-    """Give a new, empty folder beside `target`; when the block ends well it takes `target`'s place.
-
-    If the block fails or is interrupted, `target` stays as it was. A folder that stands at `target` is replaced only
-    if it holds the file `marker`, that is if it is a former result of ours.
+def place(path: Path | str) -> Path:
+    """A file or folder; an address such as `s3://bucket/folder` is one on an object store, and takes the same methods.
 
     Raises:
-        InputError: `target` is a file, or a folder that is not ours.
+        InputError: there is no library for that kind of address.
     """
+    if "://" not in str(path):
+        return Path(path)
+    try:
+        from upath import UPath
+
+        # Its list of what a folder holds would be kept, and miss what other processes write.
+        return cast(Path, UPath(str(path), use_listings_cache=False))
+    except (ImportError, ValueError) as error:
+        scheme = str(path).partition(":")[0]
+        raise InputError(
+            f"No library is installed for addresses of the kind {scheme}. For s3, pip install 'aftercar[cloud]'; "
+            "other stores need that and the library that fsspec names for them (gs: gcsfs, abfss: adlfs)."
+        ) from error
+
+
+def is_local(path: object) -> bool:
+    """Whether a path is on a filesystem, where a file or folder can be moved in one step, and not on an object store."""
+    return isinstance(path, PurePath)
+
+
+@contextlib.contextmanager
+def replace_folder(target: Path, *, marker: str, key: str | None = None) -> Generator[Path]:
+    """Give a folder beside `target` to write; when the block ends well it takes `target`'s place.
+
+    If the block fails or is interrupted, `target` stays as it was. A folder that stands at `target` is replaced only
+    if it holds the file `marker`, that is if it is a former result of ours. On an object store, which knows no such step, `target` itself is
+    given, and must be new; it is whole once it holds `marker`, which the block writes last.
+
+    Args:
+        key: names the work, where it can go on from its half: what the block left in the folder before it was stopped is there
+            again when the same work is begun anew. Without a key, or after an error in the input, nothing is left. On an object store, the one
+            thing that may stand in the folder.
+    Raises:
+        InputError: `target` is a file, or a folder that is not ours, or another process is at the same work.
+    """
+    if not is_local(target):
+        if any(p.name != key for p in (target.iterdir() if target.is_dir() else ())):
+            raise InputError(
+                f"{target} holds other files. On an object store a folder cannot be replaced in one step: name a new one."
+            )
+        yield target
+        return
     target = target.resolve()  # through a link, so that the link stays one
     if target.exists() and not target.is_dir():
         raise InputError(f"{target} is a file. Name a folder.")
     if target.is_dir() and any(target.iterdir()) and not (target / marker).is_file():
         raise InputError(f"{target} holds other files (no {marker}). Name an empty or new folder.")
     target.parent.mkdir(parents=True, exist_ok=True)
-    fresh = target.with_name(f".{target.name}.{os.getpid()}.part")
-    for left in target.parent.glob(f".{target.name}.*.part"):
-        if not _alive(left):
-            shutil.rmtree(left, ignore_errors=True)
-    fresh.mkdir()
-    try:
-        yield fresh
-        _sync(fresh)
+    fresh = target.with_name(f".{target.name}.{key or os.getpid()}.part")
+    fresh.mkdir(exist_ok=key is not None)
+    with _owned(fresh) as ours:
+        if not ours:
+            raise InputError(f"Another process is writing {target} at this moment. Let it finish, or name another folder.")
+        _clear(target, but=fresh)
+        try:
+            yield fresh
+            _sync(fresh)
+        except BaseException as error:
+            if key is None or isinstance(error, InputError) or not any(p.is_file() and p.name != _LOCK for p in fresh.rglob("*")):
+                shutil.rmtree(fresh, ignore_errors=True)
+            else:
+                error.add_note("What was finished is kept: the same command goes on from there.")
+            raise
+        (fresh / _LOCK).unlink()
         if not target.exists():
             fresh.rename(target)
-        elif not _exchange(fresh, target):
-            aside = target.with_name(f".{target.name}.{os.getpid()}.old.part")
-            target.rename(aside)
-            fresh.rename(target)
-            shutil.rmtree(aside, ignore_errors=True)
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
+        else:
+            if not _exchange(fresh, target):
+                aside = target.with_name(f".{target.name}.{os.getpid()}-old.part")
+                target.rename(aside)
+                fresh.rename(target)
+                fresh = aside
+            shutil.rmtree(fresh, ignore_errors=True)
 
 
-def _alive(part: Path) -> bool:
-    """Whether the process that owns a half-written folder still runs."""
-    pid = next((int(p) for p in reversed(part.name.split(".")) if p.isdigit()), 0)
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return pid > 0
+@contextlib.contextmanager
+def _owned(part: Path) -> Generator[bool]:
+    """Hold a half-written folder while the block runs; the system lets go of it when the process ends, however it ends."""
+    with (part / _LOCK).open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+
+
+def _clear(target: Path, but: Path) -> None:
+    """Remove what work that nobody is at any more left beside its target."""
+    for left in target.parent.glob(f".{target.name}.*.part"):
+        if "." in left.name[len(target.name) + 2 : -len(".part")]:  # of another target, whose name goes on after a dot
+            continue
+        with contextlib.suppress(OSError), _owned(left) as nobodys:
+            if nobodys and left != but:
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def _sync(folder: Path) -> None:
+    """Have the system write a folder's files out, so that they are whole even after a power cut."""
     for path in folder.rglob("*"):
         if path.is_file():
             with path.open("rb") as file:
@@ -97,6 +158,30 @@ def writing(folder: Path) -> Generator[None]:
         full = shutil.disk_usage(folder).free < _FULL
         number = int(told[1]) if told else errno.ENOSPC if full else errno.EIO
         raise OSError(number, os.strerror(number)) from error
+
+
+def write_whole(path: Path, write: Callable[[str], object]) -> None:
+    """Have `write` make a file, so that a reader sees none of it or all; the folder is made where there is none."""
+    if not is_local(path):  # a store shows what was written to the end
+        write(str(path))
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        write(str(part))
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder with all that it holds."""
+    if is_local(folder):
+        shutil.rmtree(folder, ignore_errors=True)
+    else:
+        folder.rmdir(recursive=True)  # type: ignore[call-arg]  # as object stores have it
 
 
 def write_text(path: Path, text: str) -> None:

@@ -164,16 +164,25 @@ class Options(Mapping[str, Any]):
         return {n: self._values[n] for n in sorted(names)}
 
 
-def parse_pairs(pairs: Iterable[str]) -> Options:
+def parse_pairs(given: Iterable[str]) -> Options:
     """Options from `name=value` words.
 
     Raises:
         OptionError: a word without `=`, or one that `Options` refuses.
     """
-    chosen: dict[str, object] = {}
-    for pair in pairs:
+    return Options(pairs(given))
+
+
+def pairs(given: Iterable[str]) -> dict[str, str]:
+    """`name=value` words as names and values.
+
+    Raises:
+        OptionError: a word without `=`.
+    """
+    found: dict[str, str] = {}
+    for pair in given:
         name, equals, value = pair.partition("=")
         if not equals:
             raise OptionError(f"{pair!r} is not name=value.")
-        chosen[name.strip()] = value
-    return Options(chosen)
+        found[name.strip()] = value
+    return found

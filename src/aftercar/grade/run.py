@@ -1,22 +1,14 @@
-"""Grade a timeline: frames in, frames out; or a folder of shards in, a folder of results out."""
+"""Grade a timeline: frames in, frames out."""
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
 
 import polars as pl
 from polars import col, lit
 
-from aftercar import __version__
-from aftercar.errors import InputError, OptionError, nearest
-from aftercar.files import replace_folder
+from aftercar.errors import OptionError, nearest
 from aftercar.grade import (
     b_cells,
     colitis,
@@ -34,20 +26,17 @@ from aftercar.grade import (
     table,
     ticaht,
 )
-from aftercar.grade.adjudicate import adjudicated
 from aftercar.grade.course import blank_rows
 from aftercar.grade.crs import CRS_ASTCT_2019
 from aftercar.grade.days import ever
 from aftercar.grade.icaht import ICAHT_EARLY, ICAHT_LATE
 from aftercar.grade.icans import ICANS_ASTCT, ICANS_ASTCT_PEDS
-from aftercar.grade.options import OPTIONS, Options
+from aftercar.grade.options import Options
 from aftercar.grade.scale import Scale, assess, beside, episodes
 from aftercar.grade.worst import worst
 from aftercar.timeline import subjects as subject_rows
-from aftercar.timeline.schema import REJECTED, conform
+from aftercar.timeline.schema import conform
 from aftercar.timeline.state import record
-from aftercar.timeline.statements import last_hash, read_statements, verify
-from aftercar.timeline.store import Store, open_timeline
 from aftercar.timeline.subjects import subjects
 
 SCALES: dict[str, Scale] = {
@@ -61,7 +50,6 @@ SCALES: dict[str, Scale] = {
         *ctcae.SCALES,
     )
 }  # fmt: skip
-SHARDS_AT_ONCE = 2  # memory is that of so many shards
 
 
 @dataclass(frozen=True)
@@ -120,10 +108,11 @@ def grade_timeline(
     """
     frame = timeline.collect() if isinstance(timeline, pl.LazyFrame) else timeline
     chosen = options if isinstance(options, Options) else Options(options)
-    return _grade(conform(frame).lazy(), scales_named(scales), chosen)
+    return grade_lazy(conform(frame).lazy(), scales_named(scales), chosen)
 
 
-def _grade(charted: pl.LazyFrame, scales: list[Scale], options: Options) -> Result:
+def grade_lazy(charted: pl.LazyFrame, scales: list[Scale], options: Options) -> Result:
+    """Grade whole subjects of a timeline in our schema; only the rows that these scales read are held."""
     codes = sorted({c for s in scales for c in s.codes})
     # Most rows of a record are of no concern to these scales: they are read once, for where each record ends.
     wanted = charted.filter(col("code").is_in([*codes, *subject_rows.CODES]) | (col("attributable_to") == "iec"))
@@ -159,114 +148,3 @@ def _grade(charted: pl.LazyFrame, scales: list[Scale], options: Options) -> Resu
         worst=worst(grades, courses),
         subjects=courses.drop("opens", "from", "until", "birth"),
     )
-
-
-def grade_folder(
-    timeline: Path | str,
-    out: Path | str,
-    scales: Iterable[str] | None = None,
-    options: Mapping[str, object] | None = None,
-    *,
-    progress: Callable[[int, int], None] | None = None,
-) -> dict[str, Any]:
-    """Grade a timeline folder, shard by shard, and write the results folder; memory is bounded by the shard.
-
-    Args:
-        timeline: what `aftercar import` wrote, or any MEDS dataset whose codes are our concepts.
-        out: the results folder; a former one is replaced whole when the new one is complete.
-        scales, options: as in `grade_timeline`.
-        progress: called with the shards done and all.
-    Returns:
-        what `run.json` holds.
-    """
-    store = open_timeline(timeline)
-    if not (broken := verify(store.folder)).is_empty():
-        raise InputError(
-            f"{store.folder}: statement {broken['n'][0]} {broken['problem'][0]}. `aftercar adjudicate {store.folder} verify` lists all; "
-            "restore statements.parquet from a backup."
-        )
-    chosen = scales_named(scales)
-    opts = options if isinstance(options, Options) else Options(options)
-    with replace_folder(Path(out), marker="run.json") as fresh:
-
-        def one(shard: tuple[int, pl.LazyFrame]) -> None:
-            result = _grade(shard[1], chosen, opts)
-            for f in fields(Result):
-                getattr(result, f.name).write_ipc(fresh / f"{f.name}-{shard[0]:05d}.part")
-
-        # Two shards at a time: what one does on one core leaves the other core to the other.
-        with ThreadPoolExecutor(max_workers=SHARDS_AT_ONCE) as pool:
-            try:
-                for done, _ in enumerate(pool.map(one, enumerate(store.shards())), 1):
-                    if progress:
-                        progress(done, len(store.files))
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
-        parts = {f.name: sorted(fresh.glob(f"{f.name}-*.part")) for f in fields(Result)}
-        for name, files in parts.items():
-            _join(files, fresh / f"{name}.parquet")
-        _adjudicate(fresh / "worst.parquet", store)
-        if (
-            pl.scan_parquet(fresh / "subjects.parquet")
-            .select(pl.struct("subject_id", "infusion").is_duplicated().any())
-            .collect()
-            .item()
-        ):
-            raise InputError("The rows of a subject stand in several files. `aftercar import` gathers them.")
-        rejected = Path(timeline) / "rejected.parquet"
-        (pl.read_parquet(rejected) if rejected.is_file() else _no_rejects()).write_parquet(fresh / "rejected.parquet")
-        run = _run_json(store, Path(out), fresh, chosen, opts)
-        (fresh / "run.json").write_text(json.dumps(run, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    return run
-
-
-def _adjudicate(worst: Path, store: Store) -> None:
-    """Put beside the worst grades what two readers locked in the timeline's statements."""
-    adjudicated(pl.read_parquet(worst), read_statements(store.folder)).write_parquet(worst)
-
-
-def _no_rejects() -> pl.DataFrame:
-    return pl.DataFrame(schema=REJECTED)
-
-
-def _join(parts: list[Path], target: Path) -> None:
-    """The shards' parts as one Parquet file, in order."""
-    pl.scan_ipc(parts).sink_parquet(target, maintain_order=True)
-    for part in parts:
-        part.unlink()
-
-
-def _run_json(store: Store, out: Path, fresh: Path, scales: list[Scale], options: Options) -> dict[str, Any]:
-    family = {s.name: s.family for s in scales}
-    table = pl.scan_parquet(fresh / "worst.parquet").group_by("scale", "grade", "status").len().collect()
-    counts = {f: {} for f in dict.fromkeys(family.values())}
-    for name, level, status, n in table.sort("scale", "grade", "status").iter_rows():
-        key = (
-            f"grade {level}"
-            if status in ("graded", "not_met")
-            else f"grade {level} at least"
-            if status == "incomplete"
-            else str(status)
-        )
-        counts[family[name]][key] = counts[family[name]].get(key, 0) + n
-    return {
-        "aftercar": __version__,
-        "polars": pl.__version__,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "timeline_fingerprint": store.fingerprint,
-        "statements": last_hash(store.folder),
-        "timeline": os.path.relpath(store.folder.absolute(), out.absolute()),
-        "counts": {
-            **{k: store.info.get(k) for k in ("read", "accepted", "rejected")},
-            "subjects": pl.scan_parquet(fresh / "subjects.parquet").select(col("subject_id").n_unique()).collect().item(),
-            "infusions": pl.scan_parquet(fresh / "subjects.parquet").select(col("day0").is_not_null().sum()).collect().item(),
-        },
-        "graded": counts,
-        "rules": [s.rules for s in scales],
-        "marks": {s.name: s.marks for s in scales if s.marks},
-        "sources": sorted({s.source for s in scales}),
-        "options": {n: options[n] for n in OPTIONS if any(n in s.options for s in scales)},
-        "timeline_note": store.info.get("banner"),
-        "simulated": bool(store.info.get("simulated", False)),
-    }

@@ -21,7 +21,7 @@ from aftercar.timeline.state import Record, clock, days_since_day0
 _LISTS = ("criteria", "missing", "flags")
 _LABELS = ("toxicity", "scale", "rules", "options")
 
-_EPISODES: dict[str, Any] = {
+EPISODES: dict[str, Any] = {
     "subject_id": None,  # as in the timeline
     "infusion": pl.Int32,
     "toxicity": pl.String,
@@ -209,4 +209,4 @@ def episodes(spells: pl.DataFrame | None, windows: pl.DataFrame | None, record: 
         duration_d=(pl.coalesce("resolution", "last") - col("onset")).dt.total_seconds() / 86_400,
         censored=col("resolution").is_null(),
     )
-    return labels.named(rows.sort(labels.order(rows), "episode", maintain_order=True), _EPISODES)
+    return labels.named(rows.sort(labels.order(rows), "episode", maintain_order=True), EPISODES)

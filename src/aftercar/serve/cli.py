@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import os
 import sys
 from pathlib import Path
@@ -10,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from aftercar import __version__
-from aftercar.errors import AftercarError
+from aftercar.errors import AftercarError, OptionError
+from aftercar.files import place
 
 if TYPE_CHECKING:
     import polars as pl
@@ -30,6 +32,13 @@ Options = Annotated[
 Scales = Annotated[
     list[str] | None, typer.Option("--scale", "-s", help="A scale or toxicity; `all`: every scale. Without: the default scales.")
 ]
+
+
+class Engine(enum.StrEnum):
+    """What grades the shards."""
+
+    local = "local"
+    spark = "spark"
 
 
 # Polars' allocator gives freed memory back to the system at once and asks for it again: a tenth of the time of a large grading.
@@ -56,10 +65,7 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(0) from None
     except OSError as error:
-        print(
-            f"The system refused: {error.strerror or type(error).__name__}. Nothing half-written was left.",
-            file=sys.stderr,
-        )
+        print(f"The system refused: {error.strerror or type(error).__name__}. {_left(error)}", file=sys.stderr)
         raise SystemExit(2) from None
     except Exception as error:
         show, code = getattr(error, "show", None), getattr(error, "exit_code", None)
@@ -67,7 +73,7 @@ def main() -> None:
             show()
             raise SystemExit(code) from None
         if "No space left" in str(error):  # as Polars reports it
-            print("The disk is full. Nothing half-written was left.", file=sys.stderr)
+            print(f"The disk is full. {_left(error)}", file=sys.stderr)
             raise SystemExit(2) from None
         if os.environ.get("AFTERCAR_DEBUG"):
             raise
@@ -83,6 +89,11 @@ def main() -> None:
 def _interrupted() -> NoReturn:
     print("Interrupted. What stood there before still stands.", file=sys.stderr)
     raise SystemExit(130) from None
+
+
+def _left(error: BaseException) -> str:
+    """What an error left on the disk."""
+    return " ".join(getattr(error, "__notes__", ["Nothing half-written was left."]))
 
 
 def _place(error: BaseException) -> str:
@@ -152,20 +163,42 @@ def codes(
 
 @app.command()
 def grade(
-    timeline: Annotated[Path, typer.Argument(help="A timeline folder, or a MEDS dataset with our codes.")],
-    out: Annotated[Path, typer.Option("--out", help="The results folder to write.")],
+    timeline: Annotated[str, typer.Argument(help="A timeline folder, or a MEDS dataset with our codes; also at s3://...")],
+    out: Annotated[str, typer.Option("--out", help="The results folder to write; also at s3://...")],
     scale: Scales = None,
     option: Options = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=1, help="Processes at a time; without: one a processor. Each holds one shard.")
+    ] = None,
+    engine: Annotated[Engine, typer.Option("--engine", help="What does the work.")] = Engine.local,
+    master: Annotated[
+        str | None, typer.Option("--master", help="With Spark, its master: local[2], spark://host:7077, yarn ...")
+    ] = None,
+    setting: Annotated[
+        list[str] | None, typer.Option("--spark", help="With Spark, a setting of its own: name=value. May be repeated.")
+    ] = None,
 ) -> None:
-    """Grade every toxicity of every subject, and print a summary."""
-    from aftercar.grade.options import parse_pairs
-    from aftercar.grade.run import grade_folder
+    """Grade every toxicity of every subject, and print a summary. A run that was stopped goes on where it stopped."""
+    from aftercar.grade.folder import grade_folder, on_this_machine
+    from aftercar.grade.options import pairs, parse_pairs
     from aftercar.serve import show
 
     options = parse_pairs(option or [])
-    with show.counting("grading") as step:
-        run = grade_folder(timeline, out, scale, options, progress=step)
-    show.graded(run, out)
+    if engine is Engine.spark:
+        from aftercar.grade.spark import on_spark
+
+        if workers:
+            raise OptionError(
+                "--workers is for this machine; the number of Spark's tasks at a time is in --master local[N] or --spark."
+            )
+        work = on_spark(master, pairs(setting or []))
+    else:
+        if master or setting:
+            raise OptionError("--master and --spark are for --engine spark.")
+        work = on_this_machine(workers)
+    with show.counting("grading", "rows") as step:
+        run = grade_folder(timeline, out, scale, options, engine=work, progress=step)
+    show.graded(run, place(out))
 
 
 @app.command()
@@ -551,10 +584,40 @@ def regrade(
     from aftercar.grade import regrade as two
     from aftercar.serve import show, show_review
 
-    with show.counting("grading") as step:
+    with show.counting("grading", "shards") as step:
         found = two.regrade(folder, from_, to, timeline=timeline, progress=step)
     if out:
         two.write_regraded(found, out)
     show_review.regraded(found, subjects=subjects)
     if out:
         print(f"Written: {out}")
+
+
+@app.command()
+def export(
+    folder: Annotated[str, typer.Argument(help="The results folder; for `--to tables` an export.", metavar="DIR")],
+    to: Annotated[str, typer.Option("--to", help="fhir, omop or sdtm; `tables` reads an export back.")],
+    out: Annotated[str, typer.Option("--out", help="The folder to write.")],
+    timeline: Annotated[
+        Path | None, typer.Option("--timeline", help="Also list where the rows behind each grade came from.")
+    ] = None,
+    zone: Annotated[str | None, typer.Option("--zone", help="FHIR: where the clocks stood, such as Europe/Berlin.")] = None,
+    table_format: Annotated[str | None, typer.Option("--table-format", help="OMOP: csv (the default) or parquet.")] = None,
+    study: Annotated[str | None, typer.Option("--study", help="SDTM: STUDYID; AFTERCAR by default.")] = None,
+) -> None:
+    """Write grades in a format of hospitals and trials, or read such an export back."""
+    from aftercar.errors import OptionError
+    from aftercar.export import export_folder, write_tables
+    from aftercar.serve import show
+
+    given = {"timeline": timeline, "zone": zone, "table_format": table_format, "study": study}
+    given = {name: value for name, value in given.items() if value is not None}
+    with show.working("writing"):
+        if to != "tables":
+            made = export_folder(folder, to, out, **given)
+        elif given:
+            raise OptionError(f"--{next(iter(given)).replace('_', '-')} has no meaning with `--to tables`.")
+        else:
+            made = write_tables(folder, out)
+    print(", ".join(f"{made['counts'][name]:,} {name}" for name in ("grades", "episodes", "subjects")))
+    print(f"{made['use']}\nWritten: {out}")

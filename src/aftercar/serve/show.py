@@ -7,6 +7,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable, Generator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -42,18 +43,40 @@ def working(what: str) -> Generator[Callable[[str], None]]:
 
 
 @contextlib.contextmanager
-def counting(what: str) -> Generator[Callable[[int, int], None]]:
-    """A bar with rate and time left."""
+def counting(what: str, unit: str) -> Generator[Callable[[int, int], None]]:
+    """A bar with rate and time left; called with what is done and all, in that unit, first before anything is done."""
+    try:
+        with _bar(what, unit) as step:
+            yield step
+    except KeyboardInterrupt as stop:
+        for note in getattr(stop, "__notes__", ()):
+            _status.print(note)
+        raise
+
+
+@contextlib.contextmanager
+def _bar(what: str, unit: str) -> Generator[Callable[[int, int], None]]:
     if not _status.is_terminal:
         yield lambda done, all_: None
         return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
     with Progress(
-        TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=_status, transient=True
+        TextColumn(what), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[pace]}"), console=_status, transient=True
     ) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, all_: bar.update(task, completed=done, total=all_)
+        task = bar.add_task(what, total=None, pace="")
+        began, first = time.monotonic(), -1
+
+        def step(done: int, all_: int) -> None:
+            nonlocal began, first
+            if first < 0:  # a former run may have done a part
+                began, first = time.monotonic(), done
+            # Over all the time: shards from several processes come in bursts, of which each gives another rate.
+            rate = (done - first) / max(time.monotonic() - began, 1e-9)
+            pace = f"{rate:,.0f} {unit}/s, {timedelta(seconds=round((all_ - done) / rate))} left" if rate else ""
+            bar.update(task, completed=done, total=all_, pace=pace)
+
+        yield step
 
 
 @contextlib.contextmanager
@@ -185,7 +208,8 @@ def graded(run: dict[str, Any], out: Path) -> None:
     counts = run["counts"]
     console.print(f"{counts['subjects']:,} subjects, {counts['infusions']:,} infusions")
     family = {s.name: s.family for s in SCALES.values()}
-    worst = pl.read_parquet(out / "worst.parquet", columns=["scale", "grade", "grade_upper", "status", "assessed"])
+    alike = ["scale", "grade", "grade_upper", "status", "assessed"]
+    worst = pl.scan_parquet(str(out / "worst.parquet")).group_by(alike).len("n").collect(engine="streaming")
     table = _table("worst grade", "0", "1", "2", "3", "4", "5", "any", ">= 3", "open", "n/a")
     words = _table("diagnosis", *WORDS.values())
     blank = []
@@ -200,13 +224,13 @@ def graded(run: dict[str, Any], out: Path) -> None:
         applies = applies.with_columns(
             pl.when(col("status") == "not_met").then(0).otherwise(c).alias(c) for c in ("grade", "grade_upper")
         )
-        by_grade = Counter(applies["grade"].to_list())
-        open_ = applies.filter(col("grade") < col("grade_upper")).height
+        by_grade, all_ = _sums(applies, "grade"), int(applies["n"].sum())
+        open_ = applies.filter(col("grade") < col("grade_upper"))["n"].sum()
         any_, severe = (sum(n for g, n in by_grade.items() if g >= least) for least in (1, 3))
         cells = [str(by_grade.get(g, 0)) for g in range(6)]
-        shares = [f"{n} ({n / applies.height:.0%})" if applies.height else "0" for n in (any_, severe)]
-        table.add_row(scale.title, *cells, *shares, str(open_), str(rows.height - applies.height))
-        by_word = Counter(rows["status"].to_list())
+        shares = [f"{n} ({n / all_:.0%})" if all_ else "0" for n in (any_, severe)]
+        table.add_row(scale.title, *cells, *shares, str(open_), str(int(rows["n"].sum()) - all_))
+        by_word = _sums(rows, "status")
         if any(word in by_word for word in WORDS):
             words.add_row(scale.title, *(str(by_word.get(word, 0)) for word in WORDS))
     console.print(table)
@@ -219,6 +243,10 @@ def graded(run: dict[str, Any], out: Path) -> None:
     )
     _marks(run["timeline_note"], run["simulated"])
     console.print(f"Results: {out}")
+
+
+def _sums(counted: pl.DataFrame, by: str) -> dict[Any, int]:
+    return dict(counted.group_by(by).agg(col("n").sum()).iter_rows())
 
 
 def _unit(unit: str | None) -> str:

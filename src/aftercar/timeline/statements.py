@@ -20,6 +20,7 @@ import polars as pl
 from polars import col, lit
 
 from aftercar.errors import InputError, nearest
+from aftercar.files import place
 from aftercar.timeline.schema import ATTRIBUTIONS
 
 FILE = "statements.parquet"
@@ -54,11 +55,11 @@ def read_statements(folder: Path | str) -> pl.DataFrame:
     Raises:
         InputError: the file is damaged.
     """
-    path = Path(folder) / FILE
+    path = place(folder) / FILE
     if not path.is_file():
         return pl.DataFrame(schema=STATEMENTS)
     try:
-        log = pl.read_parquet(path)
+        log = pl.read_parquet(str(path))
     except pl.exceptions.PolarsError as error:
         raise InputError(f"{path} is damaged. Restore it from a backup: statements cannot be made again.") from error
     wrong = [c for c, dtype in STATEMENTS.items() if log.schema.get(c) not in (dtype, pl.String if c == "subject_id" else dtype)]
@@ -168,8 +169,8 @@ def verify(folder: Path | str, head: str | None = None) -> pl.DataFrame:
             one that holds that hash cannot be made.
     """
     log = read_statements(folder)
-    path = Path(folder) / FILE
-    told = pl.read_parquet_metadata(path).get("head", "") if path.is_file() else FIRST
+    path = place(folder) / FILE
+    told = pl.read_parquet_metadata(str(path)).get("head", "") if path.is_file() else FIRST
     links = log.with_columns(
         made=pl.Series([_hash(row) for row in _plain(log)], dtype=pl.String),
         before=col("hash").shift(1, fill_value=FIRST),

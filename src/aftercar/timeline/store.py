@@ -17,7 +17,7 @@ from polars import col
 
 from aftercar import __version__
 from aftercar.errors import InputError
-from aftercar.files import replace_folder, writing
+from aftercar.files import place, replace_folder, writing
 from aftercar.timeline.concepts import concepts
 from aftercar.timeline.readers import Counts, Imported, Intake, open_pieces, require_rows
 from aftercar.timeline.readers.mapping import read_mapping
@@ -37,28 +37,33 @@ class Store:
     info: dict[str, Any]
 
     def shards(self) -> Iterator[pl.LazyFrame]:
-        """Each file as a lazy timeline, attributed as people said in its statements.
+        """Each file as a lazy timeline: see `shard`."""
+        return map(self.shard, range(len(self.files)))
+
+    def shard(self, n: int) -> pl.LazyFrame:
+        """The file of that number as a lazy timeline, attributed as people said in its statements.
+
+        Raises:
+            InputError: the file is no timeline.
+        """
+        frame, schema = _scan(self.files[n])
+        _, first = (frame, schema) if n == 0 else _scan(self.files[0])
+        if _whole_ids(schema) != _whole_ids(first):
+            raise InputError(
+                "Subject ids are numbers in one file of the timeline and words in another. `aftercar import` makes them one."
+            )
+        if "event_id" not in schema:  # a dataset of others: its rows are named by file and place
+            frame = frame.with_row_index("event_id").with_columns(col("event_id").cast(pl.Int64) + (n << 32))
+            schema = frame.collect_schema()
+        return attributed(aligned(frame, schema), read_statements(self.folder))
+
+    def rows(self) -> list[int]:
+        """How many rows each file holds.
 
         Raises:
             InputError: a file is no timeline.
         """
-        kinds: set[bool] = set()
-        said = read_statements(self.folder)
-        for n, path in enumerate(self.files):
-            try:
-                frame = pl.scan_parquet(path)
-                schema = frame.collect_schema()
-            except pl.exceptions.PolarsError as error:
-                raise InputError(f"{path.name} of the timeline cannot be read. Is it whole?") from error
-            kinds.add(schema.get("subject_id", pl.Null()).is_integer())
-            if len(kinds) > 1:
-                raise InputError(
-                    "Subject ids are numbers in one file of the timeline and words in another. `aftercar import` makes them one."
-                )
-            if "event_id" not in schema:  # a dataset of others: its rows are named by file and place
-                frame = frame.with_row_index("event_id").with_columns(col("event_id").cast(pl.Int64) + (n << 32))
-                schema = frame.collect_schema()
-            yield attributed(aligned(frame, schema), said)
+        return [_scan(path)[0].select(pl.len()).collect().item() for path in self.files]
 
     @property
     def fingerprint(self) -> str:
@@ -74,6 +79,18 @@ class Store:
     def scan(self) -> pl.LazyFrame:
         """All files as one lazy timeline."""
         return pl.concat(list(self.shards()))
+
+
+def _scan(path: Path) -> tuple[pl.LazyFrame, pl.Schema]:
+    try:
+        frame = pl.scan_parquet(str(path))
+        return frame, frame.collect_schema()
+    except pl.exceptions.PolarsError as error:
+        raise InputError(f"{path.name} of the timeline cannot be read. Is it whole?") from error
+
+
+def _whole_ids(schema: pl.Schema) -> bool:
+    return schema.get("subject_id", pl.Null()).is_integer()
 
 
 def import_folder(
@@ -192,7 +209,7 @@ def open_timeline(folder: Path | str) -> Store:
     Raises:
         InputError: no timeline there.
     """
-    folder = Path(folder)
+    folder = place(folder)
     files = tuple(sorted((folder / "data").rglob("*.parquet"))) if folder.is_dir() else ()
     if not files:
         raise InputError(f"{folder}: no timeline there (no data/*.parquet). `aftercar import SRC --to {folder}` makes one.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import polars as pl
 from polars import col, lit
@@ -20,6 +20,21 @@ TARGETS = {
 
 _DATED = ("last_follow_up", "progression", "next_therapy", "death")
 
+# The table of results; `subjects` gives a few columns more.
+SUBJECTS: dict[str, Any] = {
+    "subject_id": None,  # as in the timeline
+    "infusion": pl.Int32,
+    "day0": pl.Datetime("us"),
+    "age_y": pl.Float64,
+    "sex": pl.String,
+    "weight_kg": pl.Float64,
+    "product": pl.String,
+    "target": pl.String,
+    "disease": pl.String,
+    **dict.fromkeys(_DATED, pl.Datetime("us")),
+    "death_cause": pl.String,
+    "record_end": pl.Datetime("us"),
+}
 
 # The rows that `subjects` reads; beside them it needs only where each record ends.
 CODES = ("cart_infusion", "age", "sex", "weight", "disease", "target", "birth", *_DATED)

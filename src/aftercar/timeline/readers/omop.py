@@ -39,9 +39,9 @@ _POSTGRES = ("postgresql:", "postgres:")
 # Stays in hospital: Inpatient Visit, Emergency Room and Inpatient Visit, Intensive Care, Inpatient Hospital. A vocabulary adds what
 # lies beneath them. Only 9201 could be checked in a vocabulary at hand; the others are named so in public studies.
 _INPATIENT = (9201, 262, 32037, 8717)
-_SEX = {8507: "male", 8532: "female"}
+SEX = {8507: "male", 8532: "female"}
 # Named so in several public ETLs; the vocabulary at hand does not hold them.
-_OPERATORS = {4171756: "<", 4171754: "<=", 4171755: ">=", 4172704: ">"}
+OPERATORS = {4171756: "<", 4171754: "<=", 4171755: ">=", 4172704: ">"}
 
 # Unit concepts, for sources that bring no vocabulary; every one was checked in the vocabulary of the CDM that docs/omop.md reads.
 _UNITS = {
@@ -607,7 +607,7 @@ def _measured(rows: pl.DataFrame, known: dict[str, Target], tables: _Tables, map
     written = _text("value_as_number")
     number = written.cast(pl.Float64, strict=False)
     operator = _number("operator_concept_id") if "operator_concept_id" in rows.columns else lit(None, pl.Int64)
-    operator = operator.replace_strict(_OPERATORS, default=None, return_dtype=pl.String)
+    operator = operator.replace_strict(OPERATORS, default=None, return_dtype=pl.String)
     said = [col("word").replace_strict(words, default=None, return_dtype=pl.String)]
     said += [_text("value_as_string")] if "value_as_string" in rows.columns else []
     rows = rows.with_columns(
@@ -676,7 +676,7 @@ def _person(frame: pl.DataFrame, mapping: Mapping, name: str) -> pl.DataFrame:
         code=lit("birth"), column=lit("year_of_birth"), time=pl.coalesce(born, middle),
         time_given=lit(True), text_value=lit(None, pl.String),
     )  # fmt: skip
-    word = _concept("gender_concept_id").replace_strict(_SEX, default=None, return_dtype=pl.String)
+    word = _concept("gender_concept_id").replace_strict(SEX, default=None, return_dtype=pl.String)
     sex = frame.with_columns(
         code=lit("sex"), column=lit("gender_concept_id"), time=lit(None, pl.Datetime("us")), time_given=lit(False),
         text_value=pl.coalesce(word, _text("gender_source_value")),

@@ -1,0 +1,70 @@
+"""Run a piece of work in a process of its own, and measure it together with the processes that it starts."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from aftercar.serve.cli import ALLOCATOR
+
+EVERY_S = 0.05  # memory is looked at so often
+
+
+@dataclass(frozen=True)
+class Run:
+    """One measured run: seconds, and MiB of memory at most (shared pages once)."""
+
+    wall: float
+    cpu: float
+    peak: float
+
+
+def measured(module: str, *words: str) -> Run:
+    """Run `python -m module words...`, whose work is timed by `timed`."""
+    name, value = ALLOCATOR  # as the command line sets it
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report.json"
+        env = {**os.environ, name: os.environ.get(name, value), "BENCHMARK_REPORT": str(report)}
+        process = subprocess.Popen([sys.executable, "-m", module, *words], env=env)
+        peak = 0.0
+        while process.poll() is None:
+            peak = max(peak, _memory(psutil.Process(process.pid)))
+            time.sleep(EVERY_S)
+        if process.returncode:
+            raise SystemExit(f"The process for {' '.join(words[:2])} failed.")
+        wall, cpu = json.loads(report.read_text())
+    return Run(wall, cpu, peak)
+
+
+def timed(work: Callable[[], object]) -> None:
+    """In the process that `measured` started: do the work, and tell how long it took."""
+    wall, cpu = time.perf_counter(), _cpu()
+    work()
+    Path(os.environ["BENCHMARK_REPORT"]).write_text(json.dumps([time.perf_counter() - wall, _cpu() - cpu]))
+
+
+def _cpu() -> float:
+    """Seconds of this process and of those that it started and saw end."""
+    used = os.times()
+    return used.user + used.system + used.children_user + used.children_system
+
+
+def _memory(process: psutil.Process) -> float:
+    """MiB that a process and those below it hold now."""
+    found = 0.0
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for one in [process, *process.children(recursive=True)]:
+            with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+                info = one.memory_full_info()
+                found += getattr(info, "pss", info.uss) / (1 << 20)
+    return found
