@@ -45,6 +45,7 @@ CITED = {
     "clinicaltrials.gov",
     "doi.org",
     "hl7.org",
+    "hospital.example",  # a name kept for documentation: it leads nowhere
     "keepachangelog.com",
     "loinc.org",
     "medical-event-data-standard.github.io",

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from aftercar.grade.run import Result, grade_timeline
     from aftercar.report import write_report
     from aftercar.timeline.readers import Imported, read
-    from aftercar.timeline.store import open_timeline, write_timeline
+    from aftercar.timeline.store import import_folder, open_timeline, write_timeline
 
 _HOMES = {
     "Imported": "aftercar.timeline.readers",
@@ -30,6 +30,7 @@ _HOMES = {
     "export_folder": "aftercar.export",
     "grade_folder": "aftercar.grade.folder",
     "grade_timeline": "aftercar.grade.run",
+    "import_folder": "aftercar.timeline.store",
     "open_timeline": "aftercar.timeline.store",
     "read": "aftercar.timeline.readers",
     "read_back": "aftercar.export",
@@ -44,6 +45,7 @@ __all__ = [
     "export_folder",
     "grade_folder",
     "grade_timeline",
+    "import_folder",
     "open_timeline",
     "read",
     "read_back",
