@@ -271,7 +271,7 @@ def test_a_kill_leaves_the_old_timeline_and_the_next_run_clears_up(old: tuple[Pa
     assert open_timeline(timeline).info["read"] == 80 and not list(timeline.parent.glob(".*.part"))
 
 
-@pytest.mark.parametrize("most", [500, 4_000])
+@pytest.mark.parametrize("most", [pytest.param(500, marks=pytest.mark.slow), 4_000])
 def test_a_disk_that_is_full_leaves_the_old_timeline(most: int, old: tuple[Path, Path, dict[str, bytes]]) -> None:
     source, timeline, before = old
     code = f"""
