@@ -18,7 +18,7 @@ INTRO = """# Benchmarks
 `make bench` writes all sections but that of `benchmarks.scale`, which takes hours. Each section says on which machine it was measured, and how busy
 that was. CPU is that of all processes of a run; peak memory likewise, shared pages once.
 """
-_MARK = re.compile(r"^<!-- python -m benchmarks\.(\w+) -->\n", re.MULTILINE)
+MARK = re.compile(r"^<!-- python -m benchmarks\.(\w+) -->\n", re.MULTILINE)
 
 
 def fresh_folder(section: str) -> Path:
@@ -36,8 +36,12 @@ def write_section(section: str, text: str, path: Path = RESULTS) -> None:
     Args:
         section: one of `SECTIONS`.
         text: Markdown that begins with its heading.
+    Raises:
+        ValueError: no such section.
     """
-    _, *parts = _MARK.split(path.read_text(encoding="utf-8")) if path.exists() else [""]
+    if section not in SECTIONS:
+        raise ValueError(f"No section {section!r}; there are {', '.join(SECTIONS)}.")
+    _, *parts = MARK.split(path.read_text(encoding="utf-8")) if path.exists() else [""]
     found = dict(zip(parts[::2], parts[1::2], strict=True)) | {section: text}
     body = (f"<!-- python -m benchmarks.{name} -->\n{found[name].strip()}\n" for name in SECTIONS if name in found)
     path.write_text("\n".join([INTRO, *body]), encoding="utf-8")
