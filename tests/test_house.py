@@ -56,7 +56,6 @@ CITED = {
     "snomed.info",
     "terminology.hl7.org",
     "ucum.org",
-    "terminology.hl7.org",
     "unitsofmeasure.org",
     "www.ama-assn.org",
     "www.cms.gov",
