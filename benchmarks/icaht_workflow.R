@@ -1,9 +1,10 @@
-# The public automated ICAHT grader of E. C. Liang [liang2024], written anew in its own manner (a tidy table a step) from a
-# description of its rules: Rscript icaht_workflow.R COUNTS.csv GRADES.csv
+# The public automated ICAHT grader of E. C. Liang [liang2024], written anew with the tidyverse from a description of its rules:
 #
-# COUNTS has a row a neutrophil count: patient_id, cart_date, date, anc (per uL), progression_date, subsequent_therapy_date,
-# last_fu_date. GRADES gets patient_id, early, d500, d100, late. Where the original leaves a patient out, or stops with an error,
-# the patient is left out. The original finds runs with a package for marine heat waves, which takes longer than `rle` here.
+#     Rscript icaht_workflow.R COUNTS.csv GRADES.csv
+#
+# COUNTS has a row a neutrophil count: patient_id, cart_date, date, anc (whole numbers per uL), progression_date,
+# subsequent_therapy_date, last_fu_date. GRADES gets patient_id, early, d500, d100, late. Where the original leaves a patient out,
+# or stops with an error, the patient is left out.
 
 suppressPackageStartupMessages({
   library(dplyr)
