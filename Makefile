@@ -42,9 +42,11 @@ docs:  ## run what the documentation shows
 	@$(PY) dev/setup.py --dev
 	$(BIN)/python -m pytest tests/test_docs.py
 
-bench:  ## measure against pandas
+bench:  ## measure against other ways to do the same
 	@$(PY) dev/setup.py --bench
 	$(BIN)/python -m benchmarks.run
+	$(BIN)/python -m benchmarks.icaht
+	$(BIN)/python -m benchmarks.fhir
 
 lock:  ## take the newest allowed versions into the locks (needs uv)
 	@command -v $(UV) >/dev/null || { echo "make lock needs uv: pip install uv"; exit 1; }

@@ -45,7 +45,7 @@ SYSTEMS = {
 }
 # Encounters in which the patient was in a bed.
 _INPATIENT = ("IMP", "ACUTE", "NONAC", "OBSENC")
-_WITHDRAWN = ("entered-in-error", "cancelled", "refuted", "draft", "planned", "proposed", "preparation", "intended")
+_WITHDRAWN = {"entered-in-error", "cancelled", "refuted", "draft", "planned", "proposed", "preparation", "intended"}
 _NOT_DONE = ("not-done", "not-taken")
 _SUFFIXES = (".json", ".ndjson", ".jsonl", ".json.gz", ".ndjson.gz", ".jsonl.gz")
 _LINES = (".ndjson", ".jsonl", ".ndjson.gz", ".jsonl.gz")
@@ -411,6 +411,7 @@ class _Rows:
     names: dict[str, str] = field(default_factory=dict)
     concepts: dict[str, str] = field(default_factory=dict)  # what codes mean, those that mean something
     _picked: dict[tuple[tuple[str | None, str | None], ...], str | None] = field(default_factory=dict)
+    _about: dict[str | None, str | None] = field(default_factory=dict)  # the same subjects are pointed at again and again
 
     def add(self, n: int, raw: bytes | msgspec.Raw) -> None:
         self.resources += 1
@@ -454,11 +455,18 @@ class _Rows:
         self.text.append(text)
         self.unit.append(unit)
 
+    def about(self, subject: Reference | None) -> str | None:
+        """The id of the Patient that a resource is about; None where it is about none."""
+        name = subject.reference if subject else None
+        if name not in self._about:
+            self._about[name] = self.index.subject(subject)
+        return self._about[name]
+
     def pick(self, concept: Concept | None) -> str | None:
         """The first coding that means something to the mapping or to us; else the first; else the text."""
         if concept is None:
             return None
-        key = tuple((c.system, c.code) for c in concept.coding) or ((None, concept.text),)
+        key = tuple([(c.system, c.code) for c in concept.coding]) or ((None, concept.text),)
         if key not in self._picked:
             said = [_code(c) for c in concept.coding if c.code]
             said = said or ([concept.text] if concept.text else [])
@@ -512,7 +520,7 @@ def _patient(rows: _Rows, n: int, r: Patient) -> None:
 
 
 def _observation(rows: _Rows, n: int, r: Observation) -> None:
-    subject = rows.index.subject(r.subject)
+    subject = rows.about(r.subject)
     period = r.effective_period or Period()
     time = r.effective_date_time or r.effective_instant or period.start or r.issued
     parts: list[tuple[Component, str]] = [(c, f"component[{i}]") for i, c in enumerate(r.component)]
@@ -558,9 +566,8 @@ def _word(concept: Concept, mapping: Mapping) -> str | None:
 
 def _limits(rows: _Rows, n: int, subject: str | None, code: str | None, time: str | None, part: Component, place: str) -> None:
     """The laboratory's limits, where the concept has such."""
-    if not part.reference_range or code is None:
+    if not part.reference_range or not (concept := rows.concepts.get(code or "")):
         return
-    concept = rows.concepts.get(code)
     limits = part.reference_range[0]
     for side, limit in (("uln", limits.high), ("lln", limits.low)):
         name = f"{concept}_{side}"
@@ -590,7 +597,7 @@ def _administration(rows: _Rows, n: int, r: MedicationAdministration) -> None:
     period = r.effective_period or Period()
     number, unit = _dose(r.dosage or Dosage())
     rows.chart(
-        n, rows.index.subject(r.subject), _medication(rows, r), r.effective_date_time or period.start, period.end,
+        n, rows.about(r.subject), _medication(rows, r), r.effective_date_time or period.start, period.end,
         number=number, unit=unit, text="not_done" if r.status in _NOT_DONE else None,
     )  # fmt: skip
 
@@ -608,14 +615,12 @@ def _dose(dosage: Dosage) -> tuple[float | None, str | None]:
 def _statement(rows: _Rows, n: int, r: MedicationStatement) -> None:
     period = r.effective_period or Period()
     text = "not_done" if r.status in _NOT_DONE else None
-    rows.chart(
-        n, rows.index.subject(r.subject), _medication(rows, r), r.effective_date_time or period.start, period.end, text=text
-    )
+    rows.chart(n, rows.about(r.subject), _medication(rows, r), r.effective_date_time or period.start, period.end, text=text)
 
 
 def _request(rows: _Rows, n: int, r: MedicationRequest) -> None:
     if rows.mapping.orders:
-        rows.chart(n, rows.index.subject(r.subject), _medication(rows, r), r.authored_on)
+        rows.chart(n, rows.about(r.subject), _medication(rows, r), r.authored_on)
     else:
         rows.reject(n, "order", _medication(rows, r), "an order says not that the drug was given; [fhir] orders = true counts it")
 
@@ -625,7 +630,7 @@ def _procedure(rows: _Rows, n: int, r: Procedure) -> None:
         rows.reject(n, "withdrawn", rows.pick(r.code), "Procedure with status not-done")
         return
     period = r.performed_period or Period()
-    rows.chart(n, rows.index.subject(r.subject), rows.pick(r.code), r.performed_date_time or period.start, period.end)
+    rows.chart(n, rows.about(r.subject), rows.pick(r.code), r.performed_date_time or period.start, period.end)
 
 
 def _condition(rows: _Rows, n: int, r: Condition) -> None:
@@ -633,11 +638,11 @@ def _condition(rows: _Rows, n: int, r: Condition) -> None:
         rows.reject(n, "withdrawn", rows.pick(r.code), "Condition refuted or entered in error")
         return
     onset = r.onset_date_time or (r.onset_period.start if r.onset_period else None) or r.recorded_date
-    rows.chart(n, rows.index.subject(r.subject), rows.pick(r.code), onset, r.abatement_date_time)
+    rows.chart(n, rows.about(r.subject), rows.pick(r.code), onset, r.abatement_date_time)
 
 
 def _encounter(rows: _Rows, n: int, r: Encounter) -> None:
-    subject, period = rows.index.subject(r.subject), r.period or Period()
+    subject, period = rows.about(r.subject), r.period or Period()
     kind = r.class_.code if r.class_ else None
     if kind not in _INPATIENT:
         rows.chart(n, subject, f"ENCOUNTER//{kind}", period.start, period.end)
@@ -650,7 +655,7 @@ def _encounter(rows: _Rows, n: int, r: Encounter) -> None:
 def _device_use(rows: _Rows, n: int, r: DeviceUseStatement) -> None:
     period = r.timing_period or Period()
     device = rows.index.concepts.get(rows.index.resolve(r.device.reference)) if r.device and r.device.reference else None
-    rows.chart(n, rows.index.subject(r.subject), rows.pick(device), r.timing_date_time or period.start, period.end)
+    rows.chart(n, rows.about(r.subject), rows.pick(device), r.timing_date_time or period.start, period.end)
 
 
 def _pointed_at(rows: _Rows, n: int, r: Device | Medication) -> None:
