@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import polars as pl
@@ -50,14 +51,14 @@ def check(place: Path | str | None = None) -> pl.DataFrame:
     read = {name: _read(content, tables()[name]) for name, content in own.items()}
     known = {name: _keys(frame, tables()[name]) for name, (frame, _) in read.items()}
     if place is not None:
-        for name, about in tables().items():
-            ours, _ = _read(folder().joinpath(about.file).read_bytes(), about)
-            known[name] = known.get(name, set()) | _keys(ours, about)
+        known = {name: known.get(name, set()) | ours for name, ours in _our_keys().items()}
     found = [*strangers]
     for name, (frame, broken) in read.items():
-        found += [broken, *(part for part in _faults(frame, tables()[name], known))]
+        found += [broken, *_faults(frame, tables()[name], known)]
     order = {about.file: n for n, about in enumerate(tables().values())}
-    return pl.concat(found).sort(col("file").replace_strict(order, default=len(order)), "file", "row", "column", maintain_order=True)
+    return pl.concat(found).sort(
+        col("file").replace_strict(order, default=len(order)), "file", "row", "column", maintain_order=True
+    )
 
 
 def _files(place: Path | str | None) -> tuple[dict[str, bytes], list[pl.DataFrame]]:
@@ -69,7 +70,9 @@ def _files(place: Path | str | None) -> tuple[dict[str, bytes], list[pl.DataFram
     names = {about.file: name for name, about in tables().items()}
     there = sorted(Path(place).glob("*.csv"))
     strangers = [
-        _finding(path.name, None, None, "no evidence table has this name", nearest(path.name, names) or "rename it, or move it away")
+        _finding(
+            path.name, None, None, "no evidence table has this name", nearest(path.name, names) or "rename it, or move it away"
+        )
         for path in there
         if path.name not in names
     ]
@@ -89,10 +92,20 @@ def _read(content: bytes, about: Table) -> tuple[pl.DataFrame, pl.DataFrame]:
     try:
         header, *lines = csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True)
     except (UnicodeDecodeError, csv.Error, ValueError):
-        return nothing, _finding(about.file, None, None, "the file is no CSV table in UTF-8", "save it as CSV, UTF-8, with a header")
+        return nothing, _finding(
+            about.file, None, None, "the file is no CSV table in UTF-8", "save it as CSV, UTF-8, with a header"
+        )
     broken = [
-        *((None, c, "the column is missing", "add it; leave its cells blank where nothing is known") for c in about.columns if c not in header),
-        *((None, c, "the table has no such column", nearest(c, about.columns) or "remove it") for c in header if c not in about.columns),
+        *(
+            (None, c, "the column is missing", "add it; leave its cells blank where nothing is known")
+            for c in about.columns
+            if c not in header
+        ),
+        *(
+            (None, c, "the table has no such column", nearest(c, about.columns) or "remove it")
+            for c in header
+            if c not in about.columns
+        ),
         *((None, c, "the column is there twice", "keep one") for c in sorted({c for c in header if header.count(c) > 1})),
     ]
     numbered = list(enumerate(lines, start=1))
@@ -102,7 +115,11 @@ def _read(content: bytes, about: Table) -> tuple[pl.DataFrame, pl.DataFrame]:
         if len(cells) != len(header)
     ]
     whole = [(n, *cells) for n, cells in numbered if len(cells) == len(header)]
-    frame = pl.DataFrame(whole, schema={"row": pl.Int64, **dict.fromkeys(header, pl.String)}, orient="row") if len(set(header)) == len(header) else nothing
+    frame = (
+        pl.DataFrame(whole, schema={"row": pl.Int64, **dict.fromkeys(header, pl.String)}, orient="row")
+        if len(set(header)) == len(header)
+        else nothing
+    )
     lacking = [lit(None, dtype=pl.String).alias(c) for c in about.columns if c not in frame.columns]
     frame = frame.with_columns(pl.exclude("row").replace("", None), *lacking).select("row", *about.columns)
     return frame, pl.concat([_finding(), *(_finding(about.file, *cells) for cells in broken)])
@@ -110,6 +127,11 @@ def _read(content: bytes, about: Table) -> tuple[pl.DataFrame, pl.DataFrame]:
 
 def _keys(frame: pl.DataFrame, about: Table) -> set[str]:
     return set(frame[about.key[0]].drop_nulls()) if len(about.key) == 1 else set()
+
+
+@cache
+def _our_keys() -> dict[str, set[str]]:
+    return {name: _keys(_read(folder().joinpath(about.file).read_bytes(), about)[0], about) for name, about in tables().items()}
 
 
 def _faults(frame: pl.DataFrame, about: Table, known: dict[str, set[str]]) -> Iterator[pl.DataFrame]:
@@ -121,7 +143,14 @@ def _faults(frame: pl.DataFrame, about: Table, known: dict[str, set[str]]) -> It
     for column in about.required:
         yield _where(frame, about, column, col(column).is_null(), lit("blank"), "fill it; this column is needed in every row")
     first = pl.struct(about.key).is_first_distinct()
-    yield _where(frame, about, about.key[0], ~first, lit("an earlier row has the same key"), f"let {', '.join(about.key)} differ, or merge the rows")
+    yield _where(
+        frame,
+        about,
+        about.key[0],
+        ~first,
+        lit("an earlier row has the same key"),
+        f"let {', '.join(about.key)} differ, or merge the rows",
+    )
     yield from _marks(frame, about)
     for count, of, percent in about.shares:
         yield from _share(frame, about, count, of, percent)
@@ -144,7 +173,9 @@ def _of_kind(frame: pl.DataFrame, about: Table, column: str, kind: str | tuple[s
         kind = tuple(verified())
     if isinstance(kind, tuple):
         words = [str(word) for word in kind]
-        return _where(frame, about, column, ~value.is_in(words), pl.format("{} is none of its words", value), f"one of: {', '.join(words)}")
+        return _where(
+            frame, about, column, ~value.is_in(words), pl.format("{} is none of its words", value), f"one of: {', '.join(words)}"
+        )
     pattern, words = _PATTERNS.get(kind, _PATTERNS["list" if kind.startswith("keys") else "text"])
     wrong = ~value.str.contains(f"^(?:{pattern})$")
     if kind == "percent":

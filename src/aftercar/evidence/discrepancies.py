@@ -30,11 +30,13 @@ def discrepancies() -> pl.DataFrame:
     return pl.concat([by_hand, _rates(), _onsets()]).select(COLUMNS)
 
 
+def as_printed(column: str) -> pl.Expr:
+    """A column as text, a whole number without a point: 76, 68.5."""
+    return col(column).cast(pl.String).str.replace(r"^(-?\d+)\.0$", "${1}")
+
+
 def _percent(column: str) -> pl.Expr:
-    """A percentage as it is printed: 76%, 68.5%."""
-    number = col(column)
-    whole = number.cast(pl.Int64)
-    return pl.when(number == whole).then(whole.cast(pl.String)).otherwise(number.cast(pl.String)) + "%"
+    return as_printed(column) + "%"
 
 
 def _rates() -> pl.DataFrame:
@@ -50,7 +52,9 @@ def _rates() -> pl.DataFrame:
             lecture=_percent("lecture_pct"),
             source=pl.concat_str(publication, label, separator=", ", ignore_nulls=True),
             used=_percent("recommended_pct"),
-            why=pl.concat_str(col("discrepancy_class").str.replace_all("_", " "), "discrepancy_note", separator=": ", ignore_nulls=True),
+            why=pl.concat_str(
+                col("discrepancy_class").str.replace_all("_", " "), "discrepancy_note", separator=": ", ignore_nulls=True
+            ),
             severity=lit(None, dtype=pl.String),
             ref_id=pl.concat_str("primary_ref_id", "label_ref_id", separator=";", ignore_nulls=True),
             verified=pl.when(by_primary).then("verified_primary").otherwise("verified_label"),
@@ -62,8 +66,7 @@ def _onsets() -> pl.DataFrame:
     """The onsets of the lecture that its sources do not have."""
 
     def days(prefix: str) -> pl.Expr:
-        parts = [col(f"{prefix}_{part}_d").cast(pl.Int64).cast(pl.String) for part in ("median", "low", "high")]
-        return pl.format("{} ({}-{}) d", *parts)
+        return pl.format("{} ({}-{}) d", *(as_printed(f"{prefix}_{part}_d") for part in ("median", "low", "high")))
 
     return (
         table("onset")

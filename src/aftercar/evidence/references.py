@@ -47,8 +47,8 @@ class Reference:
         volume, _, pages = self.volume_pages.partition(":")
         fields = {
             "title": f"{{{_tex(self.title)}}}",
-            "author": _tex(_bibtex_author(self.first_author)) + (" and others" if self.last_author else ""),
-            "journal": _tex(self.journal),
+            "author": _bibtex_author(self.first_author) + (" and others" if self.last_author else ""),
+            "journal" if volume else "howpublished": _tex(self.journal),
             "year": self.year,
             "volume": _tex(volume),
             "pages": _tex(pages).replace("-", "--"),
@@ -68,9 +68,11 @@ def _tex(text: str) -> str:
 
 def _bibtex_author(name: str) -> str:
     """`Lee DW` as family name and initials; of an institution the name stays whole."""
-    family, _, initials = name.rpartition(" ")
-    person = family and re.fullmatch(r"[A-Z]{1,3}", initials)
-    return f"{family}, {' '.join(f'{i}.' for i in initials)}" if person else name
+    person = re.fullmatch(r"(.+) ([A-Z]{1,3})", name)
+    if person is None:
+        return f"{{{_tex(name)}}}" if name else ""
+    family, initials = person.groups()
+    return f"{_tex(family)}, {' '.join(f'{i}.' for i in initials)}"
 
 
 @cache

@@ -36,12 +36,15 @@ def select(name: str, *, product: str | None = None, toxicity: str | None = None
         if not columns:
             meant = [q for q in ("product", "toxicity", "drug") if getattr(about, q)]
             raise OptionError(
-                f"--{question} has no meaning for {about.command or name}" + (f", but --{' and --'.join(meant)} has." if meant else ".")
+                f"--{question} has no meaning for {about.command or name}"
+                + (f", but --{' and --'.join(meant)} has." if meant else ".")
             )
         wanted = _of_product(about, asked) if question == "product" else _says(columns, [asked])
         found = frame.filter(wanted)
         if found.is_empty():
-            raise OptionError(f"No row of {about.command or name} is about {question} {asked!r}. {_hint(asked, frame, columns, question)}")
+            raise OptionError(
+                f"No row of {about.command or name} is about {question} {asked!r}. {_hint(asked, frame, columns, question)}"
+            )
         frame = found
     return frame
 

@@ -34,7 +34,13 @@ class Citations:
     def to_json(self) -> dict[str, Any]:
         """As a plain dictionary."""
         papers = [{**asdict(paper), "scales": scales} for paper, scales in self.papers.values()]
-        return {"aftercar": self.version, "rules": self.rules, "papers": papers, "unknown": self.unknown, "unchecked": self.unchecked}
+        return {
+            "aftercar": self.version,
+            "rules": self.rules,
+            "papers": papers,
+            "unknown": self.unknown,
+            "unchecked": self.unchecked,
+        }
 
 
 def cite(folder: Path | str) -> Citations:
