@@ -21,7 +21,7 @@ from aftercar.evidence.references import keys, references
 from aftercar.evidence.select import select
 from aftercar.evidence.tables import rows, tables, verified
 from aftercar.serve.evidence import TABLES
-from aftercar.serve.show_evidence import _SHOWN
+from aftercar.serve.show_evidence import SHOWN
 
 DATA = files("aftercar.evidence").joinpath("data")
 
@@ -264,7 +264,7 @@ def test_every_number_of_the_lecture_that_its_source_does_not_print_is_told() ->
 
 def test_commands_are_those_of_the_schema() -> None:
     assert set(TABLES) == {about.command for about in tables().values() if about.command}
-    assert set(_SHOWN) | {"references"} == {about.name for about in tables().values() if about.command}
+    assert set(SHOWN) | {"references"} == {about.name for about in tables().values() if about.command}
 
 
 @pytest.mark.parametrize("name", TABLES)

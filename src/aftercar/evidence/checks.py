@@ -88,41 +88,36 @@ def _finding(*cells: str | int | None) -> pl.DataFrame:
 
 def _read(content: bytes, about: Table) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The rows as text, blank cells null, with their number in `row`; and what keeps others from being read."""
-    nothing = pl.DataFrame(schema={"row": pl.Int64, **dict.fromkeys(about.columns, pl.String)})
     try:
         header, *lines = csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True)
     except (UnicodeDecodeError, csv.Error, ValueError):
-        return nothing, _finding(
-            about.file, None, None, "the file is no CSV table in UTF-8", "save it as CSV, UTF-8, with a header"
-        )
-    broken = [
-        *(
-            (None, c, "the column is missing", "add it; leave its cells blank where nothing is known")
-            for c in about.columns
-            if c not in header
-        ),
-        *(
-            (None, c, "the table has no such column", nearest(c, about.columns) or "remove it")
-            for c in header
-            if c not in about.columns
-        ),
-        *((None, c, "the column is there twice", "keep one") for c in sorted({c for c in header if header.count(c) > 1})),
-    ]
-    numbered = list(enumerate(lines, start=1))
-    broken += [
-        (n, None, f"{len(cells)} cells, but {len(header)} columns", "quote cells that hold a comma")
-        for n, cells in numbered
-        if len(cells) != len(header)
-    ]
-    whole = [(n, *cells) for n, cells in numbered if len(cells) == len(header)]
-    frame = (
-        pl.DataFrame(whole, schema={"row": pl.Int64, **dict.fromkeys(header, pl.String)}, orient="row")
-        if len(set(header)) == len(header)
-        else nothing
-    )
-    lacking = [lit(None, dtype=pl.String).alias(c) for c in about.columns if c not in frame.columns]
-    frame = frame.with_columns(pl.exclude("row").replace("", None), *lacking).select("row", *about.columns)
-    return frame, pl.concat([_finding(), *(_finding(about.file, *cells) for cells in broken)])
+        header, lines = [], []
+        broken = [_finding(about.file, None, None, "the file is no CSV table in UTF-8", "save it as CSV, UTF-8, with a header")]
+    else:
+        broken = [_finding(), *(_finding(about.file, None, *fault) for fault in _of_header(header, about))]
+    if len(set(header)) < len(header):  # which of two columns of one name is meant, nobody can say
+        header, lines = [], []
+    for n, cells in enumerate(lines, start=1):
+        if len(cells) != len(header):
+            what = f"{len(cells)} cells, but {len(header)} columns"
+            broken.append(_finding(about.file, n, None, what, "quote cells that hold a comma"))
+    whole = [(n, *cells) for n, cells in enumerate(lines, start=1) if len(cells) == len(header)]
+    frame = pl.DataFrame(whole, schema={"row": pl.Int64, **dict.fromkeys(header, pl.String)}, orient="row")
+    lacking = {c: lit(None, dtype=pl.String) for c in about.columns if c not in header}
+    frame = frame.with_columns(pl.exclude("row").replace("", None), **lacking).select("row", *about.columns)
+    return frame, pl.concat(broken)
+
+
+def _of_header(header: list[str], about: Table) -> Iterator[tuple[str, str, str]]:
+    """Columns that lack, that are none of the table's, and that are there twice: `column, problem, remedy`."""
+    for column in about.columns:
+        if column not in header:
+            yield column, "the column is missing", "add it; leave its cells blank where nothing is known"
+    for column in dict.fromkeys(header):
+        if column not in about.columns:
+            yield column, "the table has no such column", nearest(column, about.columns) or "remove it"
+        if header.count(column) > 1:
+            yield column, "the column is there twice", "keep one"
 
 
 def _keys(frame: pl.DataFrame, about: Table) -> set[str]:

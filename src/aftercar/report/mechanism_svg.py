@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections import defaultdict
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from importlib.resources import files
 
 from aftercar.evidence.graph import Edge, Graph, Node, backing, edge_words
@@ -19,6 +19,7 @@ GAP_PX = 22  # between nodes of a column
 HEAD_PX = 34  # the titles of the columns
 LINE_PX = 12.5
 CHARS = 17  # in a line of a node
+HEAD, BAR = 6, 2  # how far before its end a line stops for its arrow or bar
 
 # What kind of evidence an edge stands on; each has a stroke of its own.
 EVIDENCE = {
@@ -103,13 +104,14 @@ def _placed(graph: Graph) -> dict[str, _Box]:
             box.y = y
             y += box.height + TAG_PX * len(box.tags) + GAP_PX
     for box in boxes.values():  # so that lines to one side do not cross
-
-        def other(edge: Edge, here: str = box.node.id) -> float:
-            return boxes[edge.target if edge.source == here else edge.source].middle
-
-        box.left.sort(key=other)
-        box.right.sort(key=other)
+        box.left.sort(key=partial(_other_end, box, boxes))
+        box.right.sort(key=partial(_other_end, box, boxes))
     return boxes
+
+
+def _other_end(box: _Box, boxes: dict[str, _Box], edge: Edge) -> float:
+    """How high the node at the other end of an edge stands."""
+    return boxes[edge.target if edge.source == box.node.id else edge.source].middle
 
 
 def _tall(column: list[_Box]) -> float:
@@ -146,22 +148,28 @@ def _edge(edge: Edge, boxes: dict[str, _Box], words: str) -> str:
     into = 1 if end == "left" else -1  # the way in which the end points
     out = 1 if start == "right" else -1
     reach = 34 + abs(y2 - y1) * 0.12 if start == end else min(max(abs(x2 - x1) * 0.45, 40), 130)
-    tail = x2 - into * (6 if edge.sign > 0 else 2)
+    tail = x2 - into * (HEAD if edge.sign > 0 else BAR)
     curve = f"M{px(x1)} {px(y1)}C{px(x1 + out * reach)} {px(y1)} {px(x2 - into * reach)} {px(y2)} {px(tail)} {px(y2)}"
-    if edge.sign > 0:
-        head = f'<path class="head" d="M{px(x2)} {px(y2)}l{-into * 7} -3.2v6.4z"/>'
-    else:
-        head = f'<path class="bar" d="M{px(tail)} {px(y2 - 4)}v8"/>'
     classes = f"edge {EVIDENCE[edge.evidence_type]} {edge.verified}" + ("" if edge.sign > 0 else " minus")
     told = f"{words}\n{backing(edge)}" + (f"\n{edge.note}" if edge.note else "")
     # Halfway along the curve.
     mx, my = (x1 + tail + 3 * (x1 + out * reach + x2 - into * reach)) / 8, (y1 + y2) / 2
-    middle = ""
-    if edge.species != "human":
-        middle = f'<circle class="dot" cx="{px(mx)}" cy="{px(my)}" r="5"/>' + label(mx, my + 2.8, "m", "dotm", "middle")
+    middle = "" if edge.species == "human" else _dot(mx, my)
     middle += f'<path class="cross" d="M{px(mx - 5)} {px(my - 5)}l10 10m0 -10l-10 10"/>'
-    data = f'data-edge="{edge.id}" data-from="{edge.source}" data-to="{edge.target}"'
-    return f'<g class="{classes}" {data}><path class="line" d="{curve}"/>{head}{middle}{tip(told)}</g>'
+    data = f'data-edge="{esc(edge.id)}" data-from="{edge.source}" data-to="{edge.target}"'
+    return f'<g class="{classes}" {data}><path class="line" d="{curve}"/>{_end(x2, y2, into, edge.sign)}{middle}{tip(told)}</g>'
+
+
+def _end(x: float, y: float, into: int, sign: int) -> str:
+    """An arrow for what raises, a bar for what lowers; `into` is 1 where it points to the right, else -1."""
+    if sign > 0:
+        return f'<path class="head" d="M{px(x)} {px(y)}l{-into * 7} -3.2v6.4z"/>'
+    return f'<path class="bar" d="M{px(x - into * BAR)} {px(y - 4)}v8"/>'
+
+
+def _dot(x: float, y: float) -> str:
+    """The sign of what was found in mice, or in human cells in them."""
+    return f'<circle class="dot" cx="{px(x)}" cy="{px(y)}" r="5"/>' + label(x, y + 2.8, "m", "dotm", "middle")
 
 
 def _shape(box: _Box) -> str:
@@ -199,28 +207,25 @@ def _tag(edge: Edge, drug: str, box: _Box, n: int) -> str:
 def key_svg() -> str:
     """How to read the figure."""
     samples = (
-        ("edge patients primary", "", "raises; solid: found in patients"), ("edge animals primary minus", "m", "lowers; dashed, m: animals, or human cells in them"),
-        ("edge cells memory", "", "dotted: cells, thin: from memory"), ("edge review lecture-only", "", "dash and dot: a review"),
-    )  # fmt: skip
-    kinds = (("driver", "given before"), ("cell", "cell"), ("cytokine", "cytokine, mediator"), ("marker", "marker"), ("process", "process, signal"), ("outcome", "outcome"))  # fmt: skip
+        ("patients primary", 1, "raises; solid: found in patients"),
+        ("animals primary minus", -1, "lowers; dashed, m: animals, or human cells in them"),
+        ("cells memory", 1, "dotted: cells, thin: from memory"),
+        ("review lecture-only", 1, "dash and dot: a review"),
+    )
+    kinds = {
+        "driver": "given before", "cell": "cell", "cytokine": "cytokine, mediator", "marker": "marker", "process": "process, signal",
+        "outcome": "outcome",
+    }  # fmt: skip
     parts: list[str] = []
-    for n, (classes, letter, text) in enumerate(samples):
+    for n, (classes, sign, text) in enumerate(samples):
         x, y = 8.0 + n % 2 * 330, 14.0 + n // 2 * 22
-        end = (
-            f'<path class="bar" d="M{px(x + 40)} {px(y - 4)}v8"/>'
-            if "minus" in classes
-            else f'<path class="head" d="M{px(x + 42)} {px(y)}l-7 -3.2v6.4z"/>'
+        dot = _dot(x + 18, y) if "animals" in classes else ""
+        parts.append(
+            f'<g class="edge {classes}">{line(x, y, x + 36, y, "line")}{_end(x + 42, y, 1, sign)}{dot}</g>{label(x + 52, y + 4, text)}'
         )
-        dot = (
-            f'<circle class="dot" cx="{px(x + 18)}" cy="{px(y)}" r="5"/>' + label(x + 18, y + 2.8, letter, "dotm", "middle")
-            if letter
-            else ""
-        )
-        parts.append(f'<g class="{classes}">{line(x, y, x + 36, y, "line")}{end}{dot}</g>{label(x + 52, y + 4, text)}')
-    for n, (kind, text) in enumerate(kinds):
+    for n, (kind, text) in enumerate(kinds.items()):
         box = _Box(Node("", text, kind, ""), [text], [], x=8 + n * (NODE_PX + 16), y=56)
         parts.append(_node(box))
-    parts.append(
-        f'<g class="tag"><path class="sign" d="M20 104v-10m-4 0h8"/>{label(28, 103, "under a node: a drug that lowers it (bar) or raises it (arrow)", "drugname")}</g>'
-    )
+    tag = label(28, 103, "under a node: a drug that lowers it (bar) or raises it (arrow)", "drugname")
+    parts.append(f'<g class="tag"><path class="sign" d="M20 104v-10m-4 0h8"/>{tag}</g>')
     return f'<svg class="key" role="img" aria-label="Key of the figure" viewBox="0 0 900 112">{"".join(parts)}</svg>'

@@ -50,7 +50,7 @@ def _words(column: str) -> pl.Expr:
 
 
 # What the terminal shows of a table, what matters most first: it shows as many columns as have room. --wide, --json and --csv have every one.
-_SHOWN: dict[str, dict[str, pl.Expr | str]] = {
+SHOWN: dict[str, dict[str, pl.Expr | str]] = {
     "trials": {
         "trial": "trial_id", "product": pl.coalesce("product_alias", "product"), "disease": "disease_group", "n": "n_treated", "verified": "verified",
         "CRS graded by": "crs_scale", "NT graded by": "nt_scale", "reference": _REFS,
@@ -122,7 +122,7 @@ def table(about: Table, frame: pl.DataFrame, *, wide: bool) -> None:
         _papers(frame)
     else:
         shown = {
-            head: _text(e) if isinstance(e, str) else e.cast(pl.String).fill_null("") for head, e in _SHOWN[about.name].items()
+            head: _text(e) if isinstance(e, str) else e.cast(pl.String).fill_null("") for head, e in SHOWN[about.name].items()
         }
         told = frame.select(**shown)
         _print(told.columns, told.rows())
