@@ -17,8 +17,8 @@ from aftercar.errors import InputError, OptionError
 from aftercar.evidence import check, table
 from aftercar.evidence.discrepancies import discrepancies
 from aftercar.evidence.off_tumour import off_tumour_effects
-from aftercar.evidence.references import keys, references
 from aftercar.evidence.select import select
+from aftercar.evidence.sources import keys, references
 from aftercar.evidence.tables import rows, tables, verified
 from aftercar.serve.evidence import TABLES
 from aftercar.serve.show_evidence import SHOWN

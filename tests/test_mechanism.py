@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from aftercar.errors import OptionError
 from aftercar.evidence.graph import Edge, Graph, Node, mechanism, to_graphml, to_json
-from aftercar.evidence.references import keys
+from aftercar.evidence.sources import keys
 from aftercar.evidence.tables import table, verified
 from aftercar.report.mechanism import render_mechanism
 from aftercar.report.mechanism_svg import EVIDENCE, bands

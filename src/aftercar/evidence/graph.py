@@ -11,7 +11,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from aftercar.errors import OptionError, nearest
-from aftercar.evidence.references import keys
+from aftercar.evidence.sources import keys
 from aftercar.evidence.tables import table
 
 

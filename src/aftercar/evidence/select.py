@@ -9,7 +9,7 @@ import polars as pl
 from polars import col
 
 from aftercar.errors import OptionError, nearest
-from aftercar.evidence.references import references
+from aftercar.evidence.sources import references
 from aftercar.evidence.tables import Table, named, table
 
 _LABEL = re.compile(r"(\w+) \((.+)\) US prescribing information")

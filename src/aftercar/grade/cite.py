@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from aftercar.evidence.references import Reference, references
+from aftercar.evidence.sources import Reference, references
 from aftercar.grade.explain import read_run
 from aftercar.grade.options import OPTIONS
 from aftercar.grade.run import SCALES

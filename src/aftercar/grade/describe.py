@@ -8,18 +8,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from aftercar.evidence.references import references
-from aftercar.evidence.tables import verified
+from aftercar.evidence.sources import MARKS, references
 from aftercar.grade.options import OPTIONS, Option, Options
 from aftercar.grade.scale import Scale
 
-MARKS = {
-    "V": "checked against a source",
-    "M": "from memory",
-    "M?": "from memory, to be checked against the paper",
-    "P": "a convention of this project: the source is silent",
-    **{mark: words for mark, words in verified().items() if mark != "primary"},
-}
 GRADES = (0, 1, 2, 3, 4, 5)  # 0: a feature that counts towards a cell
 
 

@@ -78,7 +78,7 @@ class Scale:
 
     Attributes:
         title: the scale as people write it.
-        source, also: the paper of the table, and others that its inputs or options stand on; keys of `evidence.references`.
+        source, also: the paper of the table, and others that its inputs or options stand on; keys of `evidence.sources`.
         default: whether it is the scale of its toxicity where none is named.
         window: instead of `state`, for scales that give one row a course: `(Record, Options, Scale) -> grade rows`, as `course_rows` makes them.
         needs: concepts of which one must be charted for there to be anything to say; without them no course is looked at.

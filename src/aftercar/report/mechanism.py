@@ -13,7 +13,7 @@ from markupsafe import Markup, escape
 
 from aftercar import __version__
 from aftercar.evidence.graph import Cut, Graph, backing, by_outcome, cut_words, edge_words, mechanism, path_words
-from aftercar.evidence.references import references
+from aftercar.evidence.sources import references
 from aftercar.evidence.tables import verified
 from aftercar.files import write_text
 from aftercar.report.mechanism_svg import key_svg, mechanism_svg

@@ -11,10 +11,9 @@ from rich.text import Text
 
 from aftercar.evidence.discrepancies import as_printed
 from aftercar.evidence.graph import Cut, Graph, backing, by_outcome, cut_words, edge_words, path_words
-from aftercar.evidence.references import references
+from aftercar.evidence.sources import MARKS, references
 from aftercar.evidence.tables import Table, rows, tables, verified
 from aftercar.grade.cite import Citations
-from aftercar.grade.describe import MARKS
 from aftercar.serve.show import console
 
 _REFS = "ref_id"

@@ -1,4 +1,4 @@
-"""The papers by key, the rows of `references.csv`: in one line, and as BibTeX."""
+"""The papers by key, the rows of `references.csv`, and the marks that say how far a rule or number is checked against them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,16 @@ import re
 from dataclasses import dataclass
 from functools import cache
 
-from aftercar.evidence.tables import REFERENCES, rows
+from aftercar.evidence.tables import REFERENCES, rows, verified
+
+# The marks of rules and cells; those of the tables are among them.
+MARKS = {
+    "V": "checked against a source",
+    "M": "from memory",
+    "M?": "from memory, to be checked against the paper",
+    "P": "a convention of this project: the source is silent",
+    **{mark: words for mark, words in verified().items() if mark != "primary"},
+}
 
 
 @dataclass(frozen=True)
