@@ -44,6 +44,7 @@ HEAVY = ("jinja2", "numpy", "pandas", "pint", "polars", "pyarrow", "ucumvert", "
 CITED = {
     "clinicaltrials.gov",
     "doi.org",
+    "graphml.graphdrawing.org",
     "hl7.org",
     "hospital.example",  # a name kept for documentation: it leads nowhere
     "keepachangelog.com",

@@ -16,6 +16,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from aftercar.export import export_folder, read_back
+    from aftercar.grade.cite import cite
     from aftercar.grade.explain import explain
     from aftercar.grade.folder import grade_folder
     from aftercar.grade.run import Result, grade_timeline
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Imported": "aftercar.timeline.readers",
     "Result": "aftercar.grade.run",
+    "cite": "aftercar.grade.cite",
     "explain": "aftercar.grade.explain",
     "export_folder": "aftercar.export",
     "grade_folder": "aftercar.grade.folder",
@@ -41,6 +43,7 @@ _HOMES = {
 __all__ = [
     "Imported",
     "Result",
+    "cite",
     "explain",
     "export_folder",
     "grade_folder",

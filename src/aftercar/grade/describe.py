@@ -5,23 +5,13 @@ The command line, the documentation and the tests all read this, so that what is
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import asdict, dataclass
-from functools import cache
-from importlib.resources import files
 from typing import Any
 
+from aftercar.evidence.sources import MARKS, references
 from aftercar.grade.options import OPTIONS, Option, Options
 from aftercar.grade.scale import Scale
 
-MARKS = {
-    "V": "checked against a source",
-    "M": "from memory",
-    "M?": "from memory, to be checked against the paper",
-    "P": "a convention of this project: the source is silent",
-    "memory": "from memory",
-    "lecture-only": "only the lecture says so",
-}
 GRADES = (0, 1, 2, 3, 4, 5)  # 0: a feature that counts towards a cell
 
 
@@ -31,7 +21,7 @@ class Description:
 
     Attributes:
         table: a row an axis, in the order of the definition; of each grade its cells as results name them.
-        citation: the paper in one line.
+        citation, also: the paper in one line; others that it stands on, by key.
         options: those that the scale reads, each with default, value used, what it may be, mark and question.
         rules: marks of rules that are not cells.
         reads: concepts that a record may hold for it.
@@ -45,6 +35,7 @@ class Description:
     source: str
     citation: str
     doi: str | None
+    also: dict[str, str]
     table: dict[str, dict[int, list[str]]]
     options: list[dict[str, Any]]
     rules: dict[str, str]
@@ -56,18 +47,6 @@ class Description:
         return asdict(self)
 
 
-@cache
-def sources() -> dict[str, dict[str, str]]:
-    """The papers by key."""
-    return tomllib.loads(files("aftercar.evidence").joinpath("sources.toml").read_text(encoding="utf-8"))
-
-
-def citation(key: str) -> str:
-    """A paper in one line."""
-    paper = sources()[key]
-    return ". ".join(paper[part] for part in ("authors", "title", "where") if part in paper)
-
-
 def describe(scale: Scale, options: Options | None = None) -> Description:
     """A scale under a set of options; by default the defaults."""
     chosen = options if options is not None else Options()
@@ -76,6 +55,7 @@ def describe(scale: Scale, options: Options | None = None) -> Description:
     for cell in scale.criteria(chosen):
         table.setdefault(cell.axis, {}).setdefault(cell.grade, []).append(cell.label)
         by_mark[cell.mark] = by_mark.get(cell.mark, 0) + 1
+    paper = references()[scale.source]
     return Description(
         name=scale.name,
         title=scale.title,
@@ -83,8 +63,9 @@ def describe(scale: Scale, options: Options | None = None) -> Description:
         default=scale.default,
         version=scale.version,
         source=scale.source,
-        citation=citation(scale.source),
-        doi=sources()[scale.source].get("doi"),
+        citation=paper.line,
+        doi=paper.doi or None,
+        also={key: references()[key].line for key in scale.also},
         table=table,
         options=[_option(OPTIONS[name], chosen) for name in sorted(set(scale.options), key=list(OPTIONS).index)],
         rules=dict(scale.marks or {}),
@@ -130,6 +111,8 @@ def markdown(described: list[Description]) -> str:
     ]
     for d in described:
         lines += ["", f"## {d.name}", "", f"{d.title}, version {d.version}. {d.citation}{f', doi {d.doi}' if d.doi else ''}.", ""]
+        if d.also:
+            lines += [f"Also: {' '.join(f'{paper}.' for paper in d.also.values())}", ""]
         used = [g for g in GRADES if any(g in row for row in d.table.values())]
         lines += ["| | " + " | ".join(map(column, used)) + " |", "| --- |" + " --- |" * len(used)]
         for axis, row in d.table.items():

@@ -13,6 +13,7 @@ import typer
 from aftercar import __version__
 from aftercar.errors import AftercarError, OptionError
 from aftercar.files import place
+from aftercar.serve import evidence
 
 if TYPE_CHECKING:
     import polars as pl
@@ -378,6 +379,9 @@ def _record(folder: Path, good: pl.DataFrame, bad: pl.DataFrame, *, one: bool) -
         raise InputError("No row could be used; nothing was recorded.")
     show_review.recorded(append(folder, good), bad)
 
+
+app.add_typer(evidence.app, name="evidence")
+app.command()(evidence.cite)
 
 adjudicating = typer.Typer(
     help="Grades by readers beside those by software: record, lock, compare. DIR is a results folder.",

@@ -16,8 +16,9 @@ from polars import col
 from rich.console import Console
 from rich.table import Table
 
+from aftercar.evidence.sources import MARKS
 from aftercar.grade.conformance import TRAPS, Check
-from aftercar.grade.describe import MARKS, allowed
+from aftercar.grade.describe import allowed
 from aftercar.grade.explain import Explanation
 from aftercar.grade.options import OPTIONS
 from aftercar.grade.run import SCALES
