@@ -21,11 +21,12 @@ demo:  ## grade the example cohort and write a report
 	$(BIN)/aftercar report $(DEMO)/grades
 	@echo "Open the report in a browser: $(DEMO)/grades/report.html"
 
-check:  ## format, lint, types, locks; only reads
+check:  ## format, lint, types, evidence, locks; only reads
 	@$(PY) dev/setup.py --dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/basedpyright
+	$(BIN)/aftercar evidence check
 	@if grep -n '://' requirements*.lock; then echo "A lock holds an address: see 'make lock'."; exit 1; fi
 
 fix:  ## format, mend what the linter can, print docs/scales.md
@@ -42,9 +43,11 @@ docs:  ## run what the documentation shows
 	@$(PY) dev/setup.py --dev
 	$(BIN)/python -m pytest tests/test_docs.py
 
-bench:  ## measure against pandas
+bench:  ## measure against other ways to do the same
 	@$(PY) dev/setup.py --bench
 	$(BIN)/python -m benchmarks.run
+	$(BIN)/python -m benchmarks.icaht
+	$(BIN)/python -m benchmarks.fhir
 
 lock:  ## take the newest allowed versions into the locks (needs uv)
 	@command -v $(UV) >/dev/null || { echo "make lock needs uv: pip install uv"; exit 1; }

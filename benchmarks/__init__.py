@@ -1,1 +1,1 @@
-"""aftercar against the usual ways to do the same in pandas: `python -m benchmarks.run`."""
+"""aftercar against the usual ways to do the same: `make bench`."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,19 +32,40 @@ class Run:
 
 def measured(module: str, *words: str) -> Run:
     """Run `python -m module words...`, whose work is timed by `timed`."""
+    return measured_command(sys.executable, "-m", module, *words)
+
+
+def measured_command(*command: str) -> Run:
+    """Run a command that writes `[seconds of wall, of CPU]` of its work as JSON to the file that `BENCHMARK_REPORT` names."""
     name, value = ALLOCATOR  # as the command line sets it
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.json"
         env = {**os.environ, name: os.environ.get(name, value), "BENCHMARK_REPORT": str(report)}
-        process = subprocess.Popen([sys.executable, "-m", module, *words], env=env)
+        process = subprocess.Popen(command, env=env)
         peak = 0.0
         while process.poll() is None:
             peak = max(peak, _memory(psutil.Process(process.pid)))
             time.sleep(EVERY_S)
         if process.returncode:
-            raise SystemExit(f"The process for {' '.join(words[:2])} failed.")
+            raise SystemExit(f"{' '.join(command)} failed.")
         wall, cpu = json.loads(report.read_text())
     return Run(wall, cpu, peak)
+
+
+def in_turns(contenders: Mapping[str, Callable[[], Run]], repeat: int) -> dict[str, list[Run]]:
+    """The runs of each contender, taken in turns, so that a busy minute does not fall on one of them."""
+    runs: dict[str, list[Run]] = {name: [] for name in contenders}
+    for _ in range(repeat):
+        for name, start in contenders.items():
+            runs[name].append(run := start())
+            print(f"  {name}: {run.wall:.2f} s, CPU {run.cpu:.2f} s, peak {run.peak:,.0f} MiB", flush=True)
+    return runs
+
+
+def middle(runs: Sequence[Run], times: float = 1) -> Run:
+    """The median of the times, multiplied up where the work was a part, and the highest peak."""
+    wall, cpu = statistics.median(r.wall for r in runs), statistics.median(r.cpu for r in runs)
+    return Run(wall * times, cpu * times, max(r.peak for r in runs))
 
 
 def timed(work: Callable[[], object]) -> None:

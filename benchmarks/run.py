@@ -1,10 +1,10 @@
-"""Time aftercar beside pandas, and all scales beside ASTCT alone, on one made-up cohort; check that all give the same answers.
+"""Time aftercar beside pandas and SQL, and all scales beside ASTCT alone, on one made-up cohort; check that all give the same answers.
 
     python -m benchmarks.run [--subjects 10000] [--loop-subjects 200] [--repeat 3] [--only aftercar,pandas_vectorised]
 
 Each contender runs in a process of its own. Wall and CPU time are of the work, from reading the files to the answers, without
 starting Python and importing; times and peak memory are those of all the processes that it starts, too. The loop runs on the first few subjects and its times are
-multiplied up. `RESULTS.md` is written by a whole run of 10,000 subjects or more. Exit status 1: some answer differs.
+multiplied up. Its section of `RESULTS.md` is written by a whole run of 10,000 subjects or more. Exit status 1: some answer differs.
 """
 
 from __future__ import annotations
@@ -12,19 +12,16 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
-import shutil
 import statistics
 import sys
 from collections.abc import Callable
-from importlib.metadata import version
+from functools import partial
 from pathlib import Path
 
-from benchmarks.measure import Run, measured, timed
+from benchmarks import results
+from benchmarks.measure import Run, in_turns, measured, middle, timed
 
-HERE = Path(__file__).parent
-DATA = HERE / ".data"
-FULL = 10_000  # subjects from which on RESULTS.md is written
+FULL = 10_000  # subjects from which on the results are written
 ANSWERS = {
     "crs": "worst CRS grade",
     "episodes": "CRS episodes",
@@ -37,6 +34,7 @@ WHAT = {
     "astct": "aftercar, CRS and ICANS by ASTCT alone",
     "all_scales": "aftercar, every scale of every toxicity",
     "pandas_vectorised": "pandas, vectorised: the answers below",
+    "duckdb_sql": "DuckDB, SQL: the answers below",
     "pandas_loop": "pandas, loop over subjects and times: the answers below but the upper bound",
     "read_and_sort": "floor: read and sort the files with Polars",
 }
@@ -61,6 +59,12 @@ def _pandas_vectorised(folder: Path, answers: Path) -> Callable[[], None]:
     from benchmarks.pandas_vectorised import grade_folder
 
     return lambda: grade_folder(folder).to_parquet(answers)
+
+
+def _duckdb_sql(folder: Path, answers: Path) -> Callable[[], None]:
+    from benchmarks.duckdb_sql import grade_folder
+
+    return lambda: grade_folder(folder).write_parquet(str(answers))
 
 
 def _pandas_loop(folder: Path, answers: Path) -> Callable[[], None]:
@@ -98,9 +102,11 @@ CONTENDERS = {
     "astct": _aftercar("crs", "icans"),
     "all_scales": _aftercar("all"),
     "pandas_vectorised": _pandas_vectorised,
+    "duckdb_sql": _duckdb_sql,
     "pandas_loop": _pandas_loop,
     "read_and_sort": _read_and_sort,
 }
+COMPARED = ("pandas_vectorised", "duckdb_sql", "pandas_loop")  # their answers are a Parquet file
 
 
 # --- In the parent ---
@@ -136,15 +142,6 @@ def _differences(ours: Path, theirs: Path, subjects: int) -> list[str]:
     ]  # fmt: skip
 
 
-def _machine(load: float) -> str:
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / (1 << 30)
-    used = ", ".join(f"{p} {version(p)}" for p in ("polars", "pandas", "numpy", "pyarrow"))
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    python = f"Python {platform.python_version()}"
-    busy = f" Other work ran beside (load average {load:.1f} before): trust CPU time more than wall time." if load > 0.5 else ""
-    return f"{cores} cores ({platform.machine()}), {memory:.0f} GiB memory, {platform.system()}, {python}, {used}.{busy}"
-
-
 def _answers_seen(out: Path) -> str:
     """How the cohort's answers spread, so that a reader sees what the agreement covers."""
     table = _read_aftercar(out)
@@ -160,19 +157,13 @@ def _table(runs: dict[str, list[Run]], subjects: int, loop_subjects: int, rows: 
         "| | wall, s | CPU, s | peak memory, MiB | rows a second | wall / aftercar | CPU / aftercar |",
         "| --- | --: | --: | --: | --: | --: | --: |",
     ]
-    ours = runs.get("aftercar", [])
-    for name, turns in runs.items():
-        times = subjects / loop_subjects if name == "pandas_loop" else 1
-        wall, cpu = (statistics.median(getattr(r, k) for r in turns) * times for k in ("wall", "cpu"))
-        ratio = cpu_ratio = ""
-        if ours:
-            ratio = f"{wall / statistics.median(r.wall for r in ours):.2f}"
-            cpu_ratio = f"{cpu / statistics.median(r.cpu for r in ours):.2f}"
-        note = f" (from {loop_subjects} subjects)" if times != 1 else ""
-        peak = max(r.peak for r in turns)
-        lines.append(
-            f"| {WHAT[name]}{note} | {wall:.1f} | {cpu:.1f} | {peak:,.0f} | {rows / wall:,.0f} | {ratio} | {cpu_ratio} |"
-        )
+    found = {n: middle(turns, subjects / loop_subjects if n == "pandas_loop" else 1) for n, turns in runs.items()}
+    ours = found.get("aftercar")
+    for name, run in found.items():
+        note = f" (from {loop_subjects} subjects)" if name == "pandas_loop" and loop_subjects != subjects else ""
+        cells = [f"{run.wall:.1f}", f"{run.cpu:.1f}", f"{run.peak:,.0f}", f"{rows / run.wall:,.0f}"]
+        cells += [f"{run.wall / ours.wall:.2f}", f"{run.cpu / ours.cpu:.2f}"] if ours else ["", ""]
+        lines.append(f"| {WHAT[name]}{note} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -197,24 +188,22 @@ def main() -> int:
     if unknown := set(only) - set(CONTENDERS):
         parser.error(f"--only: {', '.join(sorted(unknown))} unknown; there are {', '.join(CONTENDERS)}")
 
-    shutil.rmtree(DATA, ignore_errors=True)
-    DATA.mkdir()
-    (DATA / ".gitignore").write_text("*\n")
-    _cohort(DATA, args.subjects, loop_subjects)
-    rows = json.loads((DATA / "cohort" / "import.json").read_text())["timeline_rows"]
+    folder = results.fresh_folder("run")
+    _cohort(folder, args.subjects, loop_subjects)
+    rows = json.loads((folder / "cohort" / "import.json").read_text())["timeline_rows"]
     load = os.getloadavg()[0]
     print(f"{args.subjects:,} subjects, {rows:,} rows; load before: {load:.1f}")
 
-    runs: dict[str, list[Run]] = {name: [] for name in CONTENDERS if name in only}
-    for turn in range(args.repeat):  # in turns, so that a busy minute does not fall on one contender
-        for name in runs:
-            if name == "pandas_loop" and turn:
-                continue
-            folder = DATA / ("sample" if name == "pandas_loop" else "cohort")
-            answers = DATA / (f"{name}.parquet" if name.startswith("pandas") else name)
-            run = measured("benchmarks.run", "--child", name, str(folder), str(answers))
-            runs[name].append(run)
-            print(f"  {name}: {run.wall:.2f} s, CPU {run.cpu:.2f} s, peak {run.peak:,.0f} MiB")
+    answers = {name: folder / (f"{name}.parquet" if name in COMPARED else name) for name in CONTENDERS if name in only}
+
+    def start(name: str) -> Run:
+        cohort = folder / ("sample" if name == "pandas_loop" else "cohort")
+        return measured("benchmarks.run", "--child", name, str(cohort), str(answers[name]))
+
+    often = {name: partial(start, name) for name in answers if name != "pandas_loop"}
+    once = {name: partial(start, name) for name in answers if name == "pandas_loop"}
+    measured_runs = in_turns(often, args.repeat) | in_turns(once, 1)
+    runs = {name: measured_runs[name] for name in answers}
 
     table = _table(runs, args.subjects, loop_subjects, rows)
     print(f"\n{table}\n")
@@ -222,8 +211,8 @@ def main() -> int:
     print(f"{scales}\n")
     if "aftercar" not in runs:
         return 0
-    compared = {n: loop_subjects if n == "pandas_loop" else args.subjects for n in runs if n.startswith("pandas")}
-    found = [d for name, n in compared.items() for d in _differences(DATA / "aftercar", DATA / f"{name}.parquet", n)]
+    compared = {n: loop_subjects if n == "pandas_loop" else args.subjects for n in runs if n in COMPARED}
+    found = [d for name, n in compared.items() for d in _differences(answers["aftercar"], answers[name], n)]
     for line in found:
         print(f"DIFFERENT: {line}")
     if found:
@@ -231,28 +220,27 @@ def main() -> int:
     print(f"All answers agree: {', '.join(f'{n} on {m:,} subjects' for n, m in compared.items())}.")
     if len(runs) == len(CONTENDERS) and args.subjects >= FULL:
         text = TEMPLATE.format(
-            subjects=f"{args.subjects:,}", rows=f"{rows:,}", machine=_machine(load), repeat=args.repeat, table=table, scales=scales, loop=f"{loop_subjects:,}",
-            seen=_answers_seen(DATA / "aftercar"),
+            subjects=f"{args.subjects:,}", rows=f"{rows:,}", machine=results.machine(load, "polars", "pandas", "numpy", "pyarrow", "duckdb"),
+            repeat=args.repeat, table=table, scales=scales, loop=f"{loop_subjects:,}", seen=_answers_seen(answers["aftercar"]),
         )  # fmt: skip
-        (HERE / "RESULTS.md").write_text(text, encoding="utf-8")
+        results.write_section("run", text)
     return 0
 
 
-TEMPLATE = """# Benchmark
+TEMPLATE = """## Grading a cohort
 
-Written by `python -m benchmarks.run`. {subjects} made-up subjects, 30 days of 4-hourly vital signs and daily laboratory values, {rows} rows.
-Machine: {machine}
+{subjects} made-up subjects, 30 days of 4-hourly vital signs and daily laboratory values, {rows} rows. {machine}
 
 {table}
 
 {scales}
 
-Median of {repeat} runs taken in turns (peak memory: the highest, of all processes of a run together); the loop ran once, on {loop} subjects, and its times are multiplied up.
+Median of {repeat} runs taken in turns; the loop ran once, on {loop} subjects, and its times are multiplied up.
 Times are from opening the files to the answers, without starting Python.
 
 All give the same answers, the loop for its {loop} subjects. aftercar gives more in its time: the course of each toxicity with the
 criteria met and missing and the rows behind every stretch, flags, episodes with their dates, and all of it written to disk. The
-pandas code is written for this cohort alone: one infusion a subject, every drug recorded, infusions with ends, no options.
+pandas and SQL code is written for this cohort alone: one infusion a subject, every drug recorded, infusions with ends, no options.
 
 {seen}
 """

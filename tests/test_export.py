@@ -32,6 +32,7 @@ from aftercar.grade.run import SCALES, grade_timeline
 from aftercar.grade.scale import GRADES, MEASURES, STATUS
 from aftercar.grade.table import EPISODES
 from aftercar.timeline.readers import read
+from aftercar.timeline.readers.batches import ROW
 from aftercar.timeline.readers.dataset_json import read_dataset_json
 from aftercar.timeline.store import write_timeline
 from aftercar.timeline.subjects import SUBJECTS
@@ -406,15 +407,16 @@ def test_whole_numbers_stay_the_persons(tmp_path: Path) -> None:
 def test_our_reader_of_dataset_json_reads_every_dataset(exported: Callable[[str], Path]) -> None:
     for name, (label, variables) in sdtm.DATASETS.items():
         path = exported("sdtm") / f"{name.lower()}.json"
-        ((read_name, frame, bad),) = read_dataset_json(path, path.name)
-        assert (read_name, bad.height) == (name, 0)
-        assert frame.columns == ["STUDYID", *(v.name for v in variables)]
+        ((read_name, batches),) = read_dataset_json(path, path.name)
+        assert (read_name, sum(batch.malformed.height for batch in batches)) == (name, 0)
+        assert dataset(exported("sdtm"), name).columns == ["STUDYID", *(v.name for v in variables)]
         assert len(label) <= 40 and all(len(v.name) <= 8 and len(v.label) <= 40 for v in variables)
 
 
 def dataset(folder: Path, name: str) -> pl.DataFrame:
     path = folder / f"{name.lower()}.json"
-    return read_dataset_json(path, path.name)[0][1]
+    ((_, batches),) = read_dataset_json(path, path.name)
+    return pl.concat([batch.frame for batch in batches]).drop(ROW)
 
 
 def test_datasets_refer_to_one_another(graded: Path, exported: Callable[[str], Path]) -> None:

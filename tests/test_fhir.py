@@ -272,17 +272,27 @@ def test_one_resource_alone(tmp_path: Path) -> None:
     assert read(tmp_path / "x.json").accepted == 1
 
 
-@pytest.mark.parametrize("name", ["b.json", "b.json.gz", "b.ndjson.gz"])
-def test_a_file_that_is_cut_off_is_a_clear_error(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["b.json", "b.json.gz"])
+def test_a_bundle_that_is_cut_off_is_a_clear_error(name: str, tmp_path: Path) -> None:
     resources = [temperature(37 + n / 100) for n in range(200)]
-    if "ndjson" in name:
-        content = "\n".join(map(json.dumps, resources)).encode()
-    else:
-        content = json.dumps({"resourceType": "Bundle", "entry": [{"resource": r} for r in resources]}).encode()
+    content = json.dumps({"resourceType": "Bundle", "entry": [{"resource": r} for r in resources]}).encode()
     content = gzip.compress(content) if name.endswith(".gz") else content
     (tmp_path / name).write_bytes(content[: len(content) // 2])
     with pytest.raises(InputError, match=name):
         read(tmp_path / name)
+    (tmp_path / "whole.ndjson").write_text(json.dumps(temperature(38)))
+    found = read(tmp_path)  # in a folder the rest goes on
+    assert found.accepted == 1 and list(found.skipped_files) == [name]
+
+
+def test_lines_before_the_place_where_a_file_is_cut_off_are_read(tmp_path: Path) -> None:
+    lines = [json.dumps(temperature(37 + n / 1000)) for n in range(2000)]
+    content = gzip.compress("\n".join(lines).encode())
+    (tmp_path / "b.ndjson.gz").write_bytes(content[: len(content) // 2])
+    found = read(tmp_path / "b.ndjson.gz")
+    assert 100 < found.accepted < 2000 and found.read == found.accepted + found.rejected.height
+    at = found.rejected.filter(col("reason") == "cut_off")
+    assert at.select("file", "row").rows()[0][0] == "b.ndjson.gz" and at["row"][0] >= found.accepted
 
 
 def test_an_error_never_shows_a_value(take: Callable[..., Imported]) -> None:
@@ -355,3 +365,31 @@ def test_codes_are_listed_by_frequency(tmp_path: Path) -> None:
         ("LOINC//0-0", None, "Something", 3, 1, 3, ["mg"]),
         ("LOINC//8310-5", "temperature", None, 1, 1, 1, ["Cel"]),
     ]
+
+
+SNOMED = "http://snomed.info/sct"
+DEVICE_CODE = {"system": "urn:ward", "code": "O2DEV"}
+
+
+def test_public_codes_of_devices_need_no_mapping(take: Callable[..., Imported]) -> None:
+    def charted(code: str, display: str) -> Resource:
+        word = {"coding": [{"system": SNOMED, "code": code, "display": display}]}
+        return temperature(38, code={"coding": [DEVICE_CODE]}, valueQuantity=None, valueCodeableConcept=word)
+
+    device = {"resourceType": "Device", "id": "d", "type": concept(SNOMED, "336623009")}
+    use = {
+        "resourceType": "DeviceUseStatement",
+        "subject": ANN,
+        "timingPeriod": {"start": AT},
+        "device": {"reference": "Device/d"},
+    }
+    on = {
+        "resourceType": "Procedure",
+        "status": "completed",
+        "subject": ANN,
+        "code": concept(SNOMED, "233573008"),
+        "performedDateTime": AT,
+    }
+    mapping = '[codes]\n"urn:ward//O2DEV" = "o2_device"\n[text.o2_device]\n"Our CPAP" = "cpap"\n'
+    found = take(device, use, on, charted("428285009", "Venturi mask"), charted("704718009", "Our CPAP"), mapping=mapping)
+    assert set(rows(found, "code", "text_value")) == {("o2_device", w) for w in ("nasal_cannula", "ecmo", "venturi", "cpap")}

@@ -46,7 +46,9 @@ HEAVY = ("jinja2", "numpy", "pandas", "pint", "polars", "pyarrow", "ucumvert", "
 CITED = {
     "clinicaltrials.gov",
     "doi.org",
+    "graphml.graphdrawing.org",
     "hl7.org",
+    "hospital.example",  # a name kept for documentation: it leads nowhere
     "keepachangelog.com",
     "loinc.org",
     "medical-event-data-standard.github.io",

@@ -21,6 +21,7 @@ from aftercar.errors import InputError
 from aftercar.timeline.readers import Imported, read
 from aftercar.timeline.readers.mapping import read_mapping
 from aftercar.timeline.readers.omop import is_omop
+from aftercar.timeline.readers.survey import survey
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared" / "data" / "omop"
@@ -328,8 +329,13 @@ def test_what_is_no_cdm_is_left_to_the_other_readers(tmp_path: Path) -> None:
     assert not is_omop(csvs(tmp_path / "a", {"person": CDM["person"]}))
     assert not is_omop(csvs(tmp_path / "b", {"measurement": CDM["measurement"]}))
     (tmp_path / "x.db").write_bytes(b"SQLite format 3\0")
+    assert not is_omop(tmp_path / "x.db")
+
+
+def test_a_zip_that_is_none(tmp_path: Path) -> None:
     (tmp_path / "x.zip").write_bytes(b"PK no zip")
-    assert not is_omop(tmp_path / "x.db") and not is_omop(tmp_path / "x.zip")
+    with pytest.raises(InputError, match=r"x\.zip: no zip that can be opened"):
+        read(tmp_path / "x.zip")
 
 
 def test_a_duckdb_file_without_duckdb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -368,13 +374,23 @@ def test_two_files_of_one_table(tmp_path: Path) -> None:
         read(tmp_path / "cdm")
 
 
-@pytest.mark.parametrize("name", ["measurement", "concept"])
-def test_a_table_that_was_cut_short(tmp_path: Path, name: str) -> None:
-    folder = parquets(tmp_path / "cdm", CDM)
+def cut_short(folder: Path, name: str) -> Path:
     path = folder / f"{name}.parquet"
     path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(InputError, match=rf"{name}\.parquet: cannot be read"):
-        read(folder)
+    return folder
+
+
+def test_a_table_that_was_cut_short_is_named_and_the_rest_go_on(tmp_path: Path, mapping: Path) -> None:
+    whole = read(parquets(tmp_path / "cdm", CDM), mapping)
+    found = read(cut_short(tmp_path / "cdm", "measurement"), mapping)
+    assert found.skipped_files["measurement.parquet"].startswith("measurement.parquet: cannot be read")
+    others = ~col("source").str.starts_with("measurement") & (col("code") != "record_complete")
+    assert found.timeline.filter(others).drop("event_id").equals(whole.timeline.filter(others).drop("event_id"))
+
+
+def test_a_vocabulary_that_was_cut_short(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"concept\.parquet: cannot be read"):  # without it rows would be lost
+        read(cut_short(parquets(tmp_path / "cdm", CDM), "concept"))
 
 
 def test_a_zip_that_was_damaged(tmp_path: Path) -> None:
@@ -383,8 +399,9 @@ def test_a_zip_that_was_damaged(tmp_path: Path) -> None:
     place = raw.index(b"cdm/measurement.csv") + 60
     raw[place : place + 40] = bytes(40)
     path.write_bytes(raw)
-    with pytest.raises(InputError, match=r"cdm\.zip/cdm/measurement\.csv: cannot be unpacked"):
-        read(path)
+    found = read(path)
+    assert "cannot be unpacked" in found.skipped_files["cdm.zip/measurement.csv"]
+    assert found.accepted
 
 
 def test_rows_that_cannot_be_used_are_listed_one_by_one(tmp_path: Path, mapping: Path) -> None:
@@ -456,6 +473,35 @@ def test_a_stay_that_ends_before_it_begins_is_listed(tmp_path: Path, mapping: Pa
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the public example is not here")
 def test_the_public_example_is_the_same_in_both_forms() -> None:
     csv, parquet = (read(SHARED / f"{name}_5.4.zip") for name in ("Synthea27Nj", "Synthea27NjParquet"))
-    assert (csv.read, csv.accepted, parquet.read) == (23_005, 3_227, 23_005)
+    assert (csv.read, csv.accepted, parquet.read) == (23_005, 3_243, 23_005)
     assert csv.timeline.drop("source").equals(parquet.timeline.drop("source"))
     assert csv.rejected["reason"].unique().to_list() == ["unknown_code"]
+
+
+def test_the_zone_of_the_mapping_holds_here_too(tmp_path: Path) -> None:
+    folder = csvs(tmp_path / "cdm", {"person": CDM["person"], "measurement": CDM["measurement"].head(1)})
+    text = (folder / "measurement.csv").read_text()
+    (folder / "measurement.csv").write_text(text.replace("2024-05-03 08:00:00", "2024-05-03T08:00:00Z"))
+    (tmp_path / "map.toml").write_text('[time]\nzone = "Europe/Berlin"\n')
+
+    def clock(found: Imported) -> list[datetime]:
+        return found.timeline.filter(col("code") == "temperature")["time"].to_list()
+
+    bare, there = read(folder), read(folder, tmp_path / "map.toml")
+    assert (clock(bare), bare.offsets) == ([at(3, 8)], ("measurement.csv",))
+    assert (clock(there), there.offsets) == ([at(3, 10)], ())
+
+
+def test_ibuprofen_and_a_device_by_their_public_codes(tmp_path: Path) -> None:
+    drug = frame("person_id drug_concept_id drug_exposure_start_date", (1, 1177480, date(2024, 5, 3)))
+    device = frame("person_id procedure_concept_id procedure_date", (1, 4052536, date(2024, 5, 3)))
+    found = read(
+        csvs(tmp_path / "cdm", {"person": CDM["person"], "drug_exposure": drug, "procedure_occurrence": device})
+    ).timeline
+    assert {("ibuprofen", None), ("o2_device", "ecmo")} <= set(found.select("code", "text_value").iter_rows())
+
+
+def test_codes_are_shown_as_the_vocabulary_calls_them(tmp_path: Path) -> None:
+    shown = survey(csvs(tmp_path / "cdm", CDM))
+    assert shown.filter(col("code") == "LOINC//1988-5")["name"].to_list() == ["C reactive protein"]
+    assert shown.filter(col("code") == "HCPCS//Q2041")["name"].to_list() == ["Axicabtagene ciloleucel"]

@@ -16,8 +16,9 @@ from polars import col
 
 from aftercar.errors import InputError, MappingError, UnitError
 from aftercar.timeline.concepts import concept
-from aftercar.timeline.readers import read, require_rows
+from aftercar.timeline.readers import read
 from aftercar.timeline.readers.mapping import read_mapping
+from aftercar.timeline.store import import_folder
 from aftercar.timeline.units import line, ucum
 
 HEAD = "subject_id,time,code,value,unit"
@@ -161,6 +162,9 @@ def test_semicolons_bom_and_gzip(tmp_path: Path) -> None:
     path.write_bytes(gzip.compress(text.encode()))
     assert read(path).accepted == 1
     path.write_bytes(gzip.compress(text.encode())[:-12])
+    found = read(path)
+    assert found.rejected["reason"].to_list()[-1] == "cut_off" and found.read == found.accepted + found.rejected.height
+    path.write_bytes(gzip.compress(text.encode())[:6])
     with pytest.raises(InputError, match=r"x\.csv\.gz: cannot be read"):
         read(path)
 
@@ -289,7 +293,8 @@ def test_sources_that_are_none(tmp_path: Path, csv: Csv) -> None:
     with pytest.raises(InputError, match="no column for subject_id"):
         read(csv("a,b", "1,2", name="n.csv"))
     with pytest.raises(InputError, match=r"No row could be used \(1 rows: unknown_code"):
-        require_rows(read(csv(HEAD, "1,2024-05-02,nonsense,1,")))
+        import_folder(csv(HEAD, "1,2024-05-02,nonsense,1,"), tmp_path / "timeline")
+    assert not list(tmp_path.glob("*timeline*"))
 
 
 @pytest.mark.parametrize(

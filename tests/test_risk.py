@@ -20,7 +20,7 @@ from polars.testing import assert_frame_equal
 import aftercar
 from aftercar.errors import InputError, OptionError
 from aftercar.evidence.risk_factors import risk_factors
-from aftercar.evidence.sources import MARKS, sources
+from aftercar.evidence.sources import MARKS, references
 from aftercar.risk.factors import FACTORS, rules
 from aftercar.risk.options import OPTIONS, Options
 from aftercar.risk.run import REGISTRY, score_folder, score_timeline
@@ -245,7 +245,7 @@ def test_the_unit_that_was_charted_changes_nothing(csv: Any) -> None:
 
 @pytest.mark.parametrize("score", REGISTRY.values(), ids=lambda s: s.name)
 def test_a_score_names_what_exists(score: Any) -> None:
-    assert {score.source, *(f.source for f in score.findings)} <= set(sources())
+    assert {score.source, *(f.source for f in score.findings)} <= set(references())
     assert {score.mark, *(f.mark for f in score.findings)} <= set(MARKS)
     assert set(score.options) <= set(OPTIONS) and score.codes <= set(concepts())
     assert (score.value is None) == bool(score.unpublished)

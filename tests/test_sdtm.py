@@ -18,6 +18,7 @@ from sdtm_files import dataset_json, dataset_ndjson, ibm, write, xpt
 
 from aftercar.errors import InputError
 from aftercar.timeline.readers import Imported, read
+from aftercar.timeline.readers.batches import ROW
 from aftercar.timeline.readers.mapping import read_mapping
 from aftercar.timeline.readers.sdtm import instant
 from aftercar.timeline.readers.xpt import ibm_floats, read_xpt
@@ -252,8 +253,8 @@ def test_two_datasets_in_one_file(tmp_path: Path) -> None:
 def test_text_that_is_not_utf_8(tmp_path: Path) -> None:
     path = tmp_path / "ae.xpt"
     path.write_bytes(xpt(pl.DataFrame({"AETERM": [None, "Fièvre"]}), "AE", encoding="cp1252"))
-    ((_, frame),) = read_xpt(path, "ae.xpt")
-    assert frame["AETERM"].to_list() == [None, "Fièvre"]
+    ((_, (batch,)),) = ((name, list(batches)) for name, batches in read_xpt(path, "ae.xpt"))
+    assert batch.frame["AETERM"].to_list() == [None, "Fièvre"]
 
 
 # ---- faults
@@ -363,9 +364,9 @@ def test_frames_come_back(tmp_path_factory: pytest.TempPathFactory, rows: list[t
     frame = pl.DataFrame(rows, schema={"NUMBER": pl.Float64, "TEXT": pl.String}, orient="row")
     path = tmp_path_factory.mktemp("xpt") / "x.xpt"
     path.write_bytes(xpt(frame, "X", version=version))
-    ((name, back),) = read_xpt(path, "x.xpt")
-    assert name == "X"
-    assert_frame_equal(back, frame.with_columns(col("TEXT").replace({"": None})))
+    ((name, (batch,)),) = ((name, list(batches)) for name, batches in read_xpt(path, "x.xpt"))
+    assert name == "X" and batch.frame[ROW].to_list() == list(range(1, len(rows) + 1))
+    assert_frame_equal(batch.frame.drop(ROW), frame.with_columns(col("TEXT").replace({"": None})))
 
 
 def test_the_mapping_that_the_page_shows_is_one(tmp_path: Path) -> None:
@@ -373,3 +374,11 @@ def test_the_mapping_that_the_page_shows_is_one(tmp_path: Path) -> None:
     path = tmp_path / "map.toml"
     path.write_text(page.split("```toml\n")[1].split("```")[0])
     assert read_mapping(path).parts[0].codes["SDTM//AE//HYPOTENSION"].text == "yes"
+
+
+def test_the_zone_of_the_mapping_holds_here_too(tmp_path: Path) -> None:
+    domains = {"VS": DOMAINS["VS"].with_columns(VSDTC=pl.lit("2024-05-03T08:00:00Z"))}
+    bare = sdtm(tmp_path, domains)
+    assert bare.timeline["time"].dt.hour().unique().to_list() == [8] and bare.offsets
+    there = sdtm(tmp_path, domains, mapping=MAP + '\n[time]\nzone = "Europe/Berlin"\n')
+    assert there.timeline["time"].dt.hour().unique().to_list() == [10] and not there.offsets

@@ -16,6 +16,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from aftercar.export import export_folder, read_back
+    from aftercar.grade.cite import cite
     from aftercar.grade.explain import explain
     from aftercar.grade.folder import grade_folder
     from aftercar.grade.run import Result, grade_timeline
@@ -23,15 +24,17 @@ if TYPE_CHECKING:
     from aftercar.risk.run import score_folder, score_timeline
     from aftercar.risk.validate import validate
     from aftercar.timeline.readers import Imported, read
-    from aftercar.timeline.store import open_timeline, write_timeline
+    from aftercar.timeline.store import import_folder, open_timeline, write_timeline
 
 _HOMES = {
     "Imported": "aftercar.timeline.readers",
     "Result": "aftercar.grade.run",
+    "cite": "aftercar.grade.cite",
     "explain": "aftercar.grade.explain",
     "export_folder": "aftercar.export",
     "grade_folder": "aftercar.grade.folder",
     "grade_timeline": "aftercar.grade.run",
+    "import_folder": "aftercar.timeline.store",
     "open_timeline": "aftercar.timeline.store",
     "read": "aftercar.timeline.readers",
     "read_back": "aftercar.export",
@@ -45,10 +48,12 @@ _HOMES = {
 __all__ = [
     "Imported",
     "Result",
+    "cite",
     "explain",
     "export_folder",
     "grade_folder",
     "grade_timeline",
+    "import_folder",
     "open_timeline",
     "read",
     "read_back",

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import fcntl
 import os
+import re
 import shutil
 import sys
 import uuid
@@ -15,6 +17,7 @@ from typing import cast
 
 from aftercar.errors import InputError
 
+_FULL = 1 << 20  # bytes left on a disk on which a file could not be finished
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2  # Linux renameat2(2)
 _RENAME_SWAP = 2  # macOS renamex_np(2)
@@ -141,6 +144,20 @@ def _sync(folder: Path) -> None:
         if path.is_file():
             with path.open("rb") as file:
                 os.fsync(file.fileno())
+
+
+@contextlib.contextmanager
+def writing(folder: Path) -> Generator[None]:
+    """Within, what Polars says when it cannot write into a folder is an OSError, as it is elsewhere."""
+    import polars as pl
+
+    try:
+        yield
+    except pl.exceptions.PolarsError as error:
+        told = re.search(r"\(os error (\d+)\)", str(error))
+        full = shutil.disk_usage(folder).free < _FULL
+        number = int(told[1]) if told else errno.ENOSPC if full else errno.EIO
+        raise OSError(number, os.strerror(number)) from error
 
 
 def write_whole(path: Path, write: Callable[[str], object]) -> None:

@@ -247,6 +247,7 @@ CRS_ASTCT_2019 = Scale(
     title="CRS, ASTCT 2019",
     toxicity="crs",
     source="lee2019astct",
+    also=("mahadeo2019",),
     version="1",
     criteria=criteria,
     state=state,

@@ -183,7 +183,7 @@ def _run(store: Store, out: Path, scales: list[str], options: Options) -> dict[s
         else str(store.folder.absolute()),
         "rules": [s.rules for s in chosen],
         "marks": {s.name: s.marks for s in chosen if s.marks},
-        "sources": sorted({s.source for s in chosen}),
+        "sources": sorted({key for s in chosen for key in s.papers}),
         "options": {n: options[n] for n in OPTIONS if any(n in s.options for s in chosen)},
         "timeline_note": store.info.get("banner"),
         "simulated": bool(store.info.get("simulated", False)),

@@ -256,8 +256,8 @@ def grade_state(record: Record, options: Options) -> pl.DataFrame:
 
 
 IECHS_GRADE = Scale(
-    name="iechs_grade", title="IEC-HS grade, Hines 2023", toxicity="iec_hs_grade", source="hines2023", version="1", criteria=grade_criteria,
-    state=grade_state,
+    name="iechs_grade", title="IEC-HS grade, Hines 2023", toxicity="iec_hs_grade", source="hines2023", also=CRS_ASTCT_2019.also, version="1",
+    criteria=grade_criteria, state=grade_state,
     codes=tuple(dict.fromkeys((*_FEATURE_CODES, *CRS_ASTCT_2019.codes, *AGAINST_IECHS, "dialysis", "bleeding"))),
     options=tuple(dict.fromkeys((*_OPTIONS, "map_cut", "hypotension_evidence", "angiotensin_counts", "count_inodilators", "push_dose_counts", "baseline_o2", "untreated_hypoxia"))),
     gate=col("gate"), gate_evidence=("dx_event_id",), met=col("gate"),

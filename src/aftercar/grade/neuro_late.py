@@ -227,8 +227,8 @@ def _admitted(record: Record, shown: pl.LazyFrame) -> pl.LazyFrame:
 _PALSY_CODES = ("cranial_nerve_palsy", "cranial_nerve_palsy_grade", "icp_sign")
 
 MNT = Scale(
-    name="mnt", title="Movement and neurocognitive toxicity", toxicity="mnt", source="vanoekelen2021", version="1",
-    criteria=mnt_criteria, window=mnt, lasts=False, codes=("mnt_sign", "mnt_grade", "alc"), needs=("mnt_sign", "mnt_grade", "alc"), options=("day0", "unknown_attribution"),
+    name="mnt", title="Movement and neurocognitive toxicity", toxicity="mnt", source="vanoekelen2021", also=("cohen2022", "ash2025_5953"),
+    version="1", criteria=mnt_criteria, window=mnt, lasts=False, codes=("mnt_sign", "mnt_grade", "alc"), needs=("mnt_sign", "mnt_grade", "alc"), options=("day0", "unknown_attribution"),
     marks={"two signs": "P", "grade": "M"},
 )  # fmt: skip
 

@@ -102,8 +102,8 @@ def render_report(
     ]
     marked = [c for row in own["criteria"].drop_nulls() for c in row]
     counts = run.get("counts") or {}
-    return _template().render(
-        css=Markup(_resource("page.css")),
+    return template("page.html.j2").render(
+        css=Markup(resource("page.css")),
         run=run,
         simulated=simulated,
         counts=counts,
@@ -145,12 +145,14 @@ def _grouped(n: int | None) -> str:
     return "not recorded" if n is None else f"{n:,}"
 
 
-def _resource(name: str) -> str:
+def resource(name: str) -> str:
+    """A file that stands beside this module."""
     return files("aftercar.report").joinpath(name).read_text(encoding="utf-8")
 
 
 @cache
-def _template() -> jinja2.Template:
+def template(name: str) -> jinja2.Template:
+    """A template that stands beside this module; what goes in is escaped."""
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["grouped"] = _grouped
-    return environment.from_string(_resource("page.html.j2"))
+    return environment.from_string(resource(name))

@@ -13,7 +13,7 @@ import typer
 from aftercar import __version__
 from aftercar.errors import AftercarError, OptionError
 from aftercar.files import place
-from aftercar.serve import risk
+from aftercar.serve import evidence, risk
 
 if TYPE_CHECKING:
     import polars as pl
@@ -124,27 +124,26 @@ def _root(
 @app.command("import")
 def import_(
     source: Annotated[
-        str, typer.Argument(help="CSV, Parquet, MEDS, FHIR, OMOP, SDTM or Excel: a file, folder, zip, or the URL of a database.")
+        str,
+        typer.Argument(
+            help="CSV, Parquet, MEDS, FHIR, OMOP, SDTM or Excel: a file, folder, zip, or the URL of a database or FHIR export."
+        ),
     ],
     to: Annotated[Path, typer.Option("--to", help="The timeline folder to write.")],
     map_: Annotated[Path | None, typer.Option("--map", help="The mapping file: your names and units as ours.")] = None,
 ) -> None:
     """Read records into a timeline; rows that cannot be used are listed in TIMELINE/rejected.parquet."""
     from aftercar.serve import show
-    from aftercar.timeline.readers import read, require_rows
-    from aftercar.timeline.store import write_timeline
+    from aftercar.timeline.store import import_folder, open_timeline
 
-    with show.working("reading") as say:
-        imported = read(source, map_, progress=say)
-        require_rows(imported)
-        say("writing")
-        write_timeline(imported, to)
-    show.imported(imported, to)
+    with show.reading() as say:
+        import_folder(source, to, map_, progress=say)
+    show.imported(open_timeline(to))
 
 
 @app.command()
 def codes(
-    source: Annotated[Path, typer.Argument(help="What `aftercar import` would read.")],
+    source: Annotated[str, typer.Argument(help="What `aftercar import` would read.")],
     map_: Annotated[Path | None, typer.Option("--map", help="The mapping file so far.")] = None,
     every: Annotated[bool, typer.Option("--all", help="Also codes that mean something already.")] = False,
     limit: Annotated[int, typer.Option("--limit", min=0, help="Print at most so many.")] = 40,
@@ -157,7 +156,7 @@ def codes(
     from aftercar.serve import show
     from aftercar.timeline.readers.survey import survey
 
-    with show.working("reading") as say:
+    with show.reading() as say:
         found = survey(source, map_, progress=say)
     if csv:
         write_text(csv, found.with_columns(pl.col("units", "files").list.join("; ")).write_csv())
@@ -382,6 +381,9 @@ def _record(folder: Path, good: pl.DataFrame, bad: pl.DataFrame, *, one: bool) -
         raise InputError("No row could be used; nothing was recorded.")
     show_review.recorded(append(folder, good), bad)
 
+
+app.add_typer(evidence.app, name="evidence")
+app.command()(evidence.cite)
 
 adjudicating = typer.Typer(
     help="Grades by readers beside those by software: record, lock, compare. DIR is a results folder.",

@@ -25,7 +25,9 @@ from aftercar.grade.run import SCALES
 from aftercar.grade.worst import WORDS
 from aftercar.risk.options import OPTIONS as RISK_OPTIONS
 from aftercar.timeline import concepts as known
-from aftercar.timeline.readers import Imported
+from aftercar.timeline.readers import reasons
+from aftercar.timeline.readers.piece import Progress
+from aftercar.timeline.store import Store
 
 # Markup off: [degF] is a unit and [codes] a section, not a style.
 console = Console(highlight=False, markup=False)
@@ -79,6 +81,34 @@ def _bar(what: str, unit: str) -> Generator[Callable[[int, int], None]]:
         yield step
 
 
+@contextlib.contextmanager
+def reading() -> Generator[Callable[[Progress], None]]:
+    """A bar of the bytes of a source that are read, with its files, rows and rate, and the time left."""
+    if not _status.is_terminal:
+        yield lambda _: None
+        return
+    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    begun = time.monotonic()
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[rows]}"), TimeRemainingColumn())
+    with Bar(*columns, console=_status, transient=True) as bar:
+        task = bar.add_task("reading", total=None, rows="")
+
+        def say(told: Progress) -> None:
+            rate = told.rows / max(time.monotonic() - begun, 1e-9)
+            place = told.place
+            files = f"file {place.file} of {place.files}: " if place else ""
+            bar.update(
+                task, description=f"reading {files}{told.name}", rows=f"{told.rows:,} rows, {rate:,.0f}/s", total=1.0 if place else None,
+                completed=place.share if place else 0.0,
+            )  # fmt: skip
+            if place and place.share >= 1.0:
+                bar.update(task, description="sorting and writing", total=None)
+
+        yield say
+
+
 def _table(*columns: str, title: str | None = None) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="bold")
     for n, name in enumerate(columns):
@@ -110,16 +140,14 @@ _NUMBERS = {
 }
 
 
-def imported(result: Imported, folder: Path) -> None:
+def imported(timeline: Store) -> None:
     """Counts, why rows were refused and where to look, and what was mended."""
-    subjects = result.timeline["subject_id"].n_unique()
+    told, folder = timeline.info, timeline.folder
     console.print(
-        f"{result.read:,} read = {result.accepted:,} accepted + {result.rejected.height:,} rejected; {subjects:,} subjects"
+        f"{told['read']:,} read = {told['accepted']:,} accepted + {told['rejected']:,} rejected; {told['subjects']:,} subjects"
     )
-    if result.rejected.height:
-        place = pl.format("{}:{}", "file", "row")
-        groups = result.rejected.group_by("reason", "detail").agg(pl.len(), place.first().alias("first"))
-        groups = groups.sort("len", "reason", "detail", descending=[True, False, False])
+    if told["rejected"]:
+        groups = reasons(pl.scan_parquet(folder / "rejected.parquet"))
         for reason, detail, n, first in groups.head(12).iter_rows():
             console.print(f"  {reason}: {n:,} rows, first at {first}", style="bold", soft_wrap=True)
             if detail:
@@ -127,28 +155,27 @@ def imported(result: Imported, folder: Path) -> None:
         if groups.height > 12:
             console.print(f"... and {groups.height - 12} more reasons")
         console.print(f"All are listed in {folder / 'rejected.parquet'}")
-    for what, n in result.repairs.items():
+    for what, n in told["repairs"].items():
         console.print(f"noted: {what}, {n:,} rows")
-    for file, columns in result.ignored_columns.items():
+    for file, columns in told["ignored_columns"].items():
         console.print(f"not mapped in {file}: {', '.join(columns)}")
-    for file, why in result.skipped_files.items():
+    for file, why in told["skipped_files"].items():
         console.print(f"skipped: {file}: {why}", soft_wrap=True)
-    if result.offsets:
-        first, *others = result.offsets
+    if told["offsets_not_applied"]:
+        first, *others = told["offsets_not_applied"]
         several = f" and {len(others)} more files" if others else ""
         console.print(
             f"noted: times with an offset from UTC in {first}{several} count as they are written; "
             '[time] zone = "Europe/Berlin" (where the patients are) brings them there',
             soft_wrap=True,
         )
-    for match in result.unused_parts:
+    for match in told["unused_parts"]:
         console.print(f"no file fits [[file]] match = {match!r}: is it spelled as the files are?", soft_wrap=True)
-    without = subjects - result.timeline.filter(col("code") == "cart_infusion")["subject_id"].n_unique()
-    if without:
+    if without := told["subjects_without_infusion"]:
         console.print(
             f"{without:,} subjects have no infusion (cart_infusion) and cannot be graded: are ids spelled alike in all files?"
         )
-    dataset_note(result.banner, result.simulated)
+    dataset_note(told["banner"], told["simulated"])
     console.print(f"Timeline: {folder}")
 
 

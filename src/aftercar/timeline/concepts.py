@@ -36,6 +36,7 @@ class Concept:
     names: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
     codes: dict[str, list[str]] = field(default_factory=dict)
+    word_codes: dict[str, list[str]] = field(default_factory=dict)  # public codes that mean one of `values`
 
 
 def _concept(name: str, entry: dict[str, Any]) -> Concept:
@@ -81,6 +82,12 @@ def codes() -> dict[str, str]:
             spoken = [n.replace("_", " ").upper() for n in (name, *item.names)]
             known |= {f"SDTM//{domain}//{drug}": name for domain in ("CM", "EX", "PR") for drug in spoken}
     return known
+
+
+@cache
+def coded_words() -> dict[str, tuple[str, str]]:
+    """Every public code that means a word of a concept, such as a device: the concept and its word."""
+    return {code: (c.name, word) for c in concepts().values() for word, those in c.word_codes.items() for code in those}
 
 
 @cache

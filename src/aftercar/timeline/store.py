@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+import shutil
+from collections.abc import Callable, Generator, Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,11 @@ from polars import col
 
 from aftercar import __version__
 from aftercar.errors import InputError
-from aftercar.files import place, replace_folder
+from aftercar.files import place, replace_folder, writing
 from aftercar.timeline.concepts import concepts
-from aftercar.timeline.readers import Imported
+from aftercar.timeline.readers import Counts, Imported, Intake, open_pieces, require_rows
+from aftercar.timeline.readers.mapping import read_mapping
+from aftercar.timeline.readers.piece import Progress
 from aftercar.timeline.schema import MEDS_VERSION, aligned
 from aftercar.timeline.statements import FILE, attributed, read_statements
 
@@ -89,54 +93,114 @@ def _whole_ids(schema: pl.Schema) -> bool:
     return schema.get("subject_id", pl.Null()).is_integer()
 
 
+def import_folder(
+    source: Path | str,
+    folder: Path | str,
+    mapping: Path | str | None = None,
+    *,
+    progress: Callable[[Progress], None] | None = None,
+    shard_rows: int = SHARD_ROWS,
+) -> Path:
+    """Read records into a timeline folder; as `read` and `write_timeline`, with memory that does not grow with the source.
+
+    A former timeline is replaced whole when the new one is complete.
+
+    Raises:
+        InputError: nothing there, or nothing that can be used; the folder holds something else, or what people said of the timeline
+            that stands there.
+        MappingError: the mapping is wrong.
+    """
+    mappings = read_mapping(Path(mapping) if mapping else None)
+    with _fresh(Path(folder)) as fresh:
+        room = fresh / "work"
+        room.mkdir()
+        intake = Intake(mappings, room)
+        intake.take(open_pieces(source, mappings, room, progress), progress)
+        told = _shards(fresh, intake.timeline(), shard_rows)
+        require_rows(intake.counts(), intake.rejected())
+        with writing(fresh):
+            intake.rejected().sink_parquet(fresh / "rejected.parquet", maintain_order=True)
+        shutil.rmtree(room)
+        _about(fresh, Path(folder).name, intake.counts(), told)
+    return Path(folder)
+
+
 def write_timeline(imported: Imported, folder: Path | str, *, shard_rows: int = SHARD_ROWS) -> Path:
     """Write a timeline folder; a former one is replaced whole when the new one is complete.
 
     Raises:
         InputError: the folder holds something else, or what people said of the timeline that stands there.
     """
-    folder = Path(folder)
+    with _fresh(Path(folder)) as fresh:
+        told = _shards(fresh, [imported.timeline], shard_rows)
+        with writing(fresh):
+            imported.rejected.write_parquet(fresh / "rejected.parquet")
+        _about(fresh, Path(folder).name, imported, told)
+    return Path(folder)
+
+
+@contextlib.contextmanager
+def _fresh(folder: Path) -> Generator[Path]:
     if read_statements(folder).height:
         raise InputError(
             f"{folder} holds statements of people ({FILE}), which name its rows. Import into another folder; they stay with this one."
         )
-    timeline = imported.timeline
     with replace_folder(folder, marker="import.json") as fresh:
         (fresh / "data").mkdir()
         (fresh / "metadata").mkdir()
-        for n, shard in enumerate(_cut(timeline, shard_rows)):
+        yield fresh
+
+
+@dataclass
+class _Told:
+    """What a timeline holds."""
+
+    rows: int = 0
+    subjects: int = 0
+    infused: int = 0  # subjects
+    codes: set[str] = field(default_factory=set)
+
+
+def _shards(fresh: Path, stretches: Iterable[pl.DataFrame], shard_rows: int) -> _Told:
+    told = _Told()
+    for n, shard in enumerate(_cut(stretches, shard_rows)):
+        told.rows += shard.height
+        told.subjects += shard["subject_id"].n_unique()
+        told.infused += shard.filter(col("code") == "cart_infusion")["subject_id"].n_unique()
+        told.codes |= set(shard["code"].unique())
+        with writing(fresh):
             shard.write_parquet(fresh / "data" / f"{n:05d}.parquet", compression_level=1)
-        _codes(timeline).write_parquet(fresh / "metadata" / "codes.parquet")
-        _json(
-            fresh / "metadata" / "dataset.json",
-            {
-                "dataset_name": folder.name,
-                "etl_name": "aftercar",
-                "etl_version": __version__,
-                "meds_version": MEDS_VERSION,
-            },
-        )
-        imported.rejected.write_parquet(fresh / "rejected.parquet")
-        _json(
-            fresh / "import.json",
-            {
-                "aftercar": __version__,
-                "read": imported.read,
-                "accepted": imported.accepted,
-                "rejected": imported.rejected.height,
-                "rejected_by_reason": _counts(imported.rejected, "reason"),
-                "timeline_rows": timeline.height,
-                "subjects": timeline["subject_id"].n_unique(),
-                "repairs": imported.repairs,
-                "skipped_files": imported.skipped_files,
-                "unused_parts": list(imported.unused_parts),
-                "offsets_not_applied": list(imported.offsets),
-                "ignored_columns": {k: list(v) for k, v in imported.ignored_columns.items()},
-                "banner": imported.banner,
-                "simulated": imported.simulated,
-            },
-        )
-    return folder
+    return told
+
+
+def _about(fresh: Path, name: str, counts: Counts, told: _Told) -> None:
+    with writing(fresh):
+        _codes(told.codes).write_parquet(fresh / "metadata" / "codes.parquet")
+    _json(
+        fresh / "metadata" / "dataset.json",
+        {"dataset_name": name, "etl_name": "aftercar", "etl_version": __version__, "meds_version": MEDS_VERSION},
+    )
+    by_reason = pl.scan_parquet(fresh / "rejected.parquet").group_by("reason").len()
+    _json(
+        fresh / "import.json",
+        {
+            "aftercar": __version__,
+            "read": counts.read,
+            "accepted": counts.accepted,
+            "rejected": counts.read - counts.accepted,
+            "rejected_by_reason": dict(by_reason.sort("len", "reason", descending=[True, False]).collect().iter_rows()),
+            "timeline_rows": told.rows,
+            "subjects": told.subjects,
+            "subjects_without_infusion": told.subjects - told.infused,
+            "repairs": counts.repairs,
+            "skipped_files": counts.skipped_files,
+            "unused_parts": list(counts.unused_parts),
+            "offsets_not_applied": list(counts.offsets),
+            "ignored_columns": {k: list(v) for k, v in counts.ignored_columns.items()},
+            "banner": counts.banner,
+            "simulated": counts.simulated,
+        },
+    )
 
 
 def open_timeline(folder: Path | str) -> Store:
@@ -168,34 +232,38 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def _cut(timeline: pl.DataFrame, shard_rows: int) -> Iterator[pl.DataFrame]:
-    """Slices of about `shard_rows` rows that never part a subject's rows."""
-    if timeline.is_empty():
-        yield timeline
-        return
-    sizes = timeline.group_by("subject_id", maintain_order=True).len()
-    shard = (sizes["len"].cum_sum() - 1) // shard_rows
-    start = 0
-    for _, rows in sizes.with_columns(shard=shard).group_by("shard", maintain_order=True).agg(col("len").sum()).iter_rows():
-        yield timeline.slice(start, rows)
-        start += rows
+def _cut(stretches: Iterable[pl.DataFrame], shard_rows: int) -> Iterator[pl.DataFrame]:
+    """Shards of about `shard_rows` rows that never part a subject's rows, whatever stretches of whole subjects they come in."""
+    held: list[pl.DataFrame] = []
+    number, before = 0, 0
+    for rows in stretches:
+        sizes = rows.group_by("subject_id", maintain_order=True).len()
+        shard = (before + sizes["len"].cast(pl.Int64).cum_sum() - 1) // shard_rows
+        start = 0
+        for n, height in sizes.group_by(shard.alias("n"), maintain_order=True).agg(col("len").sum()).iter_rows():
+            if n > number and held:
+                yield pl.concat(held)
+                held = []
+            number = n
+            held.append(rows.slice(start, height))
+            start += height
+        before += rows.height
+        if not before and not held:
+            held.append(rows)
+    yield pl.concat(held)
 
 
-def _codes(timeline: pl.DataFrame) -> pl.DataFrame:
+def _codes(used: set[str]) -> pl.DataFrame:
     """MEDS code metadata: a description of each code used, and its parents in public code systems."""
-    used = [c for c in concepts().values() if c.name in set(timeline["code"].unique())]
+    listed = [c for c in concepts().values() if c.name in used]
     return pl.DataFrame(
         {
-            "code": [c.name for c in used],
-            "description": [c.label + (f" [{c.unit}]" if c.unit else "") for c in used],
-            "parent_codes": [[f"{system}/{v}" for system, values in c.codes.items() for v in values] for c in used],
+            "code": [c.name for c in listed],
+            "description": [c.label + (f" [{c.unit}]" if c.unit else "") for c in listed],
+            "parent_codes": [[f"{system}/{v}" for system, values in c.codes.items() for v in values] for c in listed],
         },
         schema={"code": pl.String, "description": pl.String, "parent_codes": pl.List(pl.String)},
     )
-
-
-def _counts(frame: pl.DataFrame, column: str) -> dict[str, int]:
-    return dict(frame.group_by(column).len().sort("len", column, descending=[True, False]).iter_rows())
 
 
 def _json(path: Path, content: dict[str, Any]) -> None:

@@ -2,34 +2,35 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
-from polars import col, lit
+from polars import col
 
 from aftercar.errors import InputError
-from aftercar.timeline.concepts import concepts
-from aftercar.timeline.readers import anc_workbook, fhir, omop, sdtm, table
+from aftercar.timeline.readers import anc_workbook, bulk, fhir, omop, sdtm, table
+from aftercar.timeline.readers.gather import Gathered, finished
 from aftercar.timeline.readers.mapping import Mappings, read_mapping
-from aftercar.timeline.readers.normalise import RELATIVE_EPOCH, normalise
-from aftercar.timeline.readers.piece import Piece
-from aftercar.timeline.schema import REJECTED, conform
+from aftercar.timeline.readers.normalise import normalise
+from aftercar.timeline.readers.piece import Piece, Progress
+from aftercar.timeline.readers.spill import Spill
+from aftercar.timeline.schema import REJECTED
 
-__all__ = ["Imported", "open_pieces", "read"]
+__all__ = ["Counts", "Imported", "Intake", "open_pieces", "read"]
 
 
-@dataclass(frozen=True)
-class Imported:
-    """What came in. `accepted + rejected.height == read`; `repairs` counts notes such as a hidden Fahrenheit.
+@dataclass(frozen=True, kw_only=True)
+class Counts:
+    """What came in; `read` less `accepted` is rejected. `repairs` counts notes such as a hidden Fahrenheit.
 
     `skipped_files` are those of a folder that are no tables of records, with the reason; `unused_parts` are the `match` of mapping
     parts that no file fits; `offsets` are files whose times carry an offset from UTC that nobody applied.
     """
 
-    timeline: pl.DataFrame
-    rejected: pl.DataFrame
     read: int
     accepted: int
     repairs: dict[str, int] = field(default_factory=dict)
@@ -41,66 +42,58 @@ class Imported:
     simulated: bool = False
 
 
-def read(source: Path | str, mapping: Path | str | None = None, *, progress: Callable[[str], None] | None = None) -> Imported:
-    """Read records: CSV or Parquet tables, a MEDS dataset, FHIR R4, an OMOP CDM, SDTM datasets or Excel workbooks.
+@dataclass(frozen=True, kw_only=True)
+class Imported(Counts):
+    """A source in memory: `accepted + rejected.height == read`."""
+
+    timeline: pl.DataFrame
+    rejected: pl.DataFrame
+
+
+def read(
+    source: Path | str, mapping: Path | str | None = None, *, progress: Callable[[Progress], None] | None = None
+) -> Imported:
+    """Read records into memory: CSV or Parquet tables, a MEDS dataset, FHIR R4, an OMOP CDM, SDTM datasets or Excel workbooks.
 
     Args:
-        source: a file, or a folder whose files are all read; of an OMOP CDM also a zip, or the URL of a database.
+        source: a file, or a folder whose files are all read; of an OMOP CDM also a zip, or the URL of a database;
+            of FHIR also the URL of a bulk export.
         mapping: the mapping file (`docs/mapping.md`); None where names and codes are already ours.
-        progress: called with the name of each file when it is read.
+        progress: told after each piece that is read.
     Raises:
         InputError: nothing there, or a file that is no table at all.
         MappingError: the mapping is wrong.
     """
     mappings = read_mapping(Path(mapping) if mapping else None)
-    timelines: list[pl.DataFrame] = []
-    rejected: list[pl.DataFrame] = []
-    accepted, ignored, relative = 0, {}, False
-    skipped: dict[str, str] = {}
-    matched: set[str] = set()
-    offsets: dict[str, None] = {}
-    for piece in open_pieces(source, mappings):
-        if piece.problem:
-            skipped[piece.name] = piece.problem
-            continue
-        matched.add(piece.mapping.match)
-        rows = normalise(piece.charted, piece.mapping, piece.targets)
-        timelines.append(rows.timeline)
-        rejected += [piece.malformed, rows.rejected]
-        accepted += rows.accepted
-        relative |= piece.relative
-        if piece.offsets:
-            offsets[piece.name] = None
-        if piece.ignored:
-            ignored[piece.name] = piece.ignored
-        if progress:
-            progress(piece.name)
-    if not timelines:
-        raise InputError(f"No file of it could be read. {next(iter(skipped.values()), '')}")
-    bad = pl.concat(rejected) if rejected else pl.DataFrame(schema=REJECTED)
-    return Imported(
-        timeline=_finish(pl.concat(timelines), mappings, relative=relative),
-        rejected=bad,
-        read=accepted + bad.height,
-        accepted=accepted,
-        repairs=_repairs(timelines),
-        ignored_columns=ignored,
-        skipped_files=skipped,
-        unused_parts=tuple(p.match for p in mappings.parts if p.match not in matched and p.match != "*"),
-        offsets=tuple(offsets),
-        banner=mappings.banner,
-        simulated=mappings.simulated,
-    )
+    with tempfile.TemporaryDirectory(prefix="aftercar-") as room:
+        intake = Intake(mappings)
+        intake.take(open_pieces(source, mappings, Path(room), progress), progress)
+    timeline = pl.concat(list(intake.timeline()))
+    return Imported(timeline=timeline, rejected=intake.rejected().collect(), **vars(intake.counts()))
 
 
-def open_pieces(source: Path | str, mapping: Path | str | Mappings | None = None) -> Iterator[Piece]:
-    """The pieces of a source, by the reader of its format; as `read`, but nothing is judged yet."""
-    mappings = mapping if isinstance(mapping, Mappings) else read_mapping(Path(mapping) if mapping else None)
-    if omop.is_omop(source):  # may be the URL of a database
-        return omop.pieces(source, mappings)
-    path = Path(source)
+def open_pieces(
+    source: Path | str, mappings: Mappings, room: Path, progress: Callable[[Progress], None] | None = None
+) -> Iterator[Piece]:
+    """The pieces of a source, by the reader of its format; as `read`, but nothing is judged yet.
+
+    Args:
+        room: a folder for what must be unpacked or fetched first; it must stand until the last piece is read.
+        progress: told while a source is fetched.
+    """
+    if bulk.is_url(source):
+        export = bulk.fetch(str(source), room / "export", lambda what: progress(Progress(what, 0, None)) if progress else None)
+        yield from (Piece.skipped(name, why) for name, why in export.left_out.items())
+        yield from fhir.pieces(export.folder, mappings)
+    elif omop.is_omop(source):  # may be the URL of a database
+        yield from omop.pieces(source, mappings, room)
+    else:
+        yield from _of_path(Path(source), mappings, room)
+
+
+def _of_path(path: Path, mappings: Mappings, room: Path) -> Iterator[Piece]:
     if sdtm.is_sdtm(path):
-        return sdtm.pieces(path, mappings)
+        return sdtm.pieces(path, mappings, room)
     if fhir.is_fhir(path):
         return fhir.pieces(path, mappings)
     if anc_workbook.is_workbook(path):
@@ -108,81 +101,102 @@ def open_pieces(source: Path | str, mapping: Path | str | Mappings | None = None
     return table.pieces(path, mappings)
 
 
-def _repairs(timelines: list[pl.DataFrame]) -> dict[str, int]:
-    notes = pl.concat([t.select("code", "note") for t in timelines]).drop_nulls("note")
-    counts = notes.group_by("code", "note").len().sort("code", "note")
-    return {f"{code}: {note}": n for code, note, n in counts.iter_rows()}
+class Intake:
+    """A source that is being taken in: first all pieces, then the timeline, then what is said of the whole."""
 
+    def __init__(self, mappings: Mappings, room: Path | None = None) -> None:
+        """`room` is a folder for rows that do not fit into memory; without one all stay there."""
+        self._mappings = mappings
+        self._gathered = Gathered(room)
+        self._rejected = Spill(room, "rejected", REJECTED)
+        self._read, self._refused, self._relative = 0, 0, False
+        self._ignored: dict[str, tuple[str, ...]] = {}
+        self._skipped: dict[str, str] = {}
+        self._matched: set[str] = set()
+        self._offsets: dict[str, None] = {}
+        self._repairs: Counter[tuple[str, str]] = Counter()
 
-def _finish(rows: pl.DataFrame, mappings: Mappings, *, relative: bool) -> pl.DataFrame:
-    """Ids of one type, an infusion at zero for relative times, and the record's completeness said out loud."""
-    if relative:
-        dated = rows.filter(col("code") == "cart_infusion").select("subject_id").unique()
-        rows = pl.concat(
-            [rows, _at_epoch(rows.select("subject_id").unique().join(dated, on="subject_id", how="anti"))],
-            how="diagonal",
+    def take(self, pieces: Iterator[Piece], progress: Callable[[Progress], None] | None = None) -> None:
+        """Take in all pieces of a source.
+
+        Raises:
+            InputError: none can be read.
+        """
+        some = False
+        for piece in pieces:
+            if piece.problem:
+                self._skipped[piece.name] = piece.problem
+                continue
+            some = True
+            self._one(piece)
+            if progress:
+                progress(Progress(piece.name, self._read, piece.place))
+        if not some:
+            raise InputError(f"No file of it could be read. {next(iter(self._skipped.values()), '')}")
+
+    def _one(self, piece: Piece) -> None:
+        found = normalise(piece.charted, piece.mapping, piece.targets)
+        self._gathered.add(found.rows)
+        self._refuse(pl.concat([piece.malformed, found.rejected]).sort("row", maintain_order=True))
+        self._read += found.accepted + found.rejected.height + piece.malformed.height
+        self._matched.add(piece.mapping.match)
+        self._relative |= piece.relative
+        if piece.offsets:
+            self._offsets[piece.name] = None
+        if piece.ignored:
+            self._ignored[piece.name] = piece.ignored
+
+    def _refuse(self, rows: pl.DataFrame) -> None:
+        self._rejected.add(rows)
+        self._refused += rows.height
+
+    def timeline(self) -> Iterator[pl.DataFrame]:
+        """The timeline in stretches of whole subjects, sorted; to be gone through once, to its end."""
+        for stretch, refused in finished(self._gathered, self._mappings, relative=self._relative):
+            self._refuse(refused)
+            noted = stretch.lazy().drop_nulls("note").group_by("code", "note").len().collect()
+            self._repairs.update({(code, note): n for code, note, n in noted.iter_rows()})
+            yield stretch
+
+    def rejected(self) -> pl.LazyFrame:
+        """The rejected rows: as the pieces came, then those that the rest of a subject's rows refuse."""
+        return self._rejected.scan()
+
+    def counts(self) -> Counts:
+        """What came in, once the timeline has been gone through."""
+        parts = self._mappings.parts
+        return Counts(
+            read=self._read,
+            accepted=self._read - self._refused,
+            repairs={f"{code}: {note}": n for (code, note), n in sorted(self._repairs.items())},
+            ignored_columns=self._ignored,
+            skipped_files=self._skipped,
+            unused_parts=tuple(p.match for p in parts if p.match not in self._matched and p.match != "*"),
+            offsets=tuple(self._offsets),
+            banner=self._mappings.banner,
+            simulated=self._mappings.simulated,
         )
-    whole = rows.select(col("subject_id").str.contains(r"^(0|-?[1-9]\d{0,17})$").all()).item()
-    if whole and rows.height:
-        rows = rows.with_columns(col("subject_id").cast(pl.Int64))
-    said = [completeness(rows, mappings.complete), *(limits(rows, mappings.limits))]
-    rows = pl.concat([rows, *said], how="diagonal_relaxed")
-    # The whole row is the key, so that the order of files and rows does not matter.
-    rows = rows.sort("subject_id", "time", "code", "numeric_value", "text_value", "end_time", "source", maintain_order=True)
-    return conform(rows)
 
 
-def _at_epoch(subjects: pl.DataFrame) -> pl.DataFrame:
-    return subjects.with_columns(
-        time=lit(RELATIVE_EPOCH).str.to_datetime("%Y-%m-%d", time_unit="us"),
-        code=lit("cart_infusion"),
-        source=lit("times are relative to it"),
-    )
-
-
-def completeness(rows: pl.DataFrame, complete: tuple[str, ...] | None) -> pl.DataFrame:
-    """Rows that declare streams complete for each subject, from its first to its last row.
-
-    Where nobody said which (`complete` is None), a source that holds any drug is taken to hold the drug record.
-    """
-    drugs = [c.name for c in concepts().values() if c.kind == "drug"]
-    if complete is None:
-        complete = ("drugs",) if rows.select(col("code").is_in(drugs).any()).item() else ()
-    # To the second after the last row, so that the last row lies within.
-    last = pl.max_horizontal(col("time").max(), col("end_time").max()) + pl.duration(seconds=1)
-    spans = rows.group_by("subject_id").agg(time=col("time").min(), end_time=last)
-    said = "declared complete" if complete else ""
-    return pl.concat(
-        [spans.with_columns(code=lit("record_complete"), text_value=lit(stream), source=lit(said)) for stream in complete]
-        or [spans.head(0).with_columns(code=lit(""), text_value=lit(""), source=lit(""))]
-    ).drop_nulls("time")
-
-
-def limits(rows: pl.DataFrame, given: dict[str, float]) -> list[pl.DataFrame]:
-    """Rows with the laboratory's limits, for each subject of whom the source charts none of that name."""
-    everyone = rows.group_by("subject_id").agg(col("time").min()).drop_nulls("time")
-    made = []
-    for name, value in given.items():
-        own = rows.filter(col("code") == name).select("subject_id").unique()
-        new = everyone.join(own, on="subject_id", how="anti")
-        made.append(
-            new.with_columns(
-                code=lit(name), numeric_value=lit(value), unit=lit(concepts()[name].unit), source=lit("[limits] of the mapping")
-            )
-        )
-    return made
-
-
-def require_rows(imported: Imported) -> None:
+def require_rows(counts: Counts, rejected: pl.LazyFrame) -> None:
     """Refuse an import that holds nothing at all.
 
     Raises:
         InputError: every row was rejected; the message names the commonest reasons.
     """
-    if imported.accepted:
+    if counts.accepted:
         return
-    place = pl.format("{}:{}", "file", "row").first().alias("at")
-    top = imported.rejected.group_by("reason").agg(pl.len(), place, col("detail").first())
-    top = top.sort("len", "reason", descending=[True, False]).head(3)
-    why = "; ".join(f"{n} rows: {reason}, first at {at} ({detail})" for reason, n, at, detail in top.iter_rows())
+    top = reasons(rejected).head(3)
+    why = "; ".join(f"{n} rows: {reason}, first at {at} ({detail})" for reason, detail, n, at in top.iter_rows())
     raise InputError(f"No row could be used ({why or 'the source has no rows'}).")
+
+
+def reasons(rejected: pl.LazyFrame) -> pl.DataFrame:
+    """Why rows were rejected, the commonest first: `reason, detail, rows, first` (the place of the first)."""
+    numbered = rejected.with_row_index("number")
+    groups = numbered.group_by("reason", "detail").agg(rows=pl.len(), number=col("number").min()).collect()
+    firsts = numbered.filter(col("number").is_in(groups["number"].to_list())).select(
+        "number", first=pl.format("{}:{}", "file", "row")
+    )
+    found = groups.join(firsts.collect(), on="number").sort("rows", "reason", "detail", descending=[True, False, False])
+    return found.select("reason", "detail", "rows", "first")

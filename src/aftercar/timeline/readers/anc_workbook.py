@@ -14,10 +14,10 @@ from polars import col
 
 from aftercar.errors import InputError
 from aftercar.timeline.readers import table
+from aftercar.timeline.readers.batches import ROW
 from aftercar.timeline.readers.mapping import Mapping, Mappings, Target
 from aftercar.timeline.readers.piece import Piece, each_file
 from aftercar.timeline.readers.xlsx import Row, read_xlsx
-from aftercar.timeline.schema import REJECTED
 
 _PEER_COUNT = ("patient_id", "date", "anc", "cart_date")
 _PEER_DATES = {
@@ -77,10 +77,16 @@ def _sheet(rows: list[Row], name: str, mapping: Mapping) -> Piece:
     if twice := {t for t in titles if titles.count(t) > 1}:
         raise InputError(f"{name}: two columns are called {sorted(twice)[0]!r}. Rename one.")
     frame = pl.DataFrame(
-        {title: pl.Series([row[n] if n < len(row) else None for row in rows[head + 1 :]], dtype=pl.String) for n, title in names}
+        {
+            ROW: pl.int_range(1, len(rows) - head, dtype=pl.Int64, eager=True),
+            **{
+                title: pl.Series([row[n] if n < len(row) else None for row in rows[head + 1 :]], dtype=pl.String)
+                for n, title in names
+            },
+        }
     )
     peer = _peer(titles, mapping)
-    piece = table.read_frame(frame, pl.DataFrame(schema=REJECTED), name, peer or mapping)
+    piece = table.read_frame(frame, name, peer or mapping)
     if peer is None:
         return piece
     # The dates of a patient stand in each of its rows: each is one event.

@@ -20,7 +20,7 @@ from polars import col, lit
 from aftercar.errors import InputError, nearest
 from aftercar.timeline.concepts import codes, concepts
 from aftercar.timeline.readers.mapping import Mapping
-from aftercar.timeline.readers.normalise import CHARTED, RELATIVE_EPOCH, normalise
+from aftercar.timeline.readers.normalise import CHARTED, RELATIVE_EPOCH, normalise, settle
 from aftercar.timeline.schema import conform
 
 SCHEMA_VERSION = 1
@@ -117,7 +117,7 @@ def cases_timeline(cases: list[Case]) -> tuple[pl.DataFrame, dict[str, str]]:
         for r in unknown
     ]
     schema = {"subject_id": pl.String, "time": pl.Datetime("us"), "code": pl.String}
-    told = pl.concat([found.timeline, pl.DataFrame(blank, schema=schema, orient="row")], how="diagonal")
+    told = pl.concat([settle(found.rows)[0], pl.DataFrame(blank, schema=schema, orient="row")], how="diagonal")
     return conform(told), problems
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from aftercar.errors import InputError
+from aftercar.timeline.readers.batches import BATCH_ROWS, Batch, numbered
 from aftercar.timeline.schema import REJECTED
 
 
@@ -18,10 +20,8 @@ def is_dataset_json(path: Path) -> bool:
         return b'"datasetJSONVersion"' in file.read(1 << 16)
 
 
-def read_dataset_json(path: Path, name: str) -> list[tuple[str, pl.DataFrame, pl.DataFrame]]:
-    """Each dataset of a file: its name, its rows as text, and rows of `REJECTED` for those that are broken.
-
-    A broken row is blank in the frame, so that the rest keep their number.
+def read_dataset_json(path: Path, name: str) -> Iterator[tuple[str, Iterator[Batch]]]:
+    """Each dataset of a file: its name, and its rows as text in batches. The file is held as a whole.
 
     Raises:
         InputError: no Dataset-JSON, or fewer rows than it says.
@@ -35,10 +35,22 @@ def read_dataset_json(path: Path, name: str) -> list[tuple[str, pl.DataFrame, pl
             content = json.loads(text)
         data = content.get("clinicalData") or content.get("referenceData")  # version 1.0
         if data is None:
-            return [_dataset(content["name"], content["columns"], content.get("rows", []), content.get("records"), name)]
-        return [_dataset(g["name"], g["items"], g["itemData"], g.get("records"), name) for g in data["itemGroupData"].values()]
+            found = [_dataset(content["name"], content["columns"], content.get("rows", []), content.get("records"), name)]
+        else:
+            groups = data["itemGroupData"].values()
+            found = [_dataset(g["name"], g["items"], g["itemData"], g.get("records"), name) for g in groups]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, pl.exceptions.PolarsError) as error:
         raise InputError(f"{name}: not Dataset-JSON, or not whole ({type(error).__name__}). Export it again.") from error
+    yield from ((dataset, _batches(frame, bad)) for dataset, frame, bad in found)
+
+
+def _batches(frame: pl.DataFrame, bad: pl.DataFrame) -> Iterator[Batch]:
+    for n in range(0, max(frame.height, 1), BATCH_ROWS):
+        yield Batch(
+            numbered(frame.slice(n, BATCH_ROWS), n + 1),
+            bad if n == 0 else bad.clear(),
+            min(1.0, (n + BATCH_ROWS) / (frame.height or 1)),
+        )
 
 
 def _lines(lines: list[str]) -> list[Any]:
@@ -58,6 +70,7 @@ def _or_none(line: str) -> Any:
 def _dataset(
     dataset: str, columns: list[Any], rows: list[Any], records: Any, name: str
 ) -> tuple[str, pl.DataFrame, pl.DataFrame]:
+    """Its name, its rows, and rows of `REJECTED` for those that are broken: they are blank in the frame, so that the rest keep their number."""
     names = [str(column["name"]) for column in columns]
     if isinstance(records, int) and records != len(rows):
         raise InputError(f"{name}: it says {records} records and holds {len(rows)}. Is the file whole?")

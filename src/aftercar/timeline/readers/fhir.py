@@ -6,24 +6,24 @@ listed with its line, and the rest go on.
 
 from __future__ import annotations
 
+import codecs
 import contextlib
-import gzip
 import re
-import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import msgspec
 import polars as pl
 from polars import col, lit
 
 from aftercar.errors import InputError
-from aftercar.timeline.concepts import codes
+from aftercar.timeline.concepts import coded_words, codes
+from aftercar.timeline.readers.batches import DAMAGED, cut_off, no_table, open_packed, unpacked
 from aftercar.timeline.readers.mapping import Mapping, Mappings
 from aftercar.timeline.readers.normalise import CHARTED, meanings
-from aftercar.timeline.readers.piece import Piece
+from aftercar.timeline.readers.piece import Piece, each_file
 from aftercar.timeline.readers.table import date_only, parse_time, says_offsets
 from aftercar.timeline.schema import REJECTED
 
@@ -45,7 +45,7 @@ SYSTEMS = {
 }
 # Encounters in which the patient was in a bed.
 _INPATIENT = ("IMP", "ACUTE", "NONAC", "OBSENC")
-_WITHDRAWN = ("entered-in-error", "cancelled", "refuted", "draft", "planned", "proposed", "preparation", "intended")
+_WITHDRAWN = {"entered-in-error", "cancelled", "refuted", "draft", "planned", "proposed", "preparation", "intended"}
 _NOT_DONE = ("not-done", "not-taken")
 _SUFFIXES = (".json", ".ndjson", ".jsonl", ".json.gz", ".ndjson.gz", ".jsonl.gz")
 _LINES = (".ndjson", ".jsonl", ".ndjson.gz", ".jsonl.gz")
@@ -235,9 +235,9 @@ def is_fhir(source: Path) -> bool:
 
 def _begins(path: Path) -> bool:
     try:
-        with _open(path) as file:
+        with open_packed(path) as file:
             return re.search(rb'"resourceType"\s*:', file.read(1 << 16)) is not None
-    except (OSError, EOFError, zlib.error):
+    except DAMAGED:
         return False
 
 
@@ -254,47 +254,42 @@ def pieces(source: Path, mappings: Mappings) -> Iterator[Piece]:
     """Each file of a source, a long one in batches.
 
     Raises:
-        InputError: the only file is no FHIR.
+        InputError: a file that is no FHIR: the only one, or one that a part of the mapping names.
     """
-    root = source if source.is_dir() else source.parent
     index = _Index()
     files = _files(source)
     for path in files:
         index.learn(path)
-    for path in files:
-        name = path.relative_to(root).as_posix()
-        mapping = mappings.of(name)
-        try:
-            yield from _batches(path, name, mapping, index)
-        except (OSError, EOFError, zlib.error) as error:
-            raise InputError(f"{name}: cannot be read ({type(error).__name__}). Is the file whole?") from error
-        except InputError as error:
-            if source.is_file():
-                raise
-            yield Piece.skipped(name, str(error))
-
-
-def _open(path: Path) -> IO[bytes]:
-    return gzip.open(path) if path.name.casefold().endswith(".gz") else path.open("rb")  # type: ignore[return-value]
+    yield from each_file(source, mappings, files, lambda path, name, mapping: _batches(path, name, mapping, index))
 
 
 def _batches(path: Path, name: str, mapping: Mapping, index: _Index) -> Iterator[Piece]:
-    rows = _Rows(name, mapping, index)
-    for n, raw in _resources(path, name, index):
-        rows.add(n, raw)
-        if rows.resources >= BATCH:
-            yield rows.piece()
-            rows = _Rows(name, mapping, index)
+    """The resources of a file. Where it is damaged, those before that place are read, and the place is listed.
+
+    Raises:
+        InputError: none of it can be read.
+    """
+    rows, n = _Rows(name, mapping, index), 0
+    try:
+        for n, share, raw in _resources(path, name, index):
+            rows.add(n, raw)
+            if rows.resources >= BATCH:
+                yield replace(rows.piece(), share=share)
+                rows = _Rows(name, mapping, index)
+    except DAMAGED as damage:
+        if n == 0:
+            raise no_table(name, damage) from damage
+        rows.bad.append(cut_off(name, n + 1, damage))
     yield rows.piece()
 
 
-def _resources(path: Path, name: str, index: _Index) -> Iterator[tuple[int, bytes | msgspec.Raw]]:
-    """Each resource with its number: the line of an NDJSON file, the entry of a Bundle."""
+def _resources(path: Path, name: str, index: _Index) -> Iterator[tuple[int, float, bytes | msgspec.Raw]]:
+    """Each resource with its number (the line of an NDJSON file, the entry of a Bundle) and the share of the file that is read."""
     if path.name.casefold().endswith(_LINES):
         yield from _lines(path)
         return
-    with _open(path) as file:
-        content = file.read()
+    with open_packed(path) as file:
+        content = file.read().removeprefix(codecs.BOM_UTF8)
     try:
         kind = _decode_head(content).resource_type
     except _BROKEN as error:
@@ -303,21 +298,24 @@ def _resources(path: Path, name: str, index: _Index) -> Iterator[tuple[int, byte
             return
         raise InputError(f"{name}: no FHIR, or cut off: {_place(error)}") from error
     if kind != "Bundle":
-        yield 1, content
+        yield 1, 1.0, content
         return
     try:
         bundle = _decode_bundle(content)
     except _BROKEN as error:
         raise InputError(f"{name}: a Bundle that cannot be read: {_place(error)}") from error
     index.in_bundle(bundle)
-    yield from ((n, entry.resource) for n, entry in enumerate(bundle.entry, 1) if bytes(entry.resource))
+    yield from ((n, n / len(bundle.entry), entry.resource) for n, entry in enumerate(bundle.entry, 1) if bytes(entry.resource))
 
 
-def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    with _open(path) as file:
+def _lines(path: Path) -> Iterator[tuple[int, float, bytes]]:
+    size = max(1, path.stat().st_size)
+    with path.open("rb") as raw, unpacked(raw, path) as file:
         for n, line in enumerate(file, 1):
+            if n == 1:
+                line = line.removeprefix(codecs.BOM_UTF8)
             if line.strip():
-                yield n, line
+                yield n, raw.tell() / size, line
 
 
 def _type_of(raw: bytes) -> str | None:
@@ -347,11 +345,11 @@ class _Index:
     def learn(self, path: Path) -> None:
         """Take in a file of medications or devices: others point at them."""
         try:
-            for n, line in _lines(path) if path.name.casefold().endswith(_LINES) else ():
+            for n, _, line in _lines(path) if path.name.casefold().endswith(_LINES) else ():
                 if n == 1 and _type_of(line) not in ("Medication", "Device"):
                     return
                 self.take(line)
-        except (OSError, EOFError, zlib.error):
+        except DAMAGED:
             return  # told when the file is read
 
     def take(self, raw: bytes | msgspec.Raw) -> None:
@@ -413,6 +411,7 @@ class _Rows:
     names: dict[str, str] = field(default_factory=dict)
     concepts: dict[str, str] = field(default_factory=dict)  # what codes mean, those that mean something
     _picked: dict[tuple[tuple[str | None, str | None], ...], str | None] = field(default_factory=dict)
+    _about: dict[str | None, str | None] = field(default_factory=dict)  # the same subjects are pointed at again and again
 
     def add(self, n: int, raw: bytes | msgspec.Raw) -> None:
         self.resources += 1
@@ -420,7 +419,11 @@ class _Rows:
             resource = _decode(raw)
         except msgspec.ValidationError as error:
             kind = _type_of(bytes(raw))
-            if kind is None or kind in _READERS:
+            if kind == "OperationOutcome":
+                self.reject(
+                    n, "export_error", kind, "the server says that its export lacks something; its operators can say what"
+                )
+            elif kind is None or kind in _READERS:
                 self.reject(n, "bad_resource", kind, f"{_place(error)}; mend the resource")
             else:
                 self.reject(n, "other_resource", kind, f"{kind} resources are not read")
@@ -452,13 +455,20 @@ class _Rows:
         self.text.append(text)
         self.unit.append(unit)
 
+    def about(self, subject: Reference | None) -> str | None:
+        """The id of the Patient that a resource is about; None where it is about none."""
+        name = subject.reference if subject else None
+        if name not in self._about:
+            self._about[name] = self.index.subject(subject)
+        return self._about[name]
+
     def pick(self, concept: Concept | None) -> str | None:
         """The first coding that means something to the mapping or to us; else the first; else the text."""
         if concept is None:
             return None
-        key = tuple((c.system, c.code) for c in concept.coding) or ((None, concept.text),)
+        key = tuple([(c.system, c.code) for c in concept.coding]) or ((None, concept.text),)
         if key not in self._picked:
-            said = [f"{SYSTEMS.get(c.system or '', c.system or 'LOCAL')}//{c.code}" for c in concept.coding if c.code]
+            said = [_code(c) for c in concept.coding if c.code]
             said = said or ([concept.text] if concept.text else [])
             known = meanings(pl.DataFrame({"code": said}, schema={"code": pl.String}), self.mapping)
             self.concepts |= {code: target.concept for code, target in known.items()}
@@ -494,6 +504,10 @@ class _Rows:
         )  # fmt: skip
 
 
+def _code(coding: Coding) -> str:
+    return f"{SYSTEMS.get(coding.system or '', coding.system or 'LOCAL')}//{coding.code}"
+
+
 def _patient(rows: _Rows, n: int, r: Patient) -> None:
     if r.birth_date:
         rows.chart(n, r.id, "birth", r.birth_date, column="birthDate")
@@ -506,7 +520,7 @@ def _patient(rows: _Rows, n: int, r: Patient) -> None:
 
 
 def _observation(rows: _Rows, n: int, r: Observation) -> None:
-    subject = rows.index.subject(r.subject)
+    subject = rows.about(r.subject)
     period = r.effective_period or Period()
     time = r.effective_date_time or r.effective_instant or period.start or r.issued
     parts: list[tuple[Component, str]] = [(c, f"component[{i}]") for i, c in enumerate(r.component)]
@@ -515,7 +529,7 @@ def _observation(rows: _Rows, n: int, r: Observation) -> None:
         parts.insert(0, (r, ""))
     for part, place in parts:
         code = rows.pick(part.code)
-        number, text, unit = _value(part)
+        number, text, unit = _value(part, rows.mapping)
         rows.chart(n, subject, code, time, period.end, number=number, text=text, unit=unit, column=place or None)
         _limits(rows, n, subject, code, time, part, place)
 
@@ -527,7 +541,7 @@ def _valued(part: Component) -> bool:
     )  # fmt: skip
 
 
-def _value(part: Component) -> tuple[float | None, str | None, str | None]:
+def _value(part: Component, mapping: Mapping) -> tuple[float | None, str | None, str | None]:
     """Number, word and unit."""
     if (quantity := part.value_quantity) is not None:
         if quantity.comparator and quantity.value is not None:
@@ -538,15 +552,22 @@ def _value(part: Component) -> tuple[float | None, str | None, str | None]:
     if part.value_boolean is not None:
         return None, "yes" if part.value_boolean else "no", None
     if (word := part.value_codeable_concept) is not None:
-        return None, next((c.display or c.code for c in word.coding if c.display or c.code), word.text), None
+        return None, _word(word, mapping), None
     return None, part.value_string or part.value_date_time, None
+
+
+def _word(concept: Concept, mapping: Mapping) -> str | None:
+    """A word as it is shown, where the mapping knows that; else ours, where a code of it is public; else as it is shown."""
+    shown = next((c.display or c.code for c in concept.coding if c.display or c.code), concept.text)
+    if shown and any(shown.casefold() in known for known in mapping.text.values()):
+        return shown
+    return next((coded_words()[_code(c)][1] for c in concept.coding if _code(c) in coded_words()), shown)
 
 
 def _limits(rows: _Rows, n: int, subject: str | None, code: str | None, time: str | None, part: Component, place: str) -> None:
     """The laboratory's limits, where the concept has such."""
-    if not part.reference_range or code is None:
+    if not part.reference_range or not (concept := rows.concepts.get(code or "")):
         return
-    concept = rows.concepts.get(code)
     limits = part.reference_range[0]
     for side, limit in (("uln", limits.high), ("lln", limits.low)):
         name = f"{concept}_{side}"
@@ -576,7 +597,7 @@ def _administration(rows: _Rows, n: int, r: MedicationAdministration) -> None:
     period = r.effective_period or Period()
     number, unit = _dose(r.dosage or Dosage())
     rows.chart(
-        n, rows.index.subject(r.subject), _medication(rows, r), r.effective_date_time or period.start, period.end,
+        n, rows.about(r.subject), _medication(rows, r), r.effective_date_time or period.start, period.end,
         number=number, unit=unit, text="not_done" if r.status in _NOT_DONE else None,
     )  # fmt: skip
 
@@ -594,14 +615,12 @@ def _dose(dosage: Dosage) -> tuple[float | None, str | None]:
 def _statement(rows: _Rows, n: int, r: MedicationStatement) -> None:
     period = r.effective_period or Period()
     text = "not_done" if r.status in _NOT_DONE else None
-    rows.chart(
-        n, rows.index.subject(r.subject), _medication(rows, r), r.effective_date_time or period.start, period.end, text=text
-    )
+    rows.chart(n, rows.about(r.subject), _medication(rows, r), r.effective_date_time or period.start, period.end, text=text)
 
 
 def _request(rows: _Rows, n: int, r: MedicationRequest) -> None:
     if rows.mapping.orders:
-        rows.chart(n, rows.index.subject(r.subject), _medication(rows, r), r.authored_on)
+        rows.chart(n, rows.about(r.subject), _medication(rows, r), r.authored_on)
     else:
         rows.reject(n, "order", _medication(rows, r), "an order says not that the drug was given; [fhir] orders = true counts it")
 
@@ -611,7 +630,7 @@ def _procedure(rows: _Rows, n: int, r: Procedure) -> None:
         rows.reject(n, "withdrawn", rows.pick(r.code), "Procedure with status not-done")
         return
     period = r.performed_period or Period()
-    rows.chart(n, rows.index.subject(r.subject), rows.pick(r.code), r.performed_date_time or period.start, period.end)
+    rows.chart(n, rows.about(r.subject), rows.pick(r.code), r.performed_date_time or period.start, period.end)
 
 
 def _condition(rows: _Rows, n: int, r: Condition) -> None:
@@ -619,11 +638,11 @@ def _condition(rows: _Rows, n: int, r: Condition) -> None:
         rows.reject(n, "withdrawn", rows.pick(r.code), "Condition refuted or entered in error")
         return
     onset = r.onset_date_time or (r.onset_period.start if r.onset_period else None) or r.recorded_date
-    rows.chart(n, rows.index.subject(r.subject), rows.pick(r.code), onset, r.abatement_date_time)
+    rows.chart(n, rows.about(r.subject), rows.pick(r.code), onset, r.abatement_date_time)
 
 
 def _encounter(rows: _Rows, n: int, r: Encounter) -> None:
-    subject, period = rows.index.subject(r.subject), r.period or Period()
+    subject, period = rows.about(r.subject), r.period or Period()
     kind = r.class_.code if r.class_ else None
     if kind not in _INPATIENT:
         rows.chart(n, subject, f"ENCOUNTER//{kind}", period.start, period.end)
@@ -636,7 +655,7 @@ def _encounter(rows: _Rows, n: int, r: Encounter) -> None:
 def _device_use(rows: _Rows, n: int, r: DeviceUseStatement) -> None:
     period = r.timing_period or Period()
     device = rows.index.concepts.get(rows.index.resolve(r.device.reference)) if r.device and r.device.reference else None
-    rows.chart(n, rows.index.subject(r.subject), rows.pick(device), r.timing_date_time or period.start, period.end)
+    rows.chart(n, rows.about(r.subject), rows.pick(device), r.timing_date_time or period.start, period.end)
 
 
 def _pointed_at(rows: _Rows, n: int, r: Device | Medication) -> None:

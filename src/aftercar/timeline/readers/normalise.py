@@ -13,7 +13,7 @@ import polars as pl
 from polars import col, lit
 
 from aftercar.errors import UnitError
-from aftercar.timeline.concepts import Concept, codes, concepts
+from aftercar.timeline.concepts import Concept, coded_words, codes, concepts
 from aftercar.timeline.readers.mapping import Mapping, Target
 from aftercar.timeline.schema import ATTRIBUTIONS, REJECTED, TIMELINE
 from aftercar.timeline.units import is_ucum, line, ucum
@@ -35,6 +35,19 @@ CHARTED: dict[str, type[pl.DataType] | pl.DataType] = {
     "text_value": pl.String,
     "unit": pl.String,
     "attributable_to": pl.String,
+}
+
+# A timeline row that is not settled: what becomes of it may hang on other rows of its subject, anywhere in the source.
+UNSETTLED: dict[str, type[pl.DataType] | pl.DataType] = {
+    **{name: dtype for name, dtype in TIMELINE.items() if name not in ("subject_id", "source", "event_id")},
+    "subject_id": pl.String,
+    "file": pl.String,
+    "row": pl.Int64,
+    "column": pl.String,
+    "edge": pl.String,  # start or end of what `state` of the code names
+    "take": pl.String,
+    "state": pl.String,
+    "written": pl.String,  # the code as the source wrote it, where there is an edge or a take
 }
 
 _HAIR = 1e-6
@@ -95,18 +108,18 @@ _AMOUNT_UNREAD = ("not_a_number", "missing_unit", "unknown_unit", "implausible_v
 
 @dataclass(frozen=True)
 class Normalised:
-    """Rows of one file. `accepted` counts charted rows that are used, also where two became one (start and end).
+    """Rows of one piece: `rows` (columns of `UNSETTLED`) and `rejected`; `accepted` counts charted rows that are not rejected.
 
-    The timeline also holds a row `unknown` for each rejected row that ends a state.
+    `rows` also holds a row `unknown` for each rejected row that ends a state.
     """
 
-    timeline: pl.DataFrame
+    rows: pl.DataFrame
     rejected: pl.DataFrame
     accepted: int
 
 
 def normalise(charted: pl.DataFrame, mapping: Mapping, targets: dict[str, Target] | None = None) -> Normalised:
-    """Turn charted rows (columns of `CHARTED`) into timeline rows and rejected rows.
+    """Turn charted rows (columns of `CHARTED`) into rows that `settle` makes a timeline of, and rejected rows.
 
     Args:
         charted: one row a charted thing.
@@ -126,27 +139,42 @@ def normalise(charted: pl.DataFrame, mapping: Mapping, targets: dict[str, Target
             ),
         )
     )
-    rows = _edges(_first_only(rows))
     bad = col("reason").is_not_null()
-    good = pl.concat([rows.filter(~bad & (col("edge") != "end").fill_null(True)), _unknown_states(rows)])
+    good = rows.filter(~bad)
+    hangs = col("edge").is_not_null() | col("take").is_not_null()
+    good = good.with_columns(
+        state=pl.when(col("edge").is_not_null()).then(col("map_text").fill_null("")), written=pl.when(hangs).then("code")
+    )
+    unknown = _unknown_states(rows).with_columns(lit(None, pl.String).alias(c) for c in ("edge", "take", "state", "written"))
     return Normalised(
-        timeline=good.select(
-            "subject_id",
-            "time",
-            col("concept").alias("code"),
-            "numeric_value",
-            "text_value",
-            "end_time",
-            "unit",
-            source=pl.format("{}:{}{}", "file", "row", pl.when(col("column").is_null()).then(lit("")).otherwise(pl.format(":{}", "column"))),
-            attributable_to=col("attributable_to"),
-            note=col("note"),
-        ).cast({k: v for k, v in TIMELINE.items() if k not in ("subject_id", "event_id")}),
-        rejected=rows.filter(bad)
-        .with_columns(detail=pl.coalesce("detail", col("reason").replace_strict(DETAIL, default=None)))
-        .select(col(name).cast(dtype) for name, dtype in REJECTED.items()),
-        accepted=rows.height - int(rows.select(bad.sum()).item()),
-    )  # fmt: skip
+        rows=pl.concat([good, unknown]).with_columns(code="concept").select(col(c).cast(t) for c, t in UNSETTLED.items()),
+        rejected=_rejected(rows.filter(bad)),
+        accepted=good.height,
+    )
+
+
+def _rejected(rows: pl.DataFrame) -> pl.DataFrame:
+    return rows.with_columns(detail=pl.coalesce("detail", col("reason").replace_strict(DETAIL, default=None))).select(
+        col(name).cast(dtype) for name, dtype in REJECTED.items()
+    )
+
+
+def settle(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Timeline rows from all rows of whole subjects (columns of `UNSETTLED`), and the rows that these refuse.
+
+    The timeline rows have no `event_id`; their `subject_id` is text as before.
+    """
+    refused = pl.DataFrame(schema=REJECTED)
+    if rows["written"].null_count() < rows.height:
+        rows = _edges(_first_only(rows.with_columns(reason=lit(None, pl.String))))
+        bad = col("reason").is_not_null()
+        refused = _rejected(
+            rows.filter(bad).with_columns(code="written", detail=lit(None, pl.String)).sort("file", "row", "column")
+        )
+        rows = rows.filter(~bad & (col("edge") != "end").fill_null(True))
+    column = pl.when(col("column").is_null()).then(lit("")).otherwise(pl.format(":{}", "column"))
+    rows = rows.with_columns(source=pl.format("{}:{}{}", "file", "row", column))
+    return rows.select(c for c in TIMELINE if c != "event_id"), refused
 
 
 def _unknown_states(rows: pl.DataFrame) -> pl.DataFrame:
@@ -176,6 +204,8 @@ def meanings(charted: pl.DataFrame, mapping: Mapping) -> dict[str, Target]:
             found[code] = target
         elif code in known:
             found[code] = Target(known[code])
+        elif code in coded_words():
+            found[code] = Target(coded_words()[code][0], text=coded_words()[code][1])
         elif code.startswith("GENDER//"):
             found[code] = Target("sex", text=code.removeprefix("GENDER//"))
         elif (stem := "//".join(code.split("//")[:2])) in known:  # MEDS extracts may append the unit: LOINC//8310-5//Cel
@@ -448,13 +478,10 @@ def _word(concept: Concept, word: str, mapping: Mapping) -> str | None:
 
 
 def _first_only(rows: pl.DataFrame) -> pl.DataFrame:
-    counted = rows.filter(col("reason").is_null() & (col("take") == "first"))
-    if counted.is_empty():
+    if rows["take"].null_count() == rows.height:
         return rows
-    first = counted.group_by("subject_id", "concept").agg(col("time").min().alias("first_time"))
-    rows = rows.join(first, on=["subject_id", "concept"], how="left", maintain_order="left")
-    late = (col("take") == "first") & (col("time") > col("first_time")) & col("reason").is_null()
-    return rows.with_columns(reason=pl.when(late).then(lit("not_first")).otherwise("reason")).drop("first_time")
+    first = col("time").filter(col("take") == "first").min().over("subject_id", "code")
+    return rows.with_columns(reason=pl.when((col("take") == "first") & (col("time") > first)).then(lit("not_first")))
 
 
 def _edges(rows: pl.DataFrame) -> pl.DataFrame:
@@ -462,26 +489,23 @@ def _edges(rows: pl.DataFrame) -> pl.DataFrame:
 
     Where infusions of one drug overlap, which end belongs to which start does not change when the drug ran.
     """
+    rows = rows.with_row_index("_n")
     edged = rows.filter(col("edge").is_not_null() & col("reason").is_null())
     if edged.is_empty():
         return rows
-    keys = ["subject_id", "concept", "state"]  # two devices are one concept: each pairs with its own end
-    edged = edged.with_columns(state=col("map_text").fill_null(""))
-    place = ["file", "row", "column"]
-    edged = edged.select(*keys, "time", "edge", *place).with_columns(is_end=col("edge") == "end")
+    keys = ["subject_id", "code", "state"]  # two devices are one concept: each pairs with its own end
+    edged = edged.with_columns(is_end=col("edge") == "end")
     # At one time an end comes first: it closes what ran, and a start opens the next rate.
-    edged = edged.sort(*keys, "time", col("is_end").not_(), *place)
+    edged = edged.sort(*keys, "time", col("is_end").not_(), "file", "row", "column")
     running = (pl.when("is_end").then(-1).otherwise(1)).cum_sum().over(keys)
     # An end while nothing runs has no start; drop it, and pair the rest by rank.
     lowest = pl.min_horizontal(running.cum_min().over(keys), 0)
     spare = col("is_end") & (lowest < pl.coalesce(lowest.shift(1).over(keys), 0))
     edged = edged.with_columns(spare=spare).with_columns(rank=pl.when(~col("spare")).then(1).cum_sum().over([*keys, "is_end"]))
     ends = edged.filter(col("is_end") & ~col("spare")).select(*keys, "rank", col("time").alias("edge_end"))
-    starts = edged.filter(~col("is_end")).join(ends, on=[*keys, "rank"], how="left").select(*place, "edge_end")
-    spares = edged.filter("spare").select(*place, spare=lit(True))
-    rows = rows.join(starts, on=place, how="left", nulls_equal=True, maintain_order="left")
-    rows = rows.join(spares, on=place, how="left", nulls_equal=True, maintain_order="left")
+    starts = edged.filter(~col("is_end")).join(ends, on=[*keys, "rank"], how="left").select("_n", "edge_end")
+    spares = edged.filter("spare").select("_n", spare=lit(True))
+    rows = rows.join(starts, on="_n", how="left", maintain_order="left").join(spares, on="_n", how="left", maintain_order="left")
     return rows.with_columns(
-        end_time=pl.coalesce("edge_end", "end_time"),
-        reason=pl.when(col("spare") & (col("edge") == "end")).then(lit("no_start")).otherwise("reason"),
-    ).drop("edge_end", "spare")
+        end_time=pl.coalesce("edge_end", "end_time"), reason=pl.when("spare").then(lit("no_start")).otherwise("reason")
+    )

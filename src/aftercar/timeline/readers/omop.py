@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import itertools
 import os
 import shutil
+import struct
 import subprocess
-import tempfile
 import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
@@ -23,15 +23,18 @@ import polars as pl
 from polars import col, lit
 
 from aftercar.errors import InputError
-from aftercar.timeline.concepts import codes, concepts
+from aftercar.timeline.concepts import coded_words, codes, concepts
+from aftercar.timeline.readers.batches import DAMAGED, ROW, Batch, no_table, read_batches
 from aftercar.timeline.readers.mapping import Mapping, Mappings, Target
 from aftercar.timeline.readers.normalise import CHARTED, meanings
-from aftercar.timeline.readers.piece import Piece
-from aftercar.timeline.readers.table import parse_time, read_file
+from aftercar.timeline.readers.piece import Piece, Place
+from aftercar.timeline.readers.spill import whole_subjects
+from aftercar.timeline.readers.table import parse_time, says_offsets
 
 _SUFFIXES = (".csv", ".csv.gz", ".tsv", ".txt", ".parquet", ".pq")
+# What a damaged zip raises; RuntimeError: a password is wanted.
+_DAMAGED_ZIP = (*DAMAGED, zipfile.BadZipFile, struct.error, ValueError, KeyError, RuntimeError, NotImplementedError)
 _POSTGRES = ("postgresql:", "postgres:")
-_ROW = "aftercar:row"
 
 # Stays in hospital: Inpatient Visit, Emergency Room and Inpatient Visit, Intensive Care, Inpatient Hospital. A vocabulary adds what
 # lies beneath them. Only 9201 could be checked in a vocabulary at hand; the others are named so in public studies.
@@ -86,43 +89,102 @@ class _Tables:
         names: what rows of each table are called in `source`.
         file: lays a table out as a file; the second argument is a condition in SQL, which only databases heed.
         keyed: rows are named by their primary key, not by their place in the file.
+        known: what the vocabulary was asked for, and what it said.
     """
 
     names: dict[str, str]
     file: Callable[[str, str | None], Path]
     keyed: bool = False
+    known: dict[tuple[str, ...], tuple[set[int], pl.DataFrame]] = field(default_factory=dict)
 
 
 def is_omop(source: Path | str) -> bool:
-    """Whether a source is an OMOP CDM: a person table beside one of events, a DuckDB file, or a PostgreSQL URL."""
+    """Whether a source is an OMOP CDM: a person table beside one of events, a DuckDB file, or a PostgreSQL URL.
+
+    Raises:
+        InputError: a zip that cannot be opened.
+    """
     if str(source).startswith(_POSTGRES):
         return True
     path = Path(source)
     if path.is_file() and path.suffix.casefold() in (".duckdb", ".ddb", ".db"):
         with path.open("rb") as file:
             return path.suffix.casefold() == ".duckdb" or file.read(12)[8:] == b"DUCK"
-    try:
-        named = {_table(name) for name in _listing(path)}
-    except (OSError, zipfile.BadZipFile):
-        return False
+    named = {_table(name) for name in _listing(path)}
     return "person" in named and len(named & set(_CLINICAL)) > 1
 
 
-def pieces(source: Path | str, mappings: Mappings) -> Iterator[Piece]:
-    """Each table of a CDM that holds anything charted.
+def pieces(source: Path | str, mappings: Mappings, room: Path) -> Iterator[Piece]:
+    """Each table of a CDM that holds anything charted, a long one in batches. A table that is damaged does not stop the rest.
+
+    Args:
+        room: a folder for what must be unpacked or fetched first.
+    Raises:
+        InputError: the source cannot be read, or a table of it lacks a column that it must have.
+    """
+    tables = _open(source, room)
+    held = [table for table in _CLINICAL if table in tables.names]
+    for n, table in enumerate(held):
+        name = tables.names[table]
+        try:
+            path = tables.file(table, None)
+        except InputError as error:
+            yield Piece.skipped(name, str(error))
+            continue
+        for piece in _of_table(tables, table, path, mappings.of(name), room):
+            yield replace(piece, place=Place(n + 1, len(held), (n + piece.share) / len(held)))
+        if path.parent == room:
+            path.unlink()
+
+
+def _of_table(tables: _Tables, table: str, path: Path, mapping: Mapping, room: Path) -> Iterator[Piece]:
+    name = tables.names[table]
+    batches = (_lowered(batch, tables, table) for batch in read_batches(path, name))
+    try:
+        first = next(batches)
+    except InputError as error:
+        yield Piece.skipped(name, str(error))
+        return
+    if first.share < 1.0:
+        _ask_once(tables, path, name)
+    batches = itertools.chain([first], batches)
+    if table == "visit_occurrence":  # a stay in hospital ends where no other of the patient goes on
+        batches = whole_subjects(batches, _subject(), room)
+    for frame, malformed, share in batches:
+        if not frame.width:
+            yield Piece(name, mapping, malformed=malformed, share=share)
+            continue
+        charted = _charted(_read(table, frame, tables, mapping, name), name)
+        written = (frame[c] for c, t in frame.schema.items() if c.endswith("_datetime") and t == pl.String)
+        yield Piece(
+            name, mapping, charted, malformed, share=share, names=_names(charted, tables),
+            offsets=mapping.zone is None and any(map(says_offsets, written)),
+        )  # fmt: skip
+
+
+def _lowered(batch: Batch, tables: _Tables, table: str) -> Batch:
+    """With names in lower case; rows of a database are named by their key.
 
     Raises:
-        InputError: the source or one of these tables cannot be read, or lacks a column that it must have.
+        InputError: two columns are one in lower case.
     """
-    with tempfile.TemporaryDirectory(prefix="aftercar-") as room:
-        tables = _open(source, Path(room))
-        for table in _CLINICAL:
-            if table not in tables.names:
-                continue
-            name = tables.names[table]
-            mapping = mappings.of(name)
-            rows, malformed = _rows(tables, table, name)
-            yield Piece(name, mapping, _charted(_read(table, rows, tables, mapping, name), name), malformed)
+    names = [c.lower() for c in batch.frame.columns]
+    if twice := {n for n in names if names.count(n) > 1}:
+        raise InputError(f"{tables.names[table]}: two columns are called {sorted(twice)[0]}. Keep one of them.")
+    frame = batch.frame.rename(str.lower)
+    if tables.keyed and (key := f"{table}_id") in names and table != "person":
+        frame = frame.with_columns(_number(key).alias(ROW))
+    return batch._replace(frame=frame)
+
+
+def _ask_once(tables: _Tables, path: Path, name: str) -> None:
+    """Ask the vocabulary for all that a long table names, so that not each of its batches must."""
+    ids: dict[str, set[int]] = {}
+    for frame, *_ in read_batches(path, name, lambda column: column.casefold().endswith("concept_id")):
+        for column in set(frame.columns) - {ROW}:
+            ids.setdefault(column.casefold(), set()).update(frame.select(_concept(column)).to_series().drop_nulls().unique())
+    made_of = _ingredients(ids.get("drug_concept_id", ()), tables)
+    _concepts([*itertools.chain(*ids.values()), *made_of["ingredient"]], tables)
 
 
 # ---- where the tables are
@@ -130,10 +192,10 @@ def pieces(source: Path | str, mappings: Mappings) -> Iterator[Piece]:
 
 def _open(source: Path | str, room: Path) -> _Tables:
     if str(source).startswith(_POSTGRES):
-        return _database(_postgres(str(source)), room / "table.csv")
+        return _database(_postgres(str(source)), room, ".csv")
     path = Path(source)
     if not path.is_dir() and not zipfile.is_zipfile(path):
-        return _database(_duckdb(path), room / "table.parquet")
+        return _database(_duckdb(path), room, ".parquet")
     files = _files(path)
     names = {table: PurePosixPath(name).name for table, name in files.items()}
     if path.is_dir():
@@ -146,7 +208,7 @@ def _open(source: Path | str, room: Path) -> _Tables:
             try:
                 with zipfile.ZipFile(path) as archive, archive.open(member) as packed, place.open("wb") as file:
                     shutil.copyfileobj(packed, file, 1 << 20)
-            except (OSError, EOFError, RuntimeError, zlib.error, zipfile.BadZipFile) as error:
+            except _DAMAGED_ZIP as error:
                 problem = f"cannot be unpacked ({type(error).__name__}). Is the zip whole?"
                 raise InputError(f"{path.name}/{member}: {problem}") from error
         return place
@@ -155,12 +217,19 @@ def _open(source: Path | str, room: Path) -> _Tables:
 
 
 def _listing(path: Path) -> list[str]:
-    """The names of all files of a folder or zip."""
+    """The names of all files of a folder or zip.
+
+    Raises:
+        InputError: the zip is damaged.
+    """
     if path.is_dir():
         return [p.relative_to(path).as_posix() for p in path.rglob("*") if p.is_file()]
     if path.is_file() and path.suffix.casefold() == ".zip":
-        with zipfile.ZipFile(path) as archive:
-            return archive.namelist()
+        try:
+            with zipfile.ZipFile(path) as archive:
+                return archive.namelist()
+        except _DAMAGED_ZIP as error:
+            raise InputError(f"{path.name}: no zip that can be opened ({type(error).__name__}). Is it whole?") from error
     return []
 
 
@@ -188,8 +257,9 @@ def _files(path: Path) -> dict[str, str]:
     return found
 
 
-def _database(run: Callable[[str, Path], None], place: Path) -> _Tables:
+def _database(run: Callable[[str, Path], None], room: Path, suffix: str) -> _Tables:
     """The tables of a database, each brought into a file by `run(sql, file)`."""
+    place = room / f"tables{suffix}"
     known = ", ".join(f"'{t}'" for t in (*_CLINICAL, *_VOCABULARY))
     run(
         "SELECT table_catalog, table_schema, table_name, table_schema = current_schema() AS ours FROM information_schema.tables"
@@ -213,6 +283,7 @@ def _database(run: Callable[[str, Path], None], place: Path) -> _Tables:
         full = ".".join('"{}"'.format(part.replace('"', '""')) for part in (*schema, name))
         # Rows of a table without a key of its own are counted in the order of their subjects.
         order = " ORDER BY person_id" if table in ("person", "death") else ""
+        place = room / f"{table}{suffix}"
         run(f"SELECT * FROM {full}{f' WHERE {condition}' if condition else ''}{order}", place)
         return place
 
@@ -290,34 +361,29 @@ def _scan(path: Path) -> pl.LazyFrame:
 
 def _look_up(tables: _Tables, table: str, key: str, ids: Iterable[int | None], *columns: str) -> pl.DataFrame:
     """The rows of a vocabulary table whose `key` is one of `ids`; none where the source lacks the table."""
-    wanted = pl.DataFrame({key: sorted({i for i in ids if i})}, schema={key: pl.Int64})
-    schema = {c: pl.String if c in _TEXTS else pl.Int64 for c in (key, *columns)}
-    if wanted.is_empty() or table not in tables.names:
-        return pl.DataFrame(schema=schema)
-    listed = ", ".join(map(str, wanted[key]))
+    schema: dict[str, type[pl.String] | type[pl.Int64]] = {c: pl.String if c in _TEXTS else pl.Int64 for c in (key, *columns)}
+    wanted = {i for i in ids if i}
+    asked, found = tables.known.get((table, key, *columns), (set[int](), pl.DataFrame(schema=schema)))
+    if (new := wanted - asked) and table in tables.names:
+        found = pl.concat([found, _ask(tables, table, key, new, schema)])
+        tables.known[(table, key, *columns)] = (asked | new, found)
+    return found.filter(col(key).is_in(list(wanted)))
+
+
+def _ask(
+    tables: _Tables, table: str, key: str, ids: set[int], schema: dict[str, type[pl.String] | type[pl.Int64]]
+) -> pl.DataFrame:
+    wanted = pl.LazyFrame({key: sorted(ids)}, schema={key: pl.Int64})
+    listed = ", ".join(map(str, sorted(ids)))
     try:
-        frame = _scan(tables.file(table, f"{key} IN ({listed})" if tables.keyed else None)).select(key, *columns)
-        frame = frame.with_columns(col(key).cast(pl.Int64, strict=False))
-        return (
-            frame.join(wanted.lazy(), on=key, how="semi")
-            .select(col(c).cast(t, strict=False) for c, t in schema.items())
-            .collect()
-        )
+        frame = _scan(tables.file(table, f"{key} IN ({listed})" if tables.keyed else None)).select(list(schema))
+        frame = frame.with_columns(col(key).cast(pl.Int64, strict=False)).join(wanted, on=key, how="semi")
+        return frame.select(col(c).cast(t, strict=False) for c, t in schema.items()).collect()
     except (OSError, pl.exceptions.PolarsError) as error:
-        raise InputError(f"{tables.names[table]}: cannot be read ({type(error).__name__}). Is the file whole?") from error
+        raise no_table(tables.names[table], error) from error
 
 
 # ---- the rows of a table
-
-
-def _rows(tables: _Tables, table: str, name: str) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """A table with names in lower case, its rows numbered, and the lines of it that are broken."""
-    frame, malformed = read_file(tables.file(table, None), name)
-    frame = frame.rename(str.lower).with_row_index(_ROW, 1)
-    if tables.keyed and (key := f"{table}_id") in frame.columns and table != "person":
-        frame = frame.with_columns(_number(key).alias(_ROW))
-    frame = frame.with_columns(col(_ROW).cast(pl.Int64))
-    return frame.filter(~pl.all_horizontal(pl.all().exclude(_ROW).is_null())), malformed
 
 
 def _with(frame: pl.DataFrame, name: str, needed: Iterable[str], optional: Iterable[str]) -> pl.DataFrame:
@@ -329,7 +395,7 @@ def _with(frame: pl.DataFrame, name: str, needed: Iterable[str], optional: Itera
     needed = list(needed)
     if absent := [c for c in needed if c not in frame.columns]:
         raise InputError(f"{name}: no column {absent[0]}. The CDM requires it.")
-    return frame.select(_ROW, *needed, *(col(c) if c in frame.columns else lit(None, pl.String).alias(c) for c in optional))
+    return frame.select(ROW, *needed, *(col(c) if c in frame.columns else lit(None, pl.String).alias(c) for c in optional))
 
 
 def _text(column: str) -> pl.Expr:
@@ -348,11 +414,11 @@ def _concept(column: str) -> pl.Expr:
 
 def _read(table: str, frame: pl.DataFrame, tables: _Tables, mapping: Mapping, name: str) -> pl.DataFrame:
     if table == "person":
-        return _person(frame, name)
+        return _person(frame, mapping, name)
     if table == "death":
         return _death(frame, tables, mapping, name)
     event = next(t for t in _EVENTS if t.name == table)
-    rows, known = _coded(_timed(frame, event, name), event, tables, mapping)
+    rows, known = _coded(_timed(frame, event, mapping, name), event, tables, mapping)
     if table == "visit_occurrence":
         return _visits(rows, known, tables)
     # An end that is only a date, and the date of the start, says nothing.
@@ -367,7 +433,7 @@ def _read(table: str, frame: pl.DataFrame, tables: _Tables, mapping: Mapping, na
     return rows
 
 
-def _timed(frame: pl.DataFrame, event: _Table, name: str) -> pl.DataFrame:
+def _timed(frame: pl.DataFrame, event: _Table, mapping: Mapping, name: str) -> pl.DataFrame:
     """Event rows with `time`, `end_time` and the like, and `concept`, `source_concept`, `source_value`."""
     optional = [f"{event.start}_datetime", f"{event.concept}_source_concept_id", f"{event.concept}_source_value"]
     optional += [f"{event.end}_{part}" for part in ("date", "datetime")] if event.end else []
@@ -379,7 +445,7 @@ def _timed(frame: pl.DataFrame, event: _Table, name: str) -> pl.DataFrame:
     if event.name in ("measurement", "observation"):
         optional += ["value_as_number", "value_as_concept_id", "value_source_value", "unit_concept_id", "unit_source_value"]
     frame = _with(frame, name, ["person_id", f"{event.concept}_concept_id", f"{event.start}_date"], optional)
-    frame = _time(frame, event.start, "time")
+    frame = _time(frame, event.start, "time", mapping)
     if event.name == "measurement":
         clock = _text("measurement_time").str.extract(r"^(\d{1,2}:\d{2}(?::\d{2})?)")
         clock = pl.coalesce(clock.str.to_time("%H:%M:%S", strict=False), clock.str.to_time("%H:%M", strict=False))
@@ -387,7 +453,7 @@ def _timed(frame: pl.DataFrame, event: _Table, name: str) -> pl.DataFrame:
             time=pl.when(col("time_bare") & clock.is_not_null()).then(col("time").dt.combine(clock)).otherwise("time")
         )
     if event.end:
-        frame = _time(frame, event.end, "end_time")
+        frame = _time(frame, event.end, "end_time", mapping)
         # A midnight beside a start with a time of day is a midnight; else it is a date, and lasts to its end.
         bare = col("end_time_bare") & (col("time_bare") | _text(f"{event.end}_datetime").is_null())
         frame = frame.with_columns(
@@ -410,13 +476,13 @@ def _subject() -> pl.Expr:
     return _text("person_id").str.replace(r"\.0+$", "")
 
 
-def _time(frame: pl.DataFrame, stem: str, alias: str) -> pl.DataFrame:
+def _time(frame: pl.DataFrame, stem: str, alias: str, mapping: Mapping) -> pl.DataFrame:
     """The datetime of a row, or its date: `alias`, `alias_given`, and `alias_bare` where it has no time of day.
 
     Datetimes of sources that know only the date are written as midnight by convention.
     """
     whole, date = f"{stem}_datetime", f"{stem}_date"
-    times = [parse_time(col(c), frame.schema[c], Mapping()) for c in (whole, date)]
+    times = [parse_time(col(c), frame.schema[c], Mapping(zone=mapping.zone)) for c in (whole, date)]
     time = pl.when(_text(whole).is_not_null()).then(times[0]).otherwise(times[1])
     frame = frame.with_columns(
         time.alias(alias), pl.any_horizontal(_text(c).is_not_null() for c in (whole, date)).alias(f"{alias}_given")
@@ -425,7 +491,7 @@ def _time(frame: pl.DataFrame, stem: str, alias: str) -> pl.DataFrame:
 
 
 def _charted(rows: pl.DataFrame, name: str) -> pl.DataFrame:
-    rows = rows.with_columns(file=lit(name), row=col(_ROW))
+    rows = rows.with_columns(file=lit(name), row=col(ROW))
     blank = {"time_given": lit(False), "end_given": lit(False), "date_only": lit(False)}
     return rows.select(
         (col(c) if c in rows.columns else blank.get(c, lit(None))).cast(dtype).alias(c) for c, dtype in CHARTED.items()
@@ -479,16 +545,28 @@ def _omop(column: str) -> pl.Expr:
     return pl.format("OMOP//{}", column)  # null where the id is
 
 
+def _concepts(ids: Iterable[int | None], tables: _Tables) -> pl.DataFrame:
+    """What the vocabulary says of concept ids: `concept_id, concept_name, vocabulary_id, concept_code`."""
+    return _look_up(tables, "concept", "concept_id", ids, "concept_name", "vocabulary_id", "concept_code")
+
+
+def _names(charted: pl.DataFrame, tables: _Tables) -> dict[str, str]:
+    """What the vocabulary, as far as it was asked, calls the codes of these rows."""
+    said = set(charted["code"].unique())
+    asked = next((found for (table, *_), (_, found) in tables.known.items() if table == "concept"), None)
+    rows = asked.iter_rows() if asked is not None else ()
+    return {code: name for i, name, system, c in rows for code in (f"OMOP//{i}", f"{system}//{c}") if name and code in said}
+
+
 def _vocabulary(ids: Iterable[int | None], tables: _Tables) -> dict[int, str]:
     """`LOINC//8310-5` of each concept id that the vocabulary knows."""
-    found = _look_up(tables, "concept", "concept_id", ids, "vocabulary_id", "concept_code")
-    return {i: f"{system}//{code}" for i, system, code in found.iter_rows()}
+    return {i: f"{system}//{code}" for i, _, system, code in _concepts(ids, tables).iter_rows()}
 
 
 _LINKS = pl.DataFrame(schema={"concept": pl.Int64, "ingredient": pl.Int64})
 
 
-def _ingredients(drugs: list[int | None], tables: _Tables) -> pl.DataFrame:
+def _ingredients(drugs: Iterable[int | None], tables: _Tables) -> pl.DataFrame:
     """What each drug is made of, and the classes above it: `concept, ingredient`, from whatever the vocabulary brings."""
     ancestors = _look_up(tables, "concept_ancestor", "descendant_concept_id", drugs, "ancestor_concept_id")
     strengths = _look_up(tables, "drug_strength", "drug_concept_id", drugs, "ingredient_concept_id")
@@ -508,7 +586,10 @@ def _words(ids: Iterable[int | None], tables: _Tables, mapping: Mapping) -> dict
     """A word for each concept that is a value: its name, or its `OMOP//id` where the mapping names that or nothing else is known."""
     mapped = {word for words in mapping.text.values() for word in words}
     ids = {i for i in ids if i}
-    names = dict(_look_up(tables, "concept", "concept_id", ids, "concept_name").iter_rows())
+    names: dict[int, str] = {}
+    for i, name, system, c in _concepts(ids, tables).iter_rows():
+        ours = coded_words().get(f"{system}//{c}")
+        names[i] = ours[1] if ours and str(name).casefold() not in mapped else name
     return {i: code if (code := f"OMOP//{i}").casefold() in mapped else names.get(i) or code for i in ids}
 
 
@@ -580,7 +661,7 @@ def _visits(rows: pl.DataFrame, known: dict[str, Target], tables: _Tables) -> pl
     return pl.concat([rows.filter(~stay), begin, finish])
 
 
-def _person(frame: pl.DataFrame, name: str) -> pl.DataFrame:
+def _person(frame: pl.DataFrame, mapping: Mapping, name: str) -> pl.DataFrame:
     """Birth, as near as it is known, and sex."""
     parts = ["year_of_birth", "month_of_birth", "day_of_birth"]
     frame = _with(frame, name, ["person_id"], ["birth_datetime", *parts, "gender_concept_id", "gender_source_value"])
@@ -588,7 +669,7 @@ def _person(frame: pl.DataFrame, name: str) -> pl.DataFrame:
     # The middle of what is known: 1 July of a year, the 15th of a month.
     middle = pl.format("{}-{}-{}", year, month.fill_null(7), pl.when(month.is_null()).then(1).otherwise(day.fill_null(15)))
     middle = middle.str.to_datetime("%Y-%m-%d", time_unit="us", strict=False)
-    born = parse_time(col("birth_datetime"), frame.schema["birth_datetime"], Mapping())
+    born = parse_time(col("birth_datetime"), frame.schema["birth_datetime"], Mapping(zone=mapping.zone))
     given = pl.any_horizontal(_text(c).is_not_null() for c in ("birth_datetime", "year_of_birth"))
     frame = frame.with_columns(subject_id=_subject())
     birth = frame.filter(given).with_columns(
@@ -606,7 +687,9 @@ def _person(frame: pl.DataFrame, name: str) -> pl.DataFrame:
 def _death(frame: pl.DataFrame, tables: _Tables, mapping: Mapping, name: str) -> pl.DataFrame:
     """Deaths; the cause is the source's word for it, which counts only where the mapping says what it is for us."""
     frame = _with(frame, name, ["person_id", "death_date"], ["death_datetime", "cause_concept_id", "cause_source_value"])
-    frame = _time(frame, "death", "time").with_columns(cause=_concept("cause_concept_id"), source=_text("cause_source_value"))
+    frame = _time(frame, "death", "time", mapping).with_columns(
+        cause=_concept("cause_concept_id"), source=_text("cause_source_value")
+    )
     words = _words(frame["cause"].unique(), tables, mapping)
     word = col("cause").replace_strict(words, default=None, return_dtype=pl.String)
     named = col("source").str.to_lowercase().is_in(list(mapping.text.get("death", {})))

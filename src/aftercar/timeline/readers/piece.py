@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import polars as pl
 
@@ -15,8 +16,22 @@ from aftercar.timeline.schema import REJECTED
 
 
 @dataclass(frozen=True)
+class Place:
+    """How far a source has been read.
+
+    Attributes:
+        file, files: the file that is being read, from 1, and how many there are.
+        share: of the bytes of all files, from 0 to 1.
+    """
+
+    file: int
+    files: int
+    share: float
+
+
+@dataclass(frozen=True)
 class Piece:
-    """One file as charted rows.
+    """A file, or a batch of its rows, as charted rows.
 
     Attributes:
         name: how its rows are named in `source` and `rejected`.
@@ -29,6 +44,8 @@ class Piece:
         names: what the source calls a code, for `aftercar codes`.
         offsets: whether its times say how far they are from UTC, and the mapping does not say where the patients are.
         problem: why the file was passed over; then it has no rows.
+        share: how much of the file has been read with it, from 0 to 1.
+        place: how much of the source has.
     """
 
     name: str
@@ -41,11 +58,21 @@ class Piece:
     names: dict[str, str] = field(default_factory=dict)
     offsets: bool = False
     problem: str | None = None
+    share: float = 1.0
+    place: Place | None = None
 
     @classmethod
     def skipped(cls, name: str, problem: str) -> Piece:
         """A file that is passed over."""
         return cls(name, problem=problem)
+
+
+class Progress(NamedTuple):
+    """What a reader tells while it works: the file, the rows of the source so far, and where the file is known how far it has come."""
+
+    name: str
+    rows: int
+    place: Place | None
 
 
 def each_file(
@@ -57,12 +84,17 @@ def each_file(
         InputError: a file that cannot be read: the only one, or one that a part of the mapping names.
     """
     root = source if source.is_dir() else source.parent
-    for path in files:
+    files = list(files)
+    sizes = [path.stat().st_size if path.exists() else 0 for path in files]
+    before, whole = 0, max(1, sum(sizes))
+    for n, (path, size) in enumerate(zip(files, sizes, strict=True), 1):
         name = path.relative_to(root).as_posix()
         mapping = mappings.of(name)
         try:
-            yield from read(path, name, mapping)
+            for piece in read(path, name, mapping):
+                yield replace(piece, place=Place(n, len(files), (before + size * piece.share) / whole))
         except InputError as error:
             if mapping.match != "*" or source.is_file():
                 raise
             yield Piece.skipped(name, str(error))
+        before += size

@@ -6,6 +6,7 @@ The code of a row is `SDTM//DOMAIN//TERM`; `concepts.toml` knows those of the CD
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,15 +15,16 @@ from polars import col, lit
 
 from aftercar.errors import InputError
 from aftercar.timeline.concepts import codes
+from aftercar.timeline.readers.batches import ROW, Batch, not_blank
 from aftercar.timeline.readers.dataset_json import is_dataset_json, read_dataset_json
 from aftercar.timeline.readers.mapping import Mapping, Mappings
 from aftercar.timeline.readers.normalise import CHARTED, DETAIL, meanings
 from aftercar.timeline.readers.piece import Piece, each_file
-from aftercar.timeline.readers.table import parse_time
+from aftercar.timeline.readers.spill import whole_subjects
+from aftercar.timeline.readers.table import parse_time, says_offsets
 from aftercar.timeline.readers.xpt import read_xpt
 from aftercar.timeline.schema import REJECTED
 
-_ROW = "aftercar:row"
 _DAY = r"^\d{4}-\d{2}-\d{2}"
 _PARTIAL = r"^(\d{4}|-)(-(\d{2}|-)(-(\d{2}|-))?)?(T.*)?$"  # 2024, 2024-01, 2024---15
 _BLOOD = "BLOOD|SERUM|PLASMA"
@@ -33,19 +35,23 @@ def is_sdtm(source: Path) -> bool:
     return any(_is_dataset(path) for path in _files(source))
 
 
-def pieces(source: Path, mappings: Mappings) -> Iterator[Piece]:
-    """Each dataset of a source; files of a folder that are none are passed over.
+def pieces(source: Path, mappings: Mappings, room: Path) -> Iterator[Piece]:
+    """Each dataset of a source, a long one in batches; files of a folder that are none are passed over.
 
+    Args:
+        room: a folder for what does not fit into memory.
     Raises:
         InputError: a file that cannot be read: the only one, or one that a part of the mapping names.
     """
-    yield from each_file(source, mappings, _files(source), _of_file)
+    yield from each_file(source, mappings, _files(source), lambda path, name, mapping: _of_file(path, name, mapping, room))
 
 
-def _of_file(path: Path, name: str, mapping: Mapping) -> list[Piece]:
+def _of_file(path: Path, name: str, mapping: Mapping, room: Path) -> Iterator[Piece]:
     if not _is_dataset(path):
-        return [Piece.skipped(name, f"{name}: neither XPT nor Dataset-JSON; import it by itself.")]
-    return [_piece(*dataset, name, mapping) for dataset in _datasets(path, name)]
+        yield Piece.skipped(name, f"{name}: neither XPT nor Dataset-JSON; import it by itself.")
+        return
+    for dataset, batches in _datasets(path, name):
+        yield from _of_dataset(dataset, batches, name, mapping, room)
 
 
 def _files(source: Path) -> list[Path]:
@@ -59,53 +65,61 @@ def _is_dataset(path: Path) -> bool:
     return path.is_file() and (suffix == ".xpt" or (suffix in (".json", ".ndjson") and is_dataset_json(path)))
 
 
-def _datasets(path: Path, name: str) -> Iterator[tuple[str, pl.DataFrame, pl.DataFrame]]:
-    if path.suffix.casefold() == ".xpt":
-        yield from ((dataset, frame, pl.DataFrame(schema=REJECTED)) for dataset, frame in read_xpt(path, name))
-    else:
-        yield from read_dataset_json(path, name)
+def _datasets(path: Path, name: str) -> Iterator[tuple[str, Iterator[Batch]]]:
+    return read_xpt(path, name) if path.suffix.casefold() == ".xpt" else read_dataset_json(path, name)
 
 
-def _piece(dataset: str, frame: pl.DataFrame, malformed: pl.DataFrame, name: str, mapping: Mapping) -> Piece:
+def _of_dataset(dataset: str, batches: Iterator[Batch], name: str, mapping: Mapping, room: Path) -> Iterator[Piece]:
     """One dataset, by the class of its domain.
 
     Raises:
-        InputError: a domain of records without USUBJID.
+        InputError: a domain of records without USUBJID, or two columns of one name.
     """
-    frame = frame.rename(str.upper).with_row_index(_ROW, 1)
-    domain = (frame["DOMAIN"].drop_nulls().first() if "DOMAIN" in frame.columns else None) or dataset
-    domain = str(domain).upper()
-    frame = frame.filter(~pl.all_horizontal(pl.all().exclude(_ROW).is_null()))
-    table = _Table(frame, domain, name)
+    first = next(batches)
+    columns = [c.upper() for c in first.frame.columns if c != ROW]
+    if twice := {c for c in columns if columns.count(c) > 1}:
+        raise InputError(f"{name}: two columns are called {sorted(twice)[0]}. Keep one of them.")
+    named = first.frame[first.frame.columns[1 + columns.index("DOMAIN")]].drop_nulls().first() if "DOMAIN" in columns else None
+    domain = str(named or dataset).upper()
     if domain == "DM":
         read = _demographics
-    elif f"{domain}TESTCD" in frame.columns:
+    elif f"{domain}TESTCD" in columns:
         read = _findings
-    elif f"{domain}TRT" in frame.columns:
+    elif f"{domain}TRT" in columns:
         read = _interventions
-    elif f"{domain}TERM" in frame.columns:
+    elif f"{domain}TERM" in columns:
         read = _events
     else:
-        return Piece.skipped(name, f"{name}: {domain} holds no findings, interventions, events or demographics.")
-    if "USUBJID" not in frame.columns:
+        yield Piece.skipped(name, f"{name}: {domain} holds no findings, interventions, events or demographics.")
+        return
+    if "USUBJID" not in columns:
         raise InputError(f"{name}: no column USUBJID, so nobody knows whose the rows are.")
-    rows = read(table, mapping)
-    # A code that means nothing here stays charted: that it is unknown says more than that its date is.
-    fine = col("reason").is_null() | ~col("code").is_in(list(meanings(rows, mapping)))
-    refused = rows.filter(~fine).with_columns(detail=col("reason").replace_strict(DETAIL, return_dtype=pl.String))
-    return Piece(
-        name,
-        mapping,
-        charted=rows.filter(fine).select(col(c).cast(dtype) for c, dtype in CHARTED.items()),
-        malformed=pl.concat([malformed, refused.select(col(c).cast(dtype) for c, dtype in REJECTED.items())]),
-    )
+    upper = (b._replace(frame=b.frame.rename(lambda c: c if c == ROW else c.upper())) for b in itertools.chain([first], batches))
+    if f"{domain}STNRHI" in columns or f"{domain}STNRLO" in columns:  # limits are told where they change for a subject
+        upper = whole_subjects(upper, col("USUBJID").cast(pl.String), room)
+    for frame, malformed, share in upper:
+        if not frame.width:
+            yield Piece(name, mapping, malformed=malformed, share=share)
+            continue
+        rows = read(_Table(not_blank(frame), domain, name, mapping), mapping)
+        # A code that means nothing here stays charted: that it is unknown says more than that its date is.
+        fine = col("reason").is_null() | ~col("code").is_in(list(meanings(rows, mapping)))
+        refused = rows.filter(~fine).with_columns(detail=col("reason").replace_strict(DETAIL, return_dtype=pl.String))
+        yield Piece(
+            name,
+            mapping,
+            charted=rows.filter(fine).select(col(c).cast(dtype) for c, dtype in CHARTED.items()),
+            malformed=pl.concat([malformed, refused.select(col(c).cast(dtype) for c, dtype in REJECTED.items())]),
+            share=share,
+            offsets=mapping.zone is None and any(says_offsets(frame[c]) for c in frame.columns if c.endswith("DTC")),
+        )
 
 
 class _Table:
     """A dataset whose columns may be absent; `--DTC` is the column DTC with the domain's prefix."""
 
-    def __init__(self, frame: pl.DataFrame, domain: str, name: str) -> None:
-        self.frame, self.domain, self.name = frame, domain, name
+    def __init__(self, frame: pl.DataFrame, domain: str, name: str, mapping: Mapping) -> None:
+        self.frame, self.domain, self.name, self.zone = frame, domain, name, mapping.zone
 
     def has(self, column: str) -> bool:
         return column.replace("--", self.domain) in self.frame.columns
@@ -128,13 +142,14 @@ class _Table:
         }
         rows = self.frame.select(
             file=lit(self.name),
-            row=col(_ROW),
+            row=col(ROW),
             subject_id=self.text("USUBJID"),
-            time=instant(start),
+            time=instant(start, self.zone),
             time_given=start.is_not_null(),
             date_only=~_clean(start).str.contains("T"),
             # A day on which a drug ended is a day on which it was given: its end is the end of that day.
-            end_time=instant(end) + pl.when(_clean(end).str.contains("T")).then(0).otherwise(86_399) * pl.duration(seconds=1),
+            end_time=instant(end, self.zone)
+            + pl.when(_clean(end).str.contains("T")).then(0).otherwise(86_399) * pl.duration(seconds=1),
             end_given=end.is_not_null(),
             code=code,
             said_not=said_not,
@@ -145,9 +160,9 @@ class _Table:
         return rows.with_columns(reason=reason)
 
 
-def instant(text: pl.Expr) -> pl.Expr:
-    """ISO 8601 as SDTM writes it, as local time; null where not even the day is known."""
-    return parse_time(_clean(text), pl.String(), Mapping())
+def instant(text: pl.Expr, zone: str | None = None) -> pl.Expr:
+    """ISO 8601 as SDTM writes it, as local time (of `zone`, where it has an offset); null where not even the day is known."""
+    return parse_time(_clean(text), pl.String(), Mapping(zone=zone))
 
 
 def _clean(text: pl.Expr) -> pl.Expr:

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
-import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
 from polars import col, lit
 
 from aftercar.errors import InputError, MappingError, nearest
+from aftercar.timeline.readers.batches import ROW, read_batches
 from aftercar.timeline.readers.mapping import Layout, Mapping, Mappings, Target, by_unit_suffix
 from aftercar.timeline.readers.normalise import CHARTED, RELATIVE_EPOCH
 from aftercar.timeline.readers.piece import Piece, each_file
-from aftercar.timeline.schema import REJECTED
 
-_ROW = "aftercar:row"  # no column of a user is called so
+CELLS = 1_000_000  # of a wide table that are turned into rows at once
 SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".txt", ".parquet", ".pq")
 _NAMES = {  # spellings of our columns that need no mapping
     "subject_id": ("subject_id", "subject", "patient_id", "person_id", "usubjid"),
@@ -44,7 +41,7 @@ def pieces(source: Path, mappings: Mappings) -> Iterator[Piece]:
     Raises:
         InputError: nothing there, or a file that is no table: the only one, or one that a part of the mapping names.
     """
-    yield from each_file(source, mappings, table_files(source), lambda path, name, part: [read_table(path, name, part)])
+    yield from each_file(source, mappings, table_files(source), read_table)
 
 
 def table_files(source: Path) -> list[Path]:
@@ -73,7 +70,7 @@ def _in_timeline(path: Path, root: Path) -> bool:
     return any((root / f / m).is_file() for f in folders if f != Path() for m in ("import.json", "run.json"))
 
 
-def read_table(path: Path, name: str, mapping: Mapping) -> Piece:
+def read_table(path: Path, name: str, mapping: Mapping) -> Iterator[Piece]:
     """Read one file.
 
     Args:
@@ -83,12 +80,19 @@ def read_table(path: Path, name: str, mapping: Mapping) -> Piece:
     Raises:
         InputError: the file cannot be read as a table, or it has no column for the subject or the time.
     """
-    return read_frame(*read_file(path, name), name, mapping)
+    for batch in read_batches(path, name):
+        if not batch.frame.width:  # the place of damage, after all rows
+            yield Piece(name, mapping, malformed=batch.malformed)
+            continue
+        # Each mapped cell of a wide table becomes a row.
+        most = max(1, CELLS // batch.frame.width)
+        for n, frame in enumerate(batch.frame.iter_slices(most) if batch.frame.height else [batch.frame]):
+            piece = read_frame(frame, name, mapping)
+            yield replace(piece, malformed=batch.malformed if n == 0 else piece.malformed, share=batch.share)
 
 
-def read_frame(frame: pl.DataFrame, malformed: pl.DataFrame, name: str, mapping: Mapping) -> Piece:
-    """As `read_table`, of a table that another format holds; `malformed` are its rows that are not in the frame."""
-    frame = frame.with_row_index(_ROW, 1).with_columns(col(_ROW).cast(pl.Int64))
+def read_frame(frame: pl.DataFrame, name: str, mapping: Mapping) -> Piece:
+    """As `read_table`, of rows (with the column `ROW`) that another format holds."""
     columns = _columns(frame, mapping, name)
     layout = mapping.layout or _guess(frame, columns, mapping)
     relative = mapping.relative is not None
@@ -96,84 +100,10 @@ def read_frame(frame: pl.DataFrame, malformed: pl.DataFrame, name: str, mapping:
     offsets = mapping.zone is None and written.dtype == pl.String and says_offsets(written)
     if layout == "wide":
         charted, targets, ignored = _wide(frame, columns, mapping, name)
-        return Piece(name, mapping, charted, malformed, targets, ignored, relative=relative, offsets=offsets)
+        return Piece(name, mapping, charted, targets=targets, ignored=ignored, relative=relative, offsets=offsets)
     if "code" not in columns:
         raise InputError(f'{name}: no column for the code. Name it under [columns] code, or say layout = "wide".')
-    return Piece(name, mapping, _long(frame, columns, mapping, name), malformed, relative=relative, offsets=offsets)
-
-
-def read_file(path: Path, name: str) -> tuple[pl.DataFrame, pl.DataFrame]:
-    none = pl.DataFrame(schema=REJECTED)
-    try:
-        if path.name.casefold().endswith((".parquet", ".pq")):
-            frame = pl.read_parquet(path)
-            nested = [c for c, t in frame.schema.items() if t.is_nested() or isinstance(t, (pl.Binary, pl.Object))]
-            return frame.drop(nested), none
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            raw = file.read()
-        if not raw.strip():
-            raise InputError(f"{name}: the file is empty.")
-        text = _decoded(raw, name)
-        header = text.split("\n", 1)[0]
-        separator = max(",;\t|", key=header.count)
-        names = next(csv.reader([header], delimiter=separator))
-        if twice := {n for n in names if names.count(n) > 1}:
-            raise InputError(f"{name}: two columns are called {sorted(twice)[0]!r}. Rename one.")
-        if text.count('"') % 2:  # a quote that never closes would swallow every line after it
-            return _line_by_line(text, separator, name)
-        try:
-            return pl.read_csv(text.encode(), separator=separator, infer_schema=False), none
-        except pl.exceptions.ComputeError:
-            return _line_by_line(text, separator, name)
-    except (OSError, EOFError, zlib.error, csv.Error, pl.exceptions.PolarsError) as error:
-        raise InputError(f"{name}: cannot be read ({type(error).__name__}). Is the file whole?") from error
-
-
-def _decoded(raw: bytes, name: str) -> str:
-    """The text of a file: UTF-8 or UTF-16 as it says, else the Western code page that spreadsheets still write."""
-    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return raw.decode("utf-16", "replace")
-    if b"\0" in raw:
-        raise InputError(f"{name}: not a text file.")
-    try:
-        return raw.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return raw.decode("cp1252", "replace")
-
-
-def _line_by_line(text: str, separator: str, name: str) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Read a CSV that has broken lines: those with a wrong number of fields are listed, the rest go on."""
-    csv.field_size_limit(1 << 24)
-    if text.count('"') % 2:
-        rows = [
-            next(csv.reader([line], delimiter=separator), []) if line.count('"') % 2 == 0 else [""] for line in text.splitlines()
-        ]
-    else:
-        rows = list(csv.reader(io.StringIO(text), delimiter=separator))
-    header, *lines = rows
-    good = {n: r for n, r in enumerate(lines, 1) if len(r) == len(header)}
-    bad = [
-        {
-            "file": name,
-            "row": n,
-            "reason": "malformed_line",
-            "detail": _why(r, header),
-        }
-        for n, r in enumerate(lines, 1)
-        if r and len(r) != len(header) and not (r == [""] and text.count('"') % 2 == 0)
-    ]
-    # Blank rows stand in for broken ones so that the rest keep their number; `_long` and `_wide` drop them.
-    frame = pl.DataFrame(
-        [good.get(n, [""] * len(header)) for n in range(1, len(lines) + 1)],
-        schema=dict.fromkeys(header, pl.String), orient="row",
-    ).with_columns(pl.all().replace({"": None}))  # fmt: skip
-    return frame, pl.DataFrame(bad, schema=REJECTED)
-
-
-def _why(fields: list[str], header: list[str]) -> str:
-    if fields == [""]:
-        return "a quote opens and does not close on this line; mend it"
-    return f"{len(fields)} fields where the header has {len(header)}; mend the line"
+    return Piece(name, mapping, _long(frame, columns, mapping, name), relative=relative, offsets=offsets)
 
 
 def _columns(frame: pl.DataFrame, mapping: Mapping, name: str) -> dict[str, str]:
@@ -216,7 +146,7 @@ def _base(frame: pl.DataFrame, columns: dict[str, str], mapping: Mapping, name: 
 
     return [
         lit(name).alias("file"),
-        col(_ROW).alias("row"),
+        col(ROW).alias("row"),
         text("subject_id").str.strip_chars().str.replace(r"^(\d+)\.0+$", "$1").alias("subject_id"),
         time("time").alias("time"),
         given("time").alias("time_given"),
@@ -232,7 +162,7 @@ def _base(frame: pl.DataFrame, columns: dict[str, str], mapping: Mapping, name: 
 
 def _long(frame: pl.DataFrame, columns: dict[str, str], mapping: Mapping, name: str) -> pl.DataFrame:
     schema = frame.schema
-    frame = frame.filter(~pl.all_horizontal(pl.all().exclude(_ROW).is_null()))
+    frame = frame.filter(~pl.all_horizontal(pl.all().exclude(ROW).is_null()))
     number, text = lit(None, pl.Float64), lit(None, pl.String)
     for ours in ("numeric_value", "text_value", "value"):
         if ours not in columns:
@@ -278,7 +208,7 @@ def _wide(
     if lost := [c for c in absent if c in mapping.own_wide]:
         raise MappingError(f"{name} has no column {lost[0]!r}, which [wide] names. {nearest(lost[0], frame.columns)}")
     targets = {c: t for c, t in mapping.wide.items() if c not in absent}
-    rest = [c for c in frame.columns if c not in targets and c != _ROW and c not in columns.values()]
+    rest = [c for c in frame.columns if c not in targets and c != ROW and c not in columns.values()]
     targets |= by_unit_suffix(rest)
     if not targets:
         raise InputError(f"{name}: no column of it is mapped. Add them under [wide] of the mapping.")
@@ -290,7 +220,7 @@ def _wide(
             raise MappingError(f"{name} has no column {helper!r}. {nearest(helper, frame.columns)}")
     base = _base(frame, columns, mapping, name)
     cells = pl.concat([_cells(frame, base, c, t, mapping) for c, t in targets.items()])
-    used = {*targets, *helpers, *columns.values(), _ROW}
+    used = {*targets, *helpers, *columns.values(), ROW}
     return cells, targets, tuple(c for c in frame.columns if c not in used)
 
 
@@ -348,14 +278,27 @@ def parse_time(column: pl.Expr, dtype: pl.DataType, mapping: Mapping) -> pl.Expr
     if mapping.time_format:
         dated = text.str.to_datetime(mapping.time_format, time_unit="us", strict=False)
         return pl.coalesce(dated, text.str.to_date(mapping.time_format, strict=False).cast(pl.Datetime("us")))
-    bare = text.str.replace(_OFFSET, "").str.strip_chars()
-    with_time = [bare.str.to_datetime(f, time_unit="us", strict=False) for f in _FORMATS]
-    if mapping.zone:
-        ahead = _minutes_ahead(text)
-        there = (pl.coalesce(*with_time) - ahead).dt.replace_time_zone("UTC").dt.convert_time_zone(mapping.zone)
-        with_time = [pl.when(ahead.is_not_null()).then(there.dt.replace_time_zone(None)).otherwise(pl.coalesce(*with_time))]
-    date_only = [text.str.to_date(f, strict=False).cast(pl.Datetime("us")) for f in _DATES]
-    return pl.coalesce(*with_time, *date_only)
+    # Formats are tried one after the other on what fits none before: as expressions all would be tried on all.
+    return text.map_batches(lambda texts: _times(texts, mapping.zone), return_dtype=pl.Datetime("us"), is_elementwise=True)
+
+
+def _times(texts: pl.Series, zone: str | None) -> pl.Series:
+    clocks = texts.str.replace(_OFFSET, "").str.strip_chars()
+    times = pl.repeat(None, len(texts), dtype=pl.Datetime("us"), eager=True)
+    for form in (*_FORMATS, *_DATES):
+        left = times.is_null() & texts.is_not_null()
+        if not left.any():
+            break
+        tried = (texts if form in _DATES else clocks).zip_with(left, pl.repeat(None, len(texts), dtype=pl.String, eager=True))
+        found = (
+            tried.str.to_date(form, strict=False) if form in _DATES else tried.str.to_datetime(form, time_unit="us", strict=False)
+        )
+        times = times.zip_with(~left, found.cast(pl.Datetime("us")))
+    if zone:
+        ahead = pl.select(_minutes_ahead(pl.lit(texts))).to_series()
+        there = (times - ahead).dt.replace_time_zone("UTC").dt.convert_time_zone(zone).dt.replace_time_zone(None)
+        times = there.zip_with(ahead.is_not_null(), times)
+    return times.alias(texts.name)
 
 
 _OFFSET = r"(Z|[+-]\d{2}:?\d{2})$"

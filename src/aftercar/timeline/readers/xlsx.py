@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import posixpath
 import re
+import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -40,7 +41,7 @@ def read_xlsx(path: Path, name: str, time_format: Callable[[str], str | None]) -
             yield from _sheets(book, time_format)
     except zipfile.BadZipFile as error:
         raise InputError(f"{name}: no whole .xlsx workbook. Is it cut off, protected by a password, or an old .xls?") from error
-    except (KeyError, ValueError, IndexError, AttributeError, OverflowError, NotImplementedError, OSError, EOFError,
+    except (KeyError, ValueError, IndexError, AttributeError, OverflowError, NotImplementedError, RuntimeError, struct.error, OSError, EOFError,
             ElementTree.ParseError, zlib.error) as error:  # fmt: skip
         raise InputError(f"{name}: the workbook is damaged ({type(error).__name__}). Open it and save it anew.") from error
 

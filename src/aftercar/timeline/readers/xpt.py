@@ -15,6 +15,7 @@ from struct import Struct
 import polars as pl
 
 from aftercar.errors import InputError
+from aftercar.timeline.readers.batches import Batch, numbered, refused
 
 _LINE = 80
 _HEADER = b"HEADER RECORD*******"
@@ -32,8 +33,8 @@ class _Field:
     length: int
 
 
-def read_xpt(path: Path, name: str) -> Iterator[tuple[str, pl.DataFrame]]:
-    """Each dataset of a transport file: its name, and a frame of numbers and texts (blank is null).
+def read_xpt(path: Path, name: str) -> Iterator[tuple[str, Iterator[Batch]]]:
+    """Each dataset of a transport file: its name, and its numbers and texts (blank is null) in batches, to be gone through at once.
 
     Raises:
         InputError: no transport file, or one that ends in the middle.
@@ -51,9 +52,10 @@ def read_xpt(path: Path, name: str) -> Iterator[tuple[str, pl.DataFrame]]:
             while at < len(data):
                 end = _member(data, at + _LINE)
                 try:
-                    yield _dataset(data, at, end)
+                    dataset, rows = _dataset(data, at, end)
                 except (ValueError, IndexError) as error:
                     raise broken from error
+                yield dataset, rows
                 at = end
 
 
@@ -67,7 +69,7 @@ def _member(data: mmap.mmap, start: int) -> int:
     return len(data)
 
 
-def _dataset(data: mmap.mmap, at: int, end: int) -> tuple[str, pl.DataFrame]:
+def _dataset(data: mmap.mmap, at: int, end: int) -> tuple[str, Iterator[Batch]]:
     """One dataset.
 
     Raises:
@@ -90,11 +92,14 @@ def _dataset(data: mmap.mmap, at: int, end: int) -> tuple[str, pl.DataFrame]:
         raise ValueError("the last row is cut off")
     while rows and end - start - (rows - 1) * length < _LINE and not data[start + (rows - 1) * length : end].strip(b" "):
         rows -= 1  # blanks that fill the last line, and are no row
-    chunks = [
-        _decoded(pl.Series([data[i : i + length] for i in range(first, min(first + _CHUNK * length, start + rows * length), length)], dtype=pl.Binary), fields)
-        for first in range(start, start + max(rows, 1) * length, _CHUNK * length)
-    ]  # fmt: skip
-    return name, pl.concat(chunks)
+    return name, _batches(data, start, rows, length, fields)
+
+
+def _batches(data: mmap.mmap, start: int, rows: int, length: int, fields: list[_Field]) -> Iterator[Batch]:
+    for first in range(0, max(rows, 1), _CHUNK):
+        places = range(start + first * length, start + min(first + _CHUNK, rows) * length, length)
+        cut = pl.Series([data[i : i + length] for i in places], dtype=pl.Binary)
+        yield Batch(numbered(_decoded(cut, fields), first + 1), refused([]), (start + first * length) / len(data))
 
 
 def _field(described: bytes) -> _Field:

@@ -1,0 +1,60 @@
+"""What the benchmarks share outside the measured work: their folder for data, and `RESULTS.md`, of which each writes its section."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+from importlib.metadata import version
+from pathlib import Path
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "RESULTS.md"
+DATA = HERE / ".data"
+SECTIONS = ("run", "icaht", "fhir", "scale")  # modules of this folder, in the order of the file
+INTRO = """# Benchmarks
+
+`make bench` writes all sections but that of `benchmarks.scale`, which takes hours. Each section says on which machine it was measured, and how busy
+that was. CPU is that of all processes of a run; peak memory likewise, shared pages once.
+"""
+MARK = re.compile(r"^<!-- python -m benchmarks\.(\w+) -->\n", re.MULTILINE)
+
+
+def fresh_folder(section: str) -> Path:
+    """An empty folder for the data of a section."""
+    folder = DATA / section
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    (DATA / ".gitignore").write_text("*\n")
+    return folder
+
+
+def write_section(section: str, text: str, path: Path = RESULTS) -> None:
+    """Put the text in place of a section, and leave the other sections as they are.
+
+    Args:
+        section: one of `SECTIONS`.
+        text: Markdown that begins with its heading.
+    Raises:
+        ValueError: no such section.
+    """
+    if section not in SECTIONS:
+        raise ValueError(f"No section {section!r}; there are {', '.join(SECTIONS)}.")
+    _, *parts = MARK.split(path.read_text(encoding="utf-8")) if path.exists() else [""]
+    found = dict(zip(parts[::2], parts[1::2], strict=True)) | {section: text}
+    body = (f"<!-- python -m benchmarks.{name} -->\n{found[name].strip()}\n" for name in SECTIONS if name in found)
+    path.write_text("\n".join([INTRO, *body]), encoding="utf-8")
+
+
+def machine(load: float, *packages: str) -> str:
+    """The machine in words, with the versions of packages, and whether other work ran beside.
+
+    Args:
+        load: the load average before the first run.
+    """
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / (1 << 30)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    used = ", ".join([f"Python {platform.python_version()}", *(f"{p} {version(p)}" for p in packages)])
+    busy = f" Other work ran beside (load average {load:.1f} before): trust CPU time more than wall time." if load > 0.5 else ""
+    return f"Machine: {cores} cores ({platform.machine()}), {memory:.0f} GiB memory, {platform.system()}, {used}.{busy}"
