@@ -358,6 +358,32 @@ def test_coefficients_of_who_has_them(tmp_path: Path) -> None:
             score_timeline(frame, coefficients=path)
 
 
+def test_a_worse_value_never_lowers_the_score() -> None:
+    from aftercar.risk.car_hematotox import items
+
+    worse = {"platelets": -1, "anc": -1, "haemoglobin": -1, "crp": 1, "ferritin": 1}
+    for item in items(Options()):
+        values = sorted(np.linspace(0, 3000, 4001), key=lambda v: worse[item.name] * v)
+        frame = pl.DataFrame({item.name: [float(v) for v in values]})
+        points = frame.select(pl.coalesce(pl.when(c.when).then(c.points) for c in item.cells)).to_series()
+        assert points.is_sorted() and points.max() == max(c.points for c in item.cells)
+
+
+def test_nobody_and_no_infusion() -> None:
+    empty = pl.DataFrame(schema=SCHEMA)
+    assert [t.height for t in tables(empty)] == [0, 0, 0]
+    alone = pl.DataFrame(
+        [{"subject_id": 1, "time": datetime(2024, 1, 1), "code": "crp", "numeric_value": 3.0}], schema_overrides=SCHEMA
+    )
+    result = score_timeline(alone, ["all"])
+    assert (
+        set(result.scores["status"]) == {"not_applicable", "not_computed"}
+        and result.scores["value"].null_count() == result.scores.height
+    )
+    assert result.inputs["event_id"].null_count() == result.inputs.height > 0
+    assert set(result.factors["state"]) == {"unknown"}
+
+
 # ---- risk factors
 
 
@@ -378,6 +404,55 @@ def test_each_factor_is_present_absent_or_unknown() -> None:
     cd28 = result.factors.filter(col("factor") == "CD28 CAR-T")["state"].cast(pl.String)
     assert {"present", "absent", "unknown"} == set(cd28)
     assert set(result.factors.filter(factor="Severe CRS")["state"]) == {"unknown"}
+
+
+FACTOR_CASES: list[tuple[str, list[tuple[float, str, Any]], str]] = [
+    ("Thrombocytopenia before lymphodepletion", [(-5, "platelets", 149.0)], "present"),
+    ("Thrombocytopenia before lymphodepletion", [(-5, "platelets", 150.0)], "absent"),
+    ("Thrombocytopenia before lymphodepletion", [(-5, "platelets", 145.0), (-5, "platelets_lln", 140.0)], "absent"),
+    ("Thrombocytopenia before lymphodepletion", [(-1, "platelets", 20.0)], "unknown"),
+    ("Highly inflammatory state (ferritin, CRP)", [(-5, "crp", 30.0)], "present"),
+    ("Highly inflammatory state (ferritin, CRP)", [(-5, "crp", 29.0)], "unknown"),
+    ("Highly inflammatory state (ferritin, CRP)", [(-5, "crp", 29.0), (-5, "ferritin", 649.0)], "absent"),
+    ("Hyperferritinaemia at baseline", [(-5, "ferritin", 650.0)], "present"),
+    ("Pre-existing cytopenia", [(-5, "anc", 1499.0)], "present"),
+    ("Pre-existing cytopenia", [(-5, "anc", 1500.0), (-5, "platelets", 150.0), (-5, "hemoglobin", 10.0)], "absent"),
+    ("Pre-existing cytopenia", [(-5, "anc", 1500.0), (-5, "platelets", 150.0)], "unknown"),
+    ("Age >= 65 and platelets <= 140 x10^9/L", [(-5, "age", 65.0), (-5, "platelets", 140.0)], "present"),
+    ("Age >= 65 and platelets <= 140 x10^9/L", [(-5, "age", 64.0)], "absent"),
+    ("Age >= 65 and platelets <= 140 x10^9/L", [(-5, "age", 65.0)], "unknown"),
+    ("Increased lymphodepletion (Cy/Flu)", [(-5, "fludarabine", 50.0), (-4, "cyclophosphamide", 900.0)], "present"),
+    ("Increased lymphodepletion (Cy/Flu)", [(-5, "bendamustine", 150.0)], "absent"),
+    ("Increased lymphodepletion (Cy/Flu)", [(-5, "cyclophosphamide", 900.0)], "unknown"),
+    ("Increased lymphodepletion (Cy/Flu)", [(-20, "fludarabine", 50.0), (-5, "cyclophosphamide", 900.0)], "unknown"),
+    ("CD28 CAR-T", [(0, "cart_infusion", "Yescarta")], "present"),
+    ("CD28 CAR-T", [(0, "cart_infusion", "tisagenlecleucel")], "absent"),
+    ("CD28 CAR-T", [(0, "cart_infusion", "a new one")], "unknown"),
+    ("High scFv affinity (obe-cel is the low-affinity contrast)", [(0, "cart_infusion", "obe-cel")], "absent"),
+    ("High scFv affinity (obe-cel is the low-affinity contrast)", [(0, "cart_infusion", "axi-cel")], "present"),
+    ("High scFv affinity (obe-cel is the low-affinity contrast)", [(0, "cart_infusion", "cilta-cel")], "unknown"),
+    ("Disease ALL > MCL > DLBCL", [(-9, "disease", "B-ALL")], "present"),
+    ("Disease ALL > MCL > DLBCL", [(-9, "disease", "DLBCL")], "absent"),
+    ("Disease ALL > MCL > DLBCL", [(-9, "disease", "myeloma")], "unknown"),
+    ("Infections", [(9, "infection_workup", "positive")], "present"),
+    ("Infections", [(9, "infection_workup", "negative")], "unknown"),
+    ("Infections", [(-40, "infection_workup", "positive")], "unknown"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("factor", "charted", "state"), FACTOR_CASES)
+def test_how_a_factor_is_told(factor: str, charted: list[tuple[float, str, Any]], state: str) -> None:
+    day0 = datetime(2024, 1, 10, 9)
+    rows = [
+        {"subject_id": 1, "time": day0 + timedelta(days=day), "code": code, "numeric_value": v if isinstance(v, float) else None, "text_value": v if isinstance(v, str) else None}
+        for day, code, v in [*charted, *([] if any(c[1] == "cart_infusion" for c in charted) else [(0, "cart_infusion", None)])]
+    ]  # fmt: skip
+    told = score_timeline(pl.DataFrame(rows, schema=SCHEMA)).factors.filter(col("factor") == factor)
+    assert set(told["state"]) == {state}
+
+
+def test_every_rule_of_a_factor_is_tried() -> None:
+    assert set(rules()) - {f for f, _, _ in FACTOR_CASES} == {"Severe CRS", "CD28 costimulatory domain (axi-cel, brexu-cel)"}
 
 
 def test_grades_tell_what_depends_on_a_grade() -> None:

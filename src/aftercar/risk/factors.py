@@ -41,6 +41,7 @@ LIMITS = ("platelets_lln", "anc_lln", "hemoglobin_lln")
 BESIDE = (*LIMITS, "infection_workup")
 # Lower limits of normal where the laboratory's are not charted.
 USUAL = {"platelets": 150.0, "anc": 1500.0, "haemoglobin": 10.0}
+INFECTION_FROM_D = -30  # earlier ones are history
 CD28 = ("axi-cel", "axicabtagene", "yescarta", "brexu-cel", "brexucabtagene", "tecartus")
 LOW_AFFINITY = ("obe-cel", "obecabtagene", "aucatzyl")
 
@@ -91,7 +92,7 @@ def rules() -> dict[str, Rule]:
         ),
         "Hyperferritinaemia at baseline": Rule(col("ferritin") >= 650, "ferritin >= 650 ng/mL before lymphodepletion [P]"),
         "Severe CRS": Rule(col("crs_3"), "CRS of grade 3 or more, ASTCT, in the grades"),
-        "Infections": Rule(pl.when(col("infection")).then(True), "a positive infection work-up"),
+        "Infections": Rule(pl.when(col("infection")).then(True), "a positive infection work-up from day -30 on [P]"),
         "Age >= 65 and platelets <= 140 x10^9/L": Rule(elderly, "age, and platelets before lymphodepletion"),
     }  # fmt: skip
 

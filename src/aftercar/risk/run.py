@@ -101,16 +101,17 @@ def score_folder(
     """Score a timeline folder shard by shard; arguments and errors as for `score_timeline`.
 
     Args:
-        progress: called with the shards that are done, and all.
+        progress: called with the shards that are done, and all; first before the work.
     """
     store = open_timeline(timeline)
     chosen = options if isinstance(options, Options) else Options(options)
     asked = _asked(scores, _read(coefficients))
-    parts = []
-    for n, shard in enumerate(store.shards(), start=1):
+    say = progress or (lambda done, all_: None)
+    say(0, len(store.files))
+    parts: list[Result] = []
+    for shard in store.shards():
         parts.append(score_lazy(shard, asked, chosen, worst))
-        if progress:
-            progress(n, len(store.files))
+        say(len(parts), len(store.files))
     return Result(*(pl.concat(getattr(part, f.name) for part in parts) for f in fields(Result)))
 
 
@@ -196,7 +197,8 @@ def _with_limits(courses: pl.DataFrame, charted: Charted) -> pl.DataFrame:
     tables = [
         charted.of(code).drop_nulls("value").group_by("course").agg(col("value").last().alias(code)) for code in factors.LIMITS
     ]
-    tables.append(charted.of("infection_workup").filter(text_value="positive").select("course", infection=lit(True)).unique())
+    infected = charted.of("infection_workup").filter((col("text_value") == "positive") & (col("day") >= factors.INFECTION_FROM_D))
+    tables.append(infected.select("course", infection=lit(True)).unique())
     for table in tables:
         courses = courses.join(table, on="course", how="left", maintain_order="left")
     return courses

@@ -152,8 +152,8 @@ class Score:
 
     @property
     def published(self) -> str:
-        """Published performance in one line."""
-        return "; ".join(map(str, self.findings))
+        """What it foretells, in whom it was built, and how it did there, in one line."""
+        return "; ".join([self.predicts, f"built in {self.population}", *map(str, self.findings)])
 
 
 def points(items: tuple[Item, ...]) -> Value:
@@ -259,7 +259,7 @@ def score_rows(drawn: pl.DataFrame, score: Score, window: Window, options: Optio
         missing=_texts([pl.when(col("_open") & unknown).then(lit(name)) for name, unknown in value.unknown.items()]),
         flags=_texts([pl.when(when.fill_null(False) & col("day0").is_not_null()).then(lit(name)) for name, when in flags.items()]),
         evidence=pl.concat_arr(ids).arr.to_list().list.drop_nulls() if ids else lit([], pl.List(pl.Int64)),
-        published=lit(score.published or None, pl.String),
+        published=lit(score.published),
         rules=lit(score.rules),
         options=lit(json.dumps(options.used_by(score.options))),
     ).select(SCORES.keys()).collect()  # fmt: skip

@@ -92,10 +92,11 @@ def risk_validate(
     names = rows["score"].unique().to_list() if "score" in rows.columns else []
     known = REGISTRY.get(names[0]) if len(names) == 1 else None
     cut = known.cut if cut is None and known is not None and not probability else cut
+    window = rows["window"][0] if "window" in rows.columns and rows.height else window
     facts = {"score": known.name if known else column or "value", "window": window, "outcome": outcome}
     found = validate(rows, read_outcomes(outcomes, outcome), probability=probability, cut=cut, facts=facts)
     show_risk.validated(found)
     if out:
-        title = f"{known.title if known else facts['score']} against {outcome}"
+        title = f"{known.title if known else facts['score']}{', ' + window if window else ''}, against {outcome}"
         write_validation(found, out, validation_svg(found, title))
         print(f"Written: {out}")
