@@ -13,9 +13,8 @@ import polars as pl
 from polars import col, lit
 
 from aftercar.evidence.risk_factors import RiskFactor, risk_factors
-from aftercar.risk.car_hematotox import ALL_LEUKAEMIA
 from aftercar.risk.inputs import Input
-from aftercar.timeline.subjects import TARGETS
+from aftercar.timeline.subjects import ALL_LEUKAEMIA, TARGETS
 
 FACTORS: dict[str, Any] = {
     "subject_id": None,
