@@ -9,8 +9,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from aftercar.evidence.sources import MARKS, references
-from aftercar.grade.options import OPTIONS, Option, Options
+from aftercar.grade.options import OPTIONS, Options
 from aftercar.grade.scale import Scale
+from aftercar.options import Option
 
 GRADES = (0, 1, 2, 3, 4, 5)  # 0: a feature that counts towards a cell
 
@@ -79,6 +80,8 @@ def allowed(option: Option) -> str:
     may = [str(c) for c in option.choices]
     if option.number:
         may.append(f"{option.number[0]:g} to {option.number[1]:g}")
+    if option.span:
+        may.append(f"two days from {option.span[0]} to {option.span[1]}")
     return ", ".join(may) or "drugs and groups of drugs"
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import polars as pl
 from polars import col, lit
 
+from aftercar.evidence.cuts import ALC_WATCH
 from aftercar.grade.course import NO_IDS, blank_rows, bounded, course_rows, gather, ids
 from aftercar.grade.days import EARLY_LAST_DAY, course_days, ever
 from aftercar.grade.findings import covered, settings
@@ -26,7 +27,6 @@ _WHEN = [col("day").min().alias("onset"), col("event_id").alias("sign_ids"), col
 # Movement and neurocognitive toxicity
 
 MOVEMENT = ("bradykinesia", "rigidity", "postural_instability", "hypomimia", "hypophonia", "micrographia")
-ALC_WATCH = 3.0  # 10^9/L; above it delayed neurotoxicity is ten times as frequent
 
 
 def mnt_criteria(options: Options) -> tuple[Criterion, ...]:

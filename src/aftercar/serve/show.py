@@ -16,13 +16,14 @@ from polars import col
 from rich.console import Console
 from rich.table import Table
 
+from aftercar.conformance.run import TRAPS, Check
 from aftercar.evidence.sources import MARKS
-from aftercar.grade.conformance import TRAPS, Check
 from aftercar.grade.describe import allowed
 from aftercar.grade.explain import Explanation
 from aftercar.grade.options import OPTIONS
 from aftercar.grade.run import SCALES
 from aftercar.grade.worst import WORDS
+from aftercar.risk.options import OPTIONS as RISK_OPTIONS
 from aftercar.timeline import concepts as known
 from aftercar.timeline.readers import reasons
 from aftercar.timeline.readers.piece import Progress
@@ -174,11 +175,11 @@ def imported(timeline: Store) -> None:
         console.print(
             f"{without:,} subjects have no infusion (cart_infusion) and cannot be graded: are ids spelled alike in all files?"
         )
-    _marks(told["banner"], told["simulated"])
+    dataset_note(told["banner"], told["simulated"])
     console.print(f"Timeline: {folder}")
 
 
-def _marks(note: str | None, simulated: bool) -> None:
+def dataset_note(note: str | None, simulated: bool) -> None:
     """What every result of a dataset must say."""
     if simulated:
         console.print("Simulated: virtual patients, not a prediction for a person.", style="bold")
@@ -242,7 +243,7 @@ def graded(run: dict[str, Any], out: Path) -> None:
     console.print(
         "open: missing data leave a higher grade possible (grade_upper). n/a: the scale does not apply. Derived by software, not adjudicated."
     )
-    _marks(run["timeline_note"], run["simulated"])
+    dataset_note(run["timeline_note"], run["simulated"])
     console.print(f"Results: {out}")
 
 
@@ -313,7 +314,7 @@ def explained(why: Explanation) -> None:
             f"Adjudicated: {_title(row['scale'])}, infusion {row['infusion']}: grade {row['adjudicated_grade']} by {by}, {row['adjudicated_at']:%Y-%m-%d}.",
             style="bold",
         )
-    _marks(why.run.get("timeline_note"), why.run.get("simulated", False))
+    dataset_note(why.run.get("timeline_note"), why.run.get("simulated", False))
     console.print(
         "Other grades are derived by software, not adjudicated."
         if adjudicated.height
@@ -372,9 +373,9 @@ def concepts() -> None:
 
 
 def options() -> None:
-    """The option list."""
+    """The option list, of scales and then of risk scores."""
     table = _table("option", "default", "may be", "mark", "question")
-    for o in OPTIONS.values():
+    for o in {**OPTIONS, **RISK_OPTIONS}.values():
         table.add_row(o.name, str(o.default), allowed(o), o.mark, o.question)
     console.print(table)
     console.print("Marks: P a convention of this project, M from memory, V checked against a source.")
