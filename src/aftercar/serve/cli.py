@@ -67,6 +67,9 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(0) from None
     except OSError as error:
+        if "No space left" in str(error):  # as Polars reports it, too
+            print(f"The disk is full. {_left(error)}", file=sys.stderr)
+            raise SystemExit(2) from None
         print(f"The system refused: {error.strerror or type(error).__name__}. {_left(error)}", file=sys.stderr)
         raise SystemExit(2) from None
     except Exception as error:
@@ -227,16 +230,16 @@ def report(
     timeline: Annotated[Path | None, typer.Option("--timeline", help="Where the timeline is, if it was moved.")] = None,
 ) -> None:
     """Write the HTML report: the cohort, and a figure for each subject."""
-    import polars as pl
 
     from aftercar.errors import InputError
+    from aftercar.frames import load
     from aftercar.grade.explain import match_id, open_graded, read_run
     from aftercar.report import write_report
     from aftercar.serve import show
 
     run = read_run(folder)
     store = open_graded(folder, run, timeline)
-    known = pl.read_parquet(folder / "subjects.parquet", columns=["subject_id"])["subject_id"]
+    known = load(folder / "subjects.parquet", ["subject_id"])["subject_id"]
     shown = [match_id(s, known.dtype) for s in subject] if subject else None
     if shown and not set(shown) <= set(known):
         raise InputError("A subject that was asked for is not among the results. Ids are written as in the source.")
@@ -420,14 +423,14 @@ def _folders(context: typer.Context) -> tuple[Path, Path | None]:
 
 def _worst(context: typer.Context) -> tuple[Path, pl.DataFrame]:
     """The timeline folder and the table `worst`."""
-    import polars as pl
 
     from aftercar.errors import InputError
+    from aftercar.frames import load
 
     timeline, results = _folders(context)
     if results is None:
         raise InputError("This needs a results folder: `aftercar grade TIMELINE --out DIR` makes one.")
-    return timeline, pl.read_parquet(results / "worst.parquet")
+    return timeline, load(results / "worst.parquet")
 
 
 @adjudicating.command("grade")
@@ -533,14 +536,14 @@ def adjudicate_unlock(
 @adjudicating.command("agreement")
 def adjudicate_agreement(context: typer.Context) -> None:
     """Print how far readers agree with one another and with the software."""
-    import polars as pl
 
+    from aftercar.frames import load
     from aftercar.grade.adjudicate import agreement
     from aftercar.serve import show_review
     from aftercar.timeline.statements import read_statements
 
     timeline, results = _folders(context)
-    worst = pl.read_parquet(results / "worst.parquet") if results else None
+    worst = load(results / "worst.parquet") if results else None
     show_review.agreed(agreement(read_statements(timeline), worst))
 
 

@@ -18,6 +18,7 @@ from rich.table import Table
 
 from aftercar.conformance.run import TRAPS, Check
 from aftercar.evidence.sources import MARKS
+from aftercar.frames import scan
 from aftercar.grade.describe import allowed
 from aftercar.grade.explain import Explanation
 from aftercar.grade.options import OPTIONS
@@ -147,7 +148,7 @@ def imported(timeline: Store) -> None:
         f"{told['read']:,} read = {told['accepted']:,} accepted + {told['rejected']:,} rejected; {told['subjects']:,} subjects"
     )
     if told["rejected"]:
-        groups = reasons(pl.scan_parquet(folder / "rejected.parquet"))
+        groups = reasons(scan(folder / "rejected.parquet"))
         for reason, detail, n, first in groups.head(12).iter_rows():
             console.print(f"  {reason}: {n:,} rows, first at {first}", style="bold", soft_wrap=True)
             if detail:
@@ -211,7 +212,7 @@ def graded(run: dict[str, Any], out: Path) -> None:
     console.print(f"{counts['subjects']:,} subjects, {counts['infusions']:,} infusions")
     family = {s.name: s.family for s in SCALES.values()}
     alike = ["scale", "grade", "grade_upper", "status", "assessed"]
-    worst = pl.scan_parquet(str(out / "worst.parquet")).group_by(alike).len("n").collect(engine="streaming")
+    worst = scan(out / "worst.parquet").group_by(alike).len("n").collect(engine="streaming")
     table = _table("worst grade", "0", "1", "2", "3", "4", "5", "any", ">= 3", "open", "n/a")
     words = _table("diagnosis", *WORDS.values())
     blank = []
