@@ -46,6 +46,7 @@ docs:  ## run what the documentation shows
 bench:  ## measure against other ways to do the same
 	@$(PY) dev/setup.py --bench
 	$(BIN)/python -m benchmarks.run
+	$(BIN)/python -m benchmarks.engines
 	$(BIN)/python -m benchmarks.icaht
 	$(BIN)/python -m benchmarks.fhir
 
