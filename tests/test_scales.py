@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from pathlib import Path
 
+import polars as pl
 import pytest
 from typer.testing import CliRunner
 
 from aftercar.evidence.sources import MARKS, references
 from aftercar.grade.describe import describe, markdown
 from aftercar.grade.options import OPTIONS, Options
-from aftercar.grade.run import SCALES
+from aftercar.grade.run import SCALES, grade_timeline
 from aftercar.grade.scale import Scale
 from aftercar.serve.cli import app
 from aftercar.timeline.concepts import concepts
@@ -91,3 +93,19 @@ def test_the_command_prints_tables() -> None:
     assert "vasopressin alone [P]" in told["table"]["hypotension"]["2"]
     assert next(o for o in told["options"] if o["name"] == "vasopressin_alone")["value"] == 2
     assert run("all", "--markdown") == (ROOT / "docs" / "scales.md").read_text(encoding="utf-8")
+
+
+def test_a_device_charted_beside_another_is_not_one_with_a_row_that_has_an_end() -> None:
+    """FiO2 21 % belongs to the mask of 10:00; that of 20:00 has none, and is rich by itself."""
+    at = [datetime(2024, 5, 1, h) for h in (0, 1, 10, 10, 18, 20)]
+    rows = {
+        "subject_id": [1] * 6,
+        "time": at,
+        "code": ["cart_infusion", "temperature", "o2_device", "o2_device", "fio2", "o2_device"],
+        "numeric_value": [None, 39.0, None, None, 21.0, None],
+        "text_value": [None, None, "room_air", "non_rebreather", None, "non_rebreather"],
+        "end_time": [None] * 5 + [datetime(2024, 5, 1, 22)],
+    }
+    grades = grade_timeline(pl.DataFrame(rows), ["crs_mskcc"]).grades
+    worst = grades.filter(pl.col("start") == at[-1]).select("grade", "criteria").row(0)
+    assert worst == (3, ["oxygen >= 40 %"])

@@ -237,7 +237,10 @@ def _pressors() -> dict[str, pl.Expr]:
 
 
 def _devices(record: Record) -> dict[str, pl.DataFrame]:
-    """Devices as charted points (`device`) and, apart for each device, those with an end or charted beside others (`span_...`)."""
+    """Devices as charted points (`device`) and, apart for each device, those charted beside others (`beside_...`) and those with an end (`span_...`).
+
+    A point beside others ends like any point. It is not one with a row of its device that has an end: each has a flow and FiO2 of its own.
+    """
     charted = record.of("o2_device")
     points = charted.filter(col("end_at").is_null())
     times = points.select("at").unique().sort("at")
@@ -245,15 +248,16 @@ def _devices(record: Record) -> dict[str, pl.DataFrame]:
         end_at=pl.min_horizontal(col("at") + int((concept("o2_device").valid_for_h or 0) * HOUR), col("at").shift(-1))
     )
     beside = points.filter(col("text_value").n_unique().over("at") > 1).drop("end_at").join(until, on="at", how="left")
-    spans = pl.concat([charted.filter(col("end_at") > col("at")), beside.select(charted.columns)])
+    spans = {"beside": beside.select(charted.columns), "span": charted.filter(col("end_at") > col("at"))}
     # Whatever is no word of ours is one device that nobody knows; one that is due to another cause does not hide behind it.
     nameless = pl.when(elsewhere(record)).then(lit("elsewhere")).otherwise(lit("unknown"))
-    spans = spans.with_columns(text_value=pl.when(ranked("o2_device").is_not_null()).then("text_value").otherwise(nameless))
-    words = spans["text_value"].unique().sort()
-    return {
-        "device": readings(record, "o2_device", events=points).with_columns(begin="at", begin_last="at"),
-        **{f"span_{word}": _spells(record, spans.filter(col("text_value") == word)) for word in words},
+    word = pl.when(ranked("o2_device").is_not_null()).then("text_value").otherwise(nameless)
+    each = {
+        f"{kind}_{name}": _spells(record, rows)
+        for kind, found in spans.items()
+        for (name,), rows in found.with_columns(word=word).sort("word", maintain_order=True).group_by("word", maintain_order=True)
     }
+    return {"device": readings(record, "o2_device", events=points).with_columns(begin="at", begin_last="at"), **each}
 
 
 def _spells(record: Record, spans: pl.DataFrame) -> pl.DataFrame:
