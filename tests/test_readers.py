@@ -17,7 +17,7 @@ from polars import col
 
 from aftercar.errors import InputError, MappingError, UnitError
 from aftercar.timeline.concepts import concept
-from aftercar.timeline.readers import read
+from aftercar.timeline.readers import Intake, open_pieces, read
 from aftercar.timeline.readers.mapping import Mapping, read_mapping
 from aftercar.timeline.readers.table import parse_time
 from aftercar.timeline.store import import_folder
@@ -439,6 +439,50 @@ def test_a_stray_file_of_a_folder_is_named_and_passed_over(csv: Csv) -> None:
     csv("read me first", name="readme.txt")
     found = read(csv(HEAD, "1,2024-05-02T08:00,sbp,80,mmHg").parent)
     assert found.accepted == 1 and list(found.skipped_files) == ["readme.txt"]
+
+
+@pytest.mark.parametrize("folder", [".ipynb_checkpoints", "__MACOSX", ".git/objects"])
+def test_what_programs_keep_for_themselves_is_no_record(csv: Csv, folder: str) -> None:
+    source = csv(HEAD, "1,2024-05-02T08:00,sbp,80,mmHg").parent
+    (source / folder).mkdir(parents=True)
+    observation = """{"resourceType": "Observation", "status": "final"}"""
+    for name, text in {
+        "rows.csv": f"{HEAD}\n2,2024-05-02T08:00,sbp,81,mmHg\n",
+        "x.json": observation,
+        "x.xpt": "",
+        "x.xlsx": "",
+    }.items():
+        (source / folder / name).write_text(text)
+    for name in ("person.csv", "measurement.csv", "death.csv"):
+        (source / folder / name).write_text("person_id\n1\n")
+    found = read(source)
+    assert found.read == 1 and not found.skipped_files
+
+
+def test_a_folder_under_a_hidden_one_is_a_source(csv: Csv) -> None:
+    source = csv(HEAD, "1,2024-05-02T08:00,sbp,80,mmHg").parent
+    for name in (".cache", "metadata"):
+        assert read(source.rename(source.parent / name)).read == 1
+        source = source.parent / name
+
+
+@pytest.mark.parametrize("name", ["labs[1]", "site?", "a*b", "{a,b}"])
+def test_a_name_is_no_pattern(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aftercar.timeline.readers.spill.RUN_ROWS", 2)
+    rows = pl.DataFrame(
+        {"subject_id": ["1", "2", "x"], "time": [datetime(2024, 5, 2)] * 3, "code": "sbp", "value": 80.0, "unit": "mmHg"}
+    )
+    (tmp_path / name).mkdir()
+    rows.write_parquet(tmp_path / name / f"{name}.parquet")
+    rows.with_columns(subject_id=pl.lit("3")).write_parquet(tmp_path / name / "labs1.parquet")
+    (tmp_path / "m.toml").write_text(f'[[file]]\nmatch = "{name}.parquet"\n[file.columns]\nunit = "uom"\n')
+    with pytest.raises(MappingError, match="no column 'uom'"):  # a name is its own pattern
+        read(tmp_path / name / f"{name}.parquet", tmp_path / "m.toml")
+    intake = Intake(read_mapping(None), room := tmp_path / name / "room")
+    room.mkdir()
+    intake.take(open_pieces(tmp_path / name / f"{name}.parquet", read_mapping(None), room))
+    assert [stretch["subject_id"].to_list() for stretch in intake.timeline()] == [["1", "2"], ["x"]]
+    assert intake.rejected().collect().is_empty()
 
 
 def test_a_unit_cell_with_a_name_in_it_is_not_repeated(csv: Csv) -> None:

@@ -100,7 +100,7 @@ def not_blank(frame: pl.DataFrame) -> pl.DataFrame:
 def _parquet(path: Path, name: str, wanted: Callable[[str], bool]) -> Iterator[Batch]:
     done = 0
     try:
-        lazy = pl.scan_parquet(path)
+        lazy = pl.scan_parquet(path, glob=False)
         flat = [c for c, t in lazy.collect_schema().items() if not (t.is_nested() or isinstance(t, (pl.Binary, pl.Object)))]
         lazy = lazy.select(filter(wanted, flat))
         height = lazy.select(pl.len()).collect().item()

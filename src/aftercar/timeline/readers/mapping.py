@@ -71,7 +71,7 @@ class Mappings:
 
     def of(self, name: str) -> Mapping:
         """The first part whose `match` fits a file name; the last part is the one without `match`."""
-        return next((part for part in self.parts if fnmatch(name, part.match)), Mapping())
+        return next((part for part in self.parts if part.match == name or fnmatch(name, part.match)), Mapping())
 
 
 def read_mapping(path: Path | None) -> Mappings:

@@ -27,7 +27,7 @@ from aftercar.timeline.concepts import coded_words, codes, concepts
 from aftercar.timeline.readers.batches import DAMAGED, ROW, Batch, no_table, read_batches
 from aftercar.timeline.readers.mapping import Mapping, Mappings, Target
 from aftercar.timeline.readers.normalise import CHARTED, meanings
-from aftercar.timeline.readers.piece import Piece, Place
+from aftercar.timeline.readers.piece import Piece, Place, files_in, is_hidden
 from aftercar.timeline.readers.spill import whole_subjects
 from aftercar.timeline.readers.table import parse_time, says_offsets
 
@@ -223,7 +223,7 @@ def _listing(path: Path) -> list[str]:
         InputError: the zip is damaged.
     """
     if path.is_dir():
-        return [p.relative_to(path).as_posix() for p in path.rglob("*") if p.is_file()]
+        return [p.relative_to(path).as_posix() for p in files_in(path)]
     if path.is_file() and path.suffix.casefold() == ".zip":
         try:
             with zipfile.ZipFile(path) as archive:
@@ -239,10 +239,10 @@ def _suffix(name: str) -> str | None:
 
 def _table(name: str) -> str | None:
     """The table that a file holds, by its name."""
-    parts, suffix = PurePosixPath(name).parts, _suffix(name)
-    if suffix is None or "__MACOSX" in parts or parts[-1].startswith("."):
+    path, suffix = PurePosixPath(name), _suffix(name)
+    if suffix is None or is_hidden(path):
         return None
-    return parts[-1][: -len(suffix)].casefold()
+    return path.name[: -len(suffix)].casefold()
 
 
 def _files(path: Path) -> dict[str, str]:
@@ -348,13 +348,18 @@ def _postgres(url: str) -> Callable[[str, Path], None]:
 def _scan(path: Path) -> pl.LazyFrame:
     """A file lazily, with names in lower case. Vocabularies as Athena hands them out are split by tabs and quote nothing."""
     if path.name.casefold().endswith((".parquet", ".pq")):
-        frame = pl.scan_parquet(path)
+        frame = pl.scan_parquet(path, glob=False)
     else:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             header = file.readline().decode("utf-8-sig", "replace")
         separator = max(",;\t|", key=header.count)
         frame = pl.scan_csv(
-            path, separator=separator, quote_char=None if separator == "\t" else '"', infer_schema=False, encoding="utf8-lossy"
+            path,
+            separator=separator,
+            quote_char=None if separator == "\t" else '"',
+            infer_schema=False,
+            encoding="utf8-lossy",
+            glob=False,
         )
     return frame.rename(str.lower)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import NamedTuple
 
 import polars as pl
@@ -73,6 +73,16 @@ class Progress(NamedTuple):
     name: str
     rows: int
     place: Place | None
+
+
+def is_hidden(name: PurePath) -> bool:
+    """Whether a file of a source is no record: what programs keep for themselves (`.git`, `.ipynb_checkpoints`), or macOS packs beside files."""
+    return any(part.startswith(".") or part == "__MACOSX" for part in name.parts)
+
+
+def files_in(folder: Path) -> list[Path]:
+    """The files of a folder and of those within it, in name order, without hidden ones."""
+    return sorted(p for p in folder.rglob("*") if p.is_file() and not is_hidden(p.relative_to(folder)))
 
 
 def each_file(

@@ -14,7 +14,7 @@ from aftercar.errors import InputError, MappingError, nearest
 from aftercar.timeline.readers.batches import ROW, read_batches
 from aftercar.timeline.readers.mapping import Layout, Mapping, Mappings, Target, by_unit_suffix
 from aftercar.timeline.readers.normalise import CHARTED, RELATIVE_EPOCH
-from aftercar.timeline.readers.piece import Piece, each_file
+from aftercar.timeline.readers.piece import Piece, each_file, files_in
 
 CELLS = 1_000_000  # of a wide table that are turned into rows at once
 SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".txt", ".parquet", ".pq")
@@ -56,10 +56,8 @@ def table_files(source: Path) -> list[Path]:
     if not source.is_dir():
         raise InputError(f"{source}: no such file or folder.")
     root = source / "data" if (source / "data").is_dir() else source
-    found = sorted(
-        p for p in root.rglob("*")
-        if p.name.casefold().endswith(SUFFIXES) and not p.name.startswith(".") and not _in_timeline(p, root) and "metadata" not in p.parts
-    )  # fmt: skip
+    tables = (p for p in files_in(root) if p.name.casefold().endswith(SUFFIXES))
+    found = [p for p in tables if not _in_timeline(p, root) and "metadata" not in p.relative_to(root).parts]
     if not found:
         raise InputError(f"{source}: no table there. Files that can be read end in {', '.join(SUFFIXES)}.")
     return found
