@@ -178,12 +178,48 @@ def test_a_row_is_the_line_of_the_file_less_its_header(csv: Callable[..., Path])
     assert found.rejected["row"].to_list() == [5]
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
 @pytest.mark.parametrize("ends", ["\n", "\r\n", "\r"])
-def test_line_ends_and_blank_lines_before_the_header(ends: str, tmp_path: Path) -> None:
+def test_line_ends_and_blank_lines_before_the_header(ends: str, encoding: str, tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
-    path.write_bytes(ends.join(["", "", HEAD, "1,2024-05-01T08:00,sbp,80,mm[Hg]", "1,soon,sbp,80,mm[Hg]", ""]).encode())
+    path.write_bytes(ends.join(["", "", HEAD, "1,2024-05-01T08:00,sbp,80,mm[Hg]", "1,soon,sbp,80,mm[Hg]", ""]).encode(encoding))
     found = read(path)
     assert found.timeline["source"].to_list() == ["rows.csv:3"] and found.rejected["row"].to_list() == [4]
+
+
+@pytest.mark.parametrize("ends", ["\n", "\r\n"])
+def test_the_separator_as_excel_says_it(ends: str, tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    lines = [
+        "sep=;",
+        "subject_id;time;code;value;unit;a,b,c,d,e,f",
+        "1;2024-05-01T08:00;sbp;80;mm[Hg];",
+        "1;soon;sbp;80;mm[Hg];x,y",
+    ]
+    path.write_bytes((ends.join(lines) + ends).encode("utf-8-sig"))
+    found = read(path)
+    assert found.timeline["source"].to_list() == ["rows.csv:2"] and found.rejected["row"].to_list() == [3]
+
+
+def test_columns_without_a_name_are_called_by_their_place(csv: Callable[..., Path]) -> None:
+    lines = (
+        "subject_id,time,temperature_c,,, ,",
+        "1,2024-05-01T08:00,38.5,,,,",
+        "1,2024-05-01T09:00,38.6,,x",
+        '"1",2024-05-01T10:00,38.7,,,',
+    )
+    found = read(csv(*lines))
+    assert found.read == found.accepted == 3
+    assert found.ignored_columns == {"rows.csv": ("column 5",)}  # nothing stands in the others
+    assert not read(csv(*lines[:2])).ignored_columns
+
+
+def test_what_is_ignored_in_any_batch_is_named(csv: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches, "BLOCK", 1)
+    monkeypatch.setattr(batches, "_READ", 60)
+    rows = (f"1,2024-05-01T{n:02}:00,38.5,{'x' if n == 3 else ''},{'y' if n == 9 else ''},{n}" for n in range(20))
+    found = read(csv("subject_id,time,temperature_c,p,q,n", *rows))
+    assert sorted(found.ignored_columns["rows.csv"]) == ["n", "p", "q"]
 
 
 def test_progress_counts_files_rows_and_bytes(tmp_path: Path, small: None) -> None:

@@ -144,7 +144,7 @@ class Intake:
         if piece.offsets:
             self._offsets[piece.name] = None
         if piece.ignored:
-            self._ignored[piece.name] = piece.ignored
+            self._ignored[piece.name] = tuple(dict.fromkeys((*self._ignored.get(piece.name, ()), *piece.ignored)))
 
     def _refuse(self, rows: pl.DataFrame) -> None:
         self._rejected.add(rows)

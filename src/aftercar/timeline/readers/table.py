@@ -220,7 +220,8 @@ def _wide(
     base = _base(frame, columns, mapping, name)
     cells = pl.concat([_cells(frame, base, c, t, mapping) for c, t in targets.items()])
     used = {*targets, *helpers, *columns.values(), ROW}
-    return cells, targets, tuple(c for c in frame.columns if c not in used)
+    # A column in which nothing stands loses nothing: spreadsheets write many.
+    return cells, targets, tuple(c for c in frame.columns if c not in used and frame[c].null_count() < frame.height)
 
 
 def _cells(frame: pl.DataFrame, base: list[pl.Expr], column: str, target: Target, mapping: Mapping) -> pl.DataFrame:
