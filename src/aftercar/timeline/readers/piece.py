@@ -43,6 +43,7 @@ class Piece:
         relative: whether its times are hours or days since the infusion.
         names: what the source calls a code, for `aftercar codes`.
         offsets: whether its times say how far they are from UTC, and the mapping does not say where the patients are.
+        simulated: whether its patients are virtual, as the manifest beside it says.
         problem: why the file was passed over; then it has no rows.
         share: how much of the file has been read with it, from 0 to 1.
         place: how much of the source has.
@@ -57,6 +58,7 @@ class Piece:
     relative: bool = False
     names: dict[str, str] = field(default_factory=dict)
     offsets: bool = False
+    simulated: bool = False
     problem: str | None = None
     share: float = 1.0
     place: Place | None = None
