@@ -286,7 +286,7 @@ def _times(texts: pl.Series, zone: str | None, given: str | None = None) -> pl.S
     if given:
         form, offsets = re.subn(r"\s*(Z|%[:#]*z)$", "", given)
         forms = (form,)
-    clocks = texts.str.replace(_WITH_OFFSET, "${clock}").str.strip_chars() if offsets else texts
+    clocks = texts.str.replace(_OFFSET, "").str.strip_chars() if offsets else texts
     times = pl.repeat(None, len(texts), dtype=pl.Datetime("us"), eager=True)
     for form in forms:
         left = times.is_null() & texts.is_not_null()
@@ -311,21 +311,25 @@ def _says_hour(form: str) -> bool:
     return re.search("%[-_0]?[HkIlRTXrcs+]", form.replace("%%", "")) is not None
 
 
-# As ISO 8601 has it, and as PostgreSQL writes it (+02). An offset follows a time of day: the -01 of 2024-05-01 is none.
-_WITH_OFFSET = r"(?P<clock>[T:]\d{2}.*?)(?:(?P<utc>Z)|(?P<sign>[+-])(?P<hours>\d{2})(?::?(?P<minutes>\d{2}))?)$"
+# As ISO 8601 has it, and as PostgreSQL writes it (+02). It counts after a time of day only: the -01 of 2024-05-01 is none.
+_OFFSET = r"(Z|[+-]\d{2}(?::?\d{2})?)$"
+_CLOCK = r"[T:]\d"
 
 
 def _ahead_of_utc(text: pl.Expr) -> pl.Expr:
     """How far a written time is ahead of UTC; null where it does not say."""
-    found = text.str.extract_groups(_WITH_OFFSET).struct
-    minutes = found.field("hours").cast(pl.Int64) * 60 + found.field("minutes").cast(pl.Int64).fill_null(0)
-    signed = pl.when(found.field("sign") == "-").then(-minutes).otherwise(minutes)
-    return pl.duration(minutes=pl.when(found.field("utc").is_not_null()).then(0).otherwise(signed))
+    said = pl.when(text.str.contains(_CLOCK)).then(text.str.extract(_OFFSET))
+    digits = said.str.replace(":", "", literal=True).str.strip_chars_start("Z+-")
+    hours, rest = (digits.str.slice(n, 2).cast(pl.Int64, strict=False).fill_null(0) for n in (0, 2))
+    minutes = 60 * hours + rest
+    return pl.when(said.is_not_null()).then(
+        pl.duration(minutes=pl.when(said.str.starts_with("-")).then(-minutes).otherwise(minutes))
+    )
 
 
 def says_offsets(text: pl.Series) -> bool:
     """Whether some of these times say how far they are from UTC."""
-    return bool(text.str.contains(_WITH_OFFSET).any())
+    return bool(text.str.contains(rf"\d:\d.*{_OFFSET}").any())
 
 
 def date_only(column: pl.Expr, dtype: pl.DataType, mapping: Mapping) -> pl.Expr:
