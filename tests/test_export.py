@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import json
 import re
+import shutil
+import tempfile
 from collections.abc import Callable
 from dataclasses import fields
 from datetime import datetime, timedelta
@@ -31,10 +33,11 @@ from aftercar.grade.folder import grade_folder
 from aftercar.grade.run import SCALES, grade_timeline
 from aftercar.grade.scale import GRADES, MEASURES, STATUS
 from aftercar.grade.table import EPISODES
-from aftercar.timeline.readers import read
+from aftercar.timeline.readers import open_pieces, read
 from aftercar.timeline.readers.batches import ROW
 from aftercar.timeline.readers.dataset_json import read_dataset_json
-from aftercar.timeline.store import write_timeline
+from aftercar.timeline.readers.mapping import Mappings
+from aftercar.timeline.store import import_folder, write_timeline
 from aftercar.timeline.subjects import SUBJECTS
 
 COHORT = Path(__file__).parents[1] / "examples" / "cohort"
@@ -455,6 +458,28 @@ def test_an_export_is_imported_without_a_grade_becoming_evidence(to: str, export
     imported = read(exported(to))
     assert set(imported.timeline["code"]) <= {"sex", "age", "birth", "death"}
     assert imported.read == imported.accepted + imported.rejected.height
+
+
+@pytest.mark.parametrize("simulated", [False, True])
+def test_virtual_patients_of_an_export_stay_virtual(simulated: bool, tmp_path: Path) -> None:
+    source = write_results(tmp_path / "r", episode(1, 1), simulated=simulated)
+    for way in ("fhir", "omop", "sdtm"):
+        export_folder(source, way, tmp_path / way)
+        sources = [tmp_path / way, Path(shutil.make_archive(str(tmp_path / f"{way} packed"), "zip", tmp_path / way))]
+        sources += [tmp_path / way / name for name in ("dm.json", "Condition.ndjson") if (tmp_path / way / name).exists()]
+        for each in sources:
+            with tempfile.TemporaryDirectory() as room:
+                assert {p.simulated for p in open_pieces(each, Mappings(), Path(room)) if not p.problem} == {simulated}, each
+
+
+def test_a_timeline_of_virtual_patients_is_one_again(tmp_path: Path) -> None:
+    (tmp_path / "m.toml").write_text("[note]\nsimulated = true\n")
+    rows = "subject_id,time,code,value,unit\n1,2024-05-02T08:00,sbp,80,mmHg\n"
+    (tmp_path / "rows.csv").write_text(rows)
+    import_folder(tmp_path / "rows.csv", tmp_path / "site" / "timeline", tmp_path / "m.toml")
+    assert read(tmp_path / "site" / "timeline").simulated
+    (tmp_path / "site" / "rows.csv").write_text(rows)
+    assert not read(tmp_path / "site").simulated  # a timeline within the source's folder is not read
 
 
 @pytest.mark.parametrize("simulated", [False, True])

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from hypothesis import strategies as st
 from polars import col
 from polars.testing import assert_frame_equal
 
+from aftercar.errors import InputError
 from aftercar.timeline.readers import Imported, batches, dataset_json, fhir, read, spill, table, xpt
 from aftercar.timeline.readers.piece import Progress
 from aftercar.timeline.store import import_folder, open_timeline
@@ -178,12 +181,85 @@ def test_a_row_is_the_line_of_the_file_less_its_header(csv: Callable[..., Path])
     assert found.rejected["row"].to_list() == [5]
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
 @pytest.mark.parametrize("ends", ["\n", "\r\n", "\r"])
-def test_line_ends_and_blank_lines_before_the_header(ends: str, tmp_path: Path) -> None:
+def test_line_ends_and_blank_lines_before_the_header(ends: str, encoding: str, tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
-    path.write_bytes(ends.join(["", "", HEAD, "1,2024-05-01T08:00,sbp,80,mm[Hg]", "1,soon,sbp,80,mm[Hg]", ""]).encode())
+    path.write_bytes(ends.join(["", "", HEAD, "1,2024-05-01T08:00,sbp,80,mm[Hg]", "1,soon,sbp,80,mm[Hg]", ""]).encode(encoding))
     found = read(path)
     assert found.timeline["source"].to_list() == ["rows.csv:3"] and found.rejected["row"].to_list() == [4]
+
+
+@pytest.mark.parametrize("ends", ["\n", "\r\n"])
+def test_the_separator_as_excel_says_it(ends: str, tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    lines = [
+        "sep=;",
+        "subject_id;time;code;value;unit;a,b,c,d,e,f",
+        "1;2024-05-01T08:00;sbp;80;mm[Hg];",
+        "1;soon;sbp;80;mm[Hg];x,y",
+    ]
+    path.write_bytes((ends.join(lines) + ends).encode("utf-8-sig"))
+    found = read(path)
+    assert found.timeline["source"].to_list() == ["rows.csv:2"] and found.rejected["row"].to_list() == [3]
+
+
+def test_columns_without_a_name_are_called_by_their_place(csv: Callable[..., Path]) -> None:
+    lines = (
+        "subject_id,time,temperature_c,,, ,",
+        "1,2024-05-01T08:00,38.5,,,,",
+        "1,2024-05-01T09:00,38.6,,x",
+        '"1",2024-05-01T10:00,38.7,,,',
+    )
+    found = read(csv(*lines))
+    assert found.read == found.accepted == 3
+    assert found.ignored_columns == {"rows.csv": ("column 5",)}  # nothing stands in the others
+    assert not read(csv(*lines[:2])).ignored_columns
+
+
+def test_what_is_ignored_in_any_batch_is_named(csv: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches, "BLOCK", 1)
+    monkeypatch.setattr(batches, "_READ", 60)
+    rows = (f"1,2024-05-01T{n:02}:00,38.5,{'x' if n == 3 else ''},{'y' if n == 9 else ''},{n}" for n in range(20))
+    found = read(csv("subject_id,time,temperature_c,p,q,n", *rows))
+    assert sorted(found.ignored_columns["rows.csv"]) == ["n", "p", "q"]
+
+
+# ---- zips
+
+
+def test_a_zip_is_read_as_the_folder_that_was_packed(tmp_path: Path) -> None:
+    data = Path(__file__).parents[1] / "examples" / "cohort"
+    packed = Path(shutil.make_archive(str(tmp_path / "cohort"), "zip", data))
+    with zipfile.ZipFile(packed, "a") as archive:
+        archive.writestr("__MACOSX/._labs.csv", "x")
+    mapping = data / "mapping.toml"
+    assert_frame_equal(read(packed, mapping).timeline, read(data, mapping).timeline)
+    told = open_timeline(import_folder(packed, tmp_path / "timeline", mapping)).info
+    assert told["read"] == read(data, mapping).read
+    assert not [p for p in (tmp_path / "timeline").rglob("*") if p.suffix == ".csv"]
+
+
+def test_what_is_damaged_in_a_zip_is_named_and_the_rest_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "x.zip"
+    line = "1,2024-05-01T08:00,sbp,80,mm[Hg]\n"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a.csv", f"{HEAD}\n{line}")
+        archive.writestr("b.csv", f"{HEAD}\n{line * 2}")
+    path.write_bytes(path.read_bytes().replace((line * 2).encode(), (line + line.replace("80", "81")).encode()))
+    found = read(path)
+    assert found.read == found.accepted == 1 and list(found.skipped_files) == ["b.csv"]
+    path.write_bytes(path.read_bytes()[:-30])
+    with pytest.raises(InputError, match=r"x\.zip: no zip that can be opened"):
+        read(path)
+
+
+def test_nothing_is_unpacked_outside_of_the_room(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        for name in ("../out.csv", f"{tmp_path}/out.csv", "a/../../out.csv", "in.csv"):
+            archive.writestr(name, f"{HEAD}\n1,2024-05-01T08:00,sbp,80,mm[Hg]\n")
+    assert read(tmp_path / "x.zip").read == 2  # the absolute one, within the room
+    assert [p.name for p in tmp_path.iterdir()] == ["x.zip"]
 
 
 def test_progress_counts_files_rows_and_bytes(tmp_path: Path, small: None) -> None:

@@ -7,6 +7,7 @@ import gzip
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import polars as pl
 import pytest
@@ -16,8 +17,9 @@ from polars import col
 
 from aftercar.errors import InputError, MappingError, UnitError
 from aftercar.timeline.concepts import concept
-from aftercar.timeline.readers import read
-from aftercar.timeline.readers.mapping import read_mapping
+from aftercar.timeline.readers import Intake, open_pieces, read
+from aftercar.timeline.readers.mapping import Mapping, read_mapping
+from aftercar.timeline.readers.table import parse_time
 from aftercar.timeline.store import import_folder
 from aftercar.timeline.units import line, ucum
 
@@ -140,6 +142,48 @@ def test_time_formats_and_offsets_are_wall_clock(csv: Csv) -> None:
     found = read(csv(HEAD, *(f"1,{t},sbp,80,mmHg" for t in times), "1,2024-05-02,sbp,80,mmHg"))
     clock = found.timeline.filter(col("code") == "sbp")["time"].unique().sort().to_list()
     assert clock == [datetime(2024, 5, 2), datetime(2024, 5, 2, 8)]
+
+
+written_offsets = st.sampled_from(["", "Z", "+02:00", "-0330", "+02", "-11"])
+
+
+@given(written=st.lists(st.tuples(st.datetimes(datetime(2000, 1, 1), datetime(2030, 1, 1)), written_offsets), max_size=6))
+def test_times_with_and_without_offsets_side_by_side_are_brought_to_the_zone(written: list[tuple[datetime, str]]) -> None:
+    zone = ZoneInfo("Europe/Berlin")
+    expected: list[datetime] = []
+    for clock, offset in written:
+        there = datetime.fromisoformat(f"{clock.isoformat()}{offset}").astimezone(zone).replace(tzinfo=None) if offset else clock
+        expected.append(there)
+    frame = pl.DataFrame({"time": [f"{clock.isoformat(' ')}{offset}" for clock, offset in written]}, schema={"time": pl.String})
+    found = frame.select(parse_time(col("time"), pl.String(), Mapping(zone="Europe/Berlin")))
+    assert found["time"].to_list() == expected
+
+
+@pytest.mark.parametrize(
+    ("form", "written", "time"),
+    [
+        ("%Y%m%d%H%M", "202405030830", datetime(2024, 5, 3, 8, 30)),
+        ("%d.%m.%Y %H.%M", "03.05.2024 08.30", datetime(2024, 5, 3, 8, 30)),
+        ("%d.%m.%Y %-I.%M %p", "03.05.2024 8.30 PM", datetime(2024, 5, 3, 20, 30)),
+        ("%H:%M %d-%m-%Y", "08:30 03-05-2024", datetime(2024, 5, 3, 8, 30)),  # its year is no offset
+        ("%d.%m.%Y %H:%M %z", "03.05.2024 08:30 +0400", datetime(2024, 5, 3, 6, 30)),
+        ("%d.%m.%Y %H:%MZ", "03.05.2024 08:30Z", datetime(2024, 5, 3, 10, 30)),
+        ("%d.%m.%Y %R", "03.05.2024 00:00", datetime(2024, 5, 3)),
+        ("%d.%m.%Y", "03.05.2024", datetime(2024, 5, 3, 23, 59, 59)),
+        ("%d%%%m%%%Y", "03%05%2024", datetime(2024, 5, 3, 23, 59, 59)),
+    ],
+)
+def test_the_format_says_whether_a_death_has_a_time_of_day(
+    csv: Csv, tmp_path: Path, form: str, written: str, time: datetime
+) -> None:
+    (tmp_path / "m.toml").write_text(f'[time]\nformat = "{form}"\nzone = "Europe/Berlin"\n')
+    assert read(csv(HEAD, f"1,{written},death,,"), tmp_path / "m.toml").timeline["time"].to_list() == [time]
+
+
+def test_a_date_in_a_column_of_numbers_is_a_date(tmp_path: Path) -> None:
+    path = tmp_path / "x.parquet"
+    pl.DataFrame({"subject_id": [1], "time": [20240503], "code": ["death"]}).write_parquet(path)
+    assert read(path).timeline["time"].to_list() == [datetime(2024, 5, 3, 23, 59, 59)]
 
 
 def test_ids_that_are_not_whole_numbers_stay_text(csv: Csv) -> None:
@@ -269,6 +313,8 @@ def test_meds_as_it_is(tmp_path: Path) -> None:
         ("[codes", "TOML"),
         ('[record]\ncomplet = ["drugs"]', "complete"),
         ("[time]\nfromat = 'x'", "format"),
+        ('[time]\nformat = "%d.%m.%Y %I %p"', "cannot be used"),  # an hour without its minutes
+        ("[time]\nformat = 5", "text"),
         ("[codes]\n'A*B' = 'sbp'", "at the end"),
         ("wide = 'x'", "wrong type"),
         ("[codes]\nA = 5", "wrong type"),
@@ -393,6 +439,50 @@ def test_a_stray_file_of_a_folder_is_named_and_passed_over(csv: Csv) -> None:
     csv("read me first", name="readme.txt")
     found = read(csv(HEAD, "1,2024-05-02T08:00,sbp,80,mmHg").parent)
     assert found.accepted == 1 and list(found.skipped_files) == ["readme.txt"]
+
+
+@pytest.mark.parametrize("folder", [".ipynb_checkpoints", "__MACOSX", ".git/objects"])
+def test_what_programs_keep_for_themselves_is_no_record(csv: Csv, folder: str) -> None:
+    source = csv(HEAD, "1,2024-05-02T08:00,sbp,80,mmHg").parent
+    (source / folder).mkdir(parents=True)
+    observation = """{"resourceType": "Observation", "status": "final"}"""
+    for name, text in {
+        "rows.csv": f"{HEAD}\n2,2024-05-02T08:00,sbp,81,mmHg\n",
+        "x.json": observation,
+        "x.xpt": "",
+        "x.xlsx": "",
+    }.items():
+        (source / folder / name).write_text(text)
+    for name in ("person.csv", "measurement.csv", "death.csv"):
+        (source / folder / name).write_text("person_id\n1\n")
+    found = read(source)
+    assert found.read == 1 and not found.skipped_files
+
+
+def test_a_folder_under_a_hidden_one_is_a_source(csv: Csv) -> None:
+    source = csv(HEAD, "1,2024-05-02T08:00,sbp,80,mmHg").parent
+    for name in (".cache", "metadata"):
+        assert read(source.rename(source.parent / name)).read == 1
+        source = source.parent / name
+
+
+@pytest.mark.parametrize("name", ["labs[1]", "site?", "a*b", "{a,b}"])
+def test_a_name_is_no_pattern(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aftercar.timeline.readers.spill.RUN_ROWS", 2)
+    rows = pl.DataFrame(
+        {"subject_id": ["1", "2", "x"], "time": [datetime(2024, 5, 2)] * 3, "code": "sbp", "value": 80.0, "unit": "mmHg"}
+    )
+    (tmp_path / name).mkdir()
+    rows.write_parquet(tmp_path / name / f"{name}.parquet")
+    rows.with_columns(subject_id=pl.lit("3")).write_parquet(tmp_path / name / "labs1.parquet")
+    (tmp_path / "m.toml").write_text(f'[[file]]\nmatch = "{name}.parquet"\n[file.columns]\nunit = "uom"\n')
+    with pytest.raises(MappingError, match="no column 'uom'"):  # a name is its own pattern
+        read(tmp_path / name / f"{name}.parquet", tmp_path / "m.toml")
+    intake = Intake(read_mapping(None), room := tmp_path / name / "room")
+    room.mkdir()
+    intake.take(open_pieces(tmp_path / name / f"{name}.parquet", read_mapping(None), room))
+    assert [stretch["subject_id"].to_list() for stretch in intake.timeline()] == [["1", "2"], ["x"]]
+    assert intake.rejected().collect().is_empty()
 
 
 def test_a_unit_cell_with_a_name_in_it_is_not_repeated(csv: Csv) -> None:

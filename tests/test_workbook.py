@@ -22,8 +22,9 @@ from aftercar.timeline.readers.xlsx import read_xlsx
 
 MAIN, LINK = "urn:sheet", "urn:link"  # the reader goes by local names, as two editions of the format differ in the rest
 DATE, MOMENT, OWN_DATE, DURATION, PLAIN = 1, 2, 3, 4, 0
-STYLES = f"""<styleSheet xmlns="{MAIN}"><numFmts><numFmt numFmtId="164" formatCode='dd\\.mm\\.yyyy;@'/><numFmt numFmtId="165" formatCode="[h]:mm"/></numFmts>
-<cellXfs><xf numFmtId="0"/><xf numFmtId="14"/><xf numFmtId="22"/><xf numFmtId="164"/><xf numFmtId="165"/></cellXfs></styleSheet>"""
+STYLES = f"""<styleSheet xmlns="{MAIN}"><numFmts><numFmt numFmtId="164" formatCode='dd\\.mm\\.yyyy;@'/><numFmt numFmtId="165" formatCode="[h]:mm"/>
+<numFmt numFmtId="166" formatCode="00000;-00000"/><numFmt numFmtId="167" formatCode="0.00"/></numFmts>
+<cellXfs><xf numFmtId="0"/><xf numFmtId="14"/><xf numFmtId="22"/><xf numFmtId="164"/><xf numFmtId="165"/><xf numFmtId="166"/><xf numFmtId="167"/></cellXfs></styleSheet>"""
 
 Cell = Any  # None, a text, a number, a truth, a date, or the XML of a cell as bytes
 
@@ -170,6 +171,11 @@ def test_a_folder_may_hold_workbooks_and_tables(tmp_path: Path) -> None:
         ('<c s="1"><v>59</v></c>', "1900-02-28"),
         ('<c s="1"><v>61</v></c>', "1900-03-01"),
         ('<c s="1"><v>0.25</v></c>', "0.25"),
+        ('<c s="5"><v>7</v></c>', "00007"),  # as the sheet shows it
+        ('<c s="5"><v>123456</v></c>', "123456"),
+        ('<c s="5"><v>-7</v></c>', "-00007"),
+        ('<c s="5"><v>7.5</v></c>', "7.5"),
+        ('<c s="6"><v>7</v></c>', "7"),
         ('<c t="d"><v>2024-05-02T08:30:00</v></c>', "2024-05-02T08:30:00"),
         ('<c t="str"><f>A1</f><v>text</v></c>', "text"),
         ("<c><f>1+1</f><v>2</v></c>", "2"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import polars as pl
@@ -16,8 +16,10 @@ from aftercar.timeline.readers import anc_workbook, bulk, fhir, omop, sdtm, tabl
 from aftercar.timeline.readers.gather import Gathered, finished
 from aftercar.timeline.readers.mapping import Mappings, read_mapping
 from aftercar.timeline.readers.normalise import normalise
+from aftercar.timeline.readers.packed import is_zip, unpack
 from aftercar.timeline.readers.piece import Piece, Progress
 from aftercar.timeline.readers.spill import Spill
+from aftercar.timeline.readers.virtual import says_simulated
 from aftercar.timeline.schema import REJECTED
 
 __all__ = ["Counts", "Imported", "Intake", "open_pieces", "read"]
@@ -56,8 +58,8 @@ def read(
     """Read records into memory: CSV or Parquet tables, a MEDS dataset, FHIR R4, an OMOP CDM, SDTM datasets or Excel workbooks.
 
     Args:
-        source: a file, or a folder whose files are all read; of an OMOP CDM also a zip, or the URL of a database;
-            of FHIR also the URL of a bulk export.
+        source: a file, or a folder whose files are all read; of an OMOP CDM also the URL of a database, of FHIR that of a bulk export.
+            A zip is read as the folder that was packed.
         mapping: the mapping file (`docs/mapping.md`); None where names and codes are already ours.
         progress: told after each piece that is read.
     Raises:
@@ -81,6 +83,11 @@ def open_pieces(
         room: a folder for what must be unpacked or fetched first; it must stand until the last piece is read.
         progress: told while a source is fetched.
     """
+    pieces = _pieces(source, mappings, room, progress)
+    yield from (replace(piece, simulated=True) for piece in pieces) if says_simulated(Path(source)) else pieces
+
+
+def _pieces(source: Path | str, mappings: Mappings, room: Path, progress: Callable[[Progress], None] | None) -> Iterator[Piece]:
     if bulk.is_url(source):
         export = bulk.fetch(str(source), room / "export", lambda what: progress(Progress(what, 0, None)) if progress else None)
         yield from (Piece.skipped(name, why) for name, why in export.left_out.items())
@@ -88,7 +95,12 @@ def open_pieces(
     elif omop.is_omop(source):  # may be the URL of a database
         yield from omop.pieces(source, mappings, room)
     else:
-        yield from _of_path(Path(source), mappings, room)
+        path = Path(source)
+        if is_zip(path):
+            unpacked = unpack(path, room / "unpacked")
+            yield from (Piece.skipped(name, why) for name, why in unpacked.left_out.items())
+            path = unpacked.folder
+        yield from _of_path(path, mappings, room)
 
 
 def _of_path(path: Path, mappings: Mappings, room: Path) -> Iterator[Piece]:
@@ -115,6 +127,7 @@ class Intake:
         self._matched: set[str] = set()
         self._offsets: dict[str, None] = {}
         self._repairs: Counter[tuple[str, str]] = Counter()
+        self._simulated = mappings.simulated
 
     def take(self, pieces: Iterator[Piece], progress: Callable[[Progress], None] | None = None) -> None:
         """Take in all pieces of a source.
@@ -141,10 +154,11 @@ class Intake:
         self._read += found.accepted + found.rejected.height + piece.malformed.height
         self._matched.add(piece.mapping.match)
         self._relative |= piece.relative
+        self._simulated |= piece.simulated
         if piece.offsets:
             self._offsets[piece.name] = None
         if piece.ignored:
-            self._ignored[piece.name] = piece.ignored
+            self._ignored[piece.name] = tuple(dict.fromkeys((*self._ignored.get(piece.name, ()), *piece.ignored)))
 
     def _refuse(self, rows: pl.DataFrame) -> None:
         self._rejected.add(rows)
@@ -174,7 +188,7 @@ class Intake:
             unused_parts=tuple(p.match for p in parts if p.match not in self._matched and p.match != "*"),
             offsets=tuple(self._offsets),
             banner=self._mappings.banner,
-            simulated=self._mappings.simulated,
+            simulated=self._simulated,
         )
 
 

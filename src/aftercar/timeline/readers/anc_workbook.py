@@ -16,7 +16,7 @@ from aftercar.errors import InputError
 from aftercar.timeline.readers import table
 from aftercar.timeline.readers.batches import ROW
 from aftercar.timeline.readers.mapping import Mapping, Mappings, Target
-from aftercar.timeline.readers.piece import Piece, each_file
+from aftercar.timeline.readers.piece import Piece, each_file, files_in
 from aftercar.timeline.readers.xlsx import Row, read_xlsx
 
 _PEER_COUNT = ("patient_id", "date", "anc", "cart_date")
@@ -40,13 +40,13 @@ def pieces(source: Path, mappings: Mappings) -> Iterator[Piece]:
         InputError: a file that cannot be read: the only one, or one that a part of the mapping names.
     """
     yield from each_file(source, mappings, _books(source), lambda path, name, _: _sheets(path, name, mappings))
-    if source.is_dir() and any(p.name.casefold().endswith(table.SUFFIXES) for p in source.rglob("*")):
+    if source.is_dir() and any(p.name.casefold().endswith(table.SUFFIXES) for p in files_in(source)):
         yield from table.pieces(source, mappings)
 
 
 def _books(source: Path) -> list[Path]:
-    files = sorted(source.rglob("*")) if source.is_dir() else [source]
-    return [p for p in files if p.suffix.casefold() in (".xlsx", ".xlsm") and p.is_file() and not p.name.startswith((".", "~$"))]
+    files = files_in(source) if source.is_dir() else [source]
+    return [p for p in files if p.suffix.casefold() in (".xlsx", ".xlsm") and p.is_file() and not p.name.startswith("~$")]
 
 
 def _sheets(path: Path, name: str, mappings: Mappings) -> Iterator[Piece]:

@@ -9,6 +9,7 @@ import codecs
 import contextlib
 import csv
 import gzip
+import re
 import zlib
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
@@ -100,7 +101,7 @@ def not_blank(frame: pl.DataFrame) -> pl.DataFrame:
 def _parquet(path: Path, name: str, wanted: Callable[[str], bool]) -> Iterator[Batch]:
     done = 0
     try:
-        lazy = pl.scan_parquet(path)
+        lazy = pl.scan_parquet(path, glob=False)
         flat = [c for c, t in lazy.collect_schema().items() if not (t.is_nested() or isinstance(t, (pl.Binary, pl.Object)))]
         lazy = lazy.select(filter(wanted, flat))
         height = lazy.select(pl.len()).collect().item()
@@ -138,8 +139,8 @@ def _text(path: Path, name: str, wanted: Callable[[str], bool]) -> Iterator[Batc
         if lines is None:
             if not text.strip():
                 raise no_table(name, block.damage) if block.damage else InputError(f"{name}: the file is empty.")
-            row, header, text = _header(text, name)
-            lines = _Lines(header, row, name, wanted)
+            row, separator, header, text = _header(text, name)
+            lines = _Lines(header, separator, row, name, wanted)
         frame, bad = lines.read(text, last=block.last)
         if block.damage:
             bad.append(cut_off(name, lines.row, block.damage))
@@ -170,21 +171,25 @@ def _blocks(path: Path) -> Iterator[_Block]:
 
 def _decoder(start: bytes) -> Callable[[bytes], bytes] | None:
     """To UTF-8 with line ends that we know, where the start of a file says that it is UTF-16, or that its lines end in CR alone."""
-    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+    wide = start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    said = start.decode("utf-16", "replace").encode() if wide else start
+    end = b"\r" if b"\r" in said and b"\n" not in said else b"\n"
+    if wide:
         decode = codecs.getincrementaldecoder("utf-16")("replace").decode
-        return lambda part: decode(part).encode()
-    if b"\r" in start and b"\n" not in start:
-        return lambda part: part.replace(b"\r", b"\n")
-    return None
+        return lambda part: decode(part).encode().replace(end, b"\n")
+    return None if end == b"\n" else lambda part: part.replace(end, b"\n")
 
 
-def _header(text: bytes, name: str) -> tuple[int, bytes, bytes]:
-    """The row of the first line after the header, the header, which may run over several lines, and what follows.
+def _header(text: bytes, name: str) -> tuple[int, str | None, bytes, bytes]:
+    """The row of the first line after the header, the separator if the file says it as Excel does (`sep=;`), the header, which may run over
+    several lines, and what follows.
 
     Raises:
         InputError: this is no text.
     """
     begin = len(text) - len(text.lstrip(b"\r\n"))
+    said = re.match(rb"(?i)sep=([,;|:\t])[\r\n]+", text[begin:])
+    begin += said.end() if said else 0
     end = begin
     while True:
         end = text.find(b"\n", end) + 1 or len(text)
@@ -195,7 +200,7 @@ def _header(text: bytes, name: str) -> tuple[int, bytes, bytes]:
             raise InputError(f"{name}: a quote in the header opens and does not close.")
     if b"\0" in header:
         raise InputError(f"{name}: not a text file.")
-    return max(1, text[:end].count(b"\n")), _utf8(header), text[end:]
+    return max(1, text[:end].count(b"\n")), said[1].decode() if said else None, _utf8(header), text[end:]
 
 
 def _utf8(text: bytes) -> bytes:
@@ -216,19 +221,20 @@ def _line_utf8(line: bytes) -> bytes:
 
 
 class _Lines:
-    """The lines of a delimited file as rows; `row` is that of the next line."""
+    """The lines of a delimited file as rows; `row` is that of the next line. Columns without a name are called by their place."""
 
-    def __init__(self, header: bytes, row: int, name: str, wanted: Callable[[str], bool]) -> None:
+    def __init__(self, header: bytes, separator: str | None, row: int, name: str, wanted: Callable[[str], bool]) -> None:
         said = header.decode()
-        self.separator = max(",;\t|", key=said.count)
-        self.header = header if header.endswith(b"\n") else header + b"\n"
+        self.separator = separator or max(",;\t|", key=said.count)
         try:
-            self.names = next(csv.reader(said.splitlines(keepends=True), delimiter=self.separator))
+            named = next(csv.reader(said.splitlines(keepends=True), delimiter=self.separator))
+            self.names = [title if title.strip() else f"column {n}" for n, title in enumerate(named, 1)]
         except (csv.Error, StopIteration) as error:
             raise no_table(name, error) from error
         if twice := {n for n in self.names if self.names.count(n) > 1}:
             raise InputError(f"{name}: two columns are called {sorted(twice)[0]!r}. Rename one.")
         self.name, self.columns = name, [n for n in self.names if wanted(n)]
+        self.header = self.separator.join('"{}"'.format(n.replace('"', '""')) for n in self.names).encode() + b"\n"
         self.row, self.rest = row, b""
 
     def read(self, text: bytes, *, last: bool) -> tuple[pl.DataFrame, list[dict[str, Any]]]:

@@ -23,7 +23,7 @@ from aftercar.timeline.concepts import coded_words, codes
 from aftercar.timeline.readers.batches import DAMAGED, cut_off, no_table, open_packed, unpacked
 from aftercar.timeline.readers.mapping import Mapping, Mappings
 from aftercar.timeline.readers.normalise import CHARTED, meanings
-from aftercar.timeline.readers.piece import Piece, each_file
+from aftercar.timeline.readers.piece import Piece, each_file, files_in
 from aftercar.timeline.readers.table import date_only, parse_time, says_offsets
 from aftercar.timeline.schema import REJECTED
 
@@ -246,8 +246,7 @@ def _files(source: Path) -> list[Path]:
         return [source] if source.name.casefold().endswith(_SUFFIXES) else []
     if not source.is_dir():
         return []
-    found = sorted(p for p in source.rglob("*") if p.name.casefold().endswith(_SUFFIXES) and not p.name.startswith("."))
-    return [p for p in found if p.is_file()]
+    return [p for p in files_in(source) if p.name.casefold().endswith(_SUFFIXES)]
 
 
 def pieces(source: Path, mappings: Mappings) -> Iterator[Piece]:

@@ -71,7 +71,7 @@ class Mappings:
 
     def of(self, name: str) -> Mapping:
         """The first part whose `match` fits a file name; the last part is the one without `match`."""
-        return next((part for part in self.parts if fnmatch(name, part.match)), Mapping())
+        return next((part for part in self.parts if part.match == name or fnmatch(name, part.match)), Mapping())
 
 
 def read_mapping(path: Path | None) -> Mappings:
@@ -127,6 +127,15 @@ def _is_zone(name: Any) -> bool:
     return True
 
 
+def _check_format(form: Any) -> None:
+    if not isinstance(form, str):
+        raise MappingError("[time] format is a text.")
+    try:
+        pl.Series([""]).str.to_datetime(form, strict=False)
+    except pl.exceptions.PolarsError:
+        raise MappingError(f'[time] format {form!r} cannot be used. It names the parts of a time: "%d.%m.%Y %H:%M".') from None
+
+
 def _limit(name: str, given: Any) -> float:
     """A limit of normal in its concept's own unit."""
     if name not in _LIMITS:
@@ -156,8 +165,10 @@ def _part(entry: dict[str, Any], base: Mapping | None = None) -> Mapping:
     _check_keys("time", time, {"format", "relative", "zone"})
     if entry.get("decimal", ".") not in (".", ","):
         raise MappingError('decimal is "." or ",".')
-    if not isinstance(entry.get("match", "*"), str) or not isinstance(time.get("format", ""), str):
-        raise MappingError("match and [time] format are texts.")
+    if not isinstance(entry.get("match", "*"), str):
+        raise MappingError("match is a text.")
+    if "format" in time:
+        _check_format(time["format"])
     for local in entry.get("codes", {}):
         if "*" in local[:-1]:
             raise MappingError(f'[codes] "{local}": a * may only stand at the end.')

@@ -11,7 +11,6 @@ import gzip
 import itertools
 import os
 import shutil
-import struct
 import subprocess
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
@@ -24,16 +23,15 @@ from polars import col, lit
 
 from aftercar.errors import InputError
 from aftercar.timeline.concepts import coded_words, codes, concepts
-from aftercar.timeline.readers.batches import DAMAGED, ROW, Batch, no_table, read_batches
+from aftercar.timeline.readers.batches import ROW, Batch, no_table, read_batches
 from aftercar.timeline.readers.mapping import Mapping, Mappings, Target
 from aftercar.timeline.readers.normalise import CHARTED, meanings
-from aftercar.timeline.readers.piece import Piece, Place
+from aftercar.timeline.readers.packed import is_zip, members, unpack_member
+from aftercar.timeline.readers.piece import Piece, Place, files_in, is_hidden
 from aftercar.timeline.readers.spill import whole_subjects
 from aftercar.timeline.readers.table import parse_time, says_offsets
 
 _SUFFIXES = (".csv", ".csv.gz", ".tsv", ".txt", ".parquet", ".pq")
-# What a damaged zip raises; RuntimeError: a password is wanted.
-_DAMAGED_ZIP = (*DAMAGED, zipfile.BadZipFile, struct.error, ValueError, KeyError, RuntimeError, NotImplementedError)
 _POSTGRES = ("postgresql:", "postgres:")
 
 # Stays in hospital: Inpatient Visit, Emergency Room and Inpatient Visit, Intensive Care, Inpatient Hospital. A vocabulary adds what
@@ -205,12 +203,7 @@ def _open(source: Path | str, room: Path) -> _Tables:
         member = files[table]
         place = room / f"{table}{_suffix(member)}"
         if not place.exists():
-            try:
-                with zipfile.ZipFile(path) as archive, archive.open(member) as packed, place.open("wb") as file:
-                    shutil.copyfileobj(packed, file, 1 << 20)
-            except _DAMAGED_ZIP as error:
-                problem = f"cannot be unpacked ({type(error).__name__}). Is the zip whole?"
-                raise InputError(f"{path.name}/{member}: {problem}") from error
+            unpack_member(path, member, place)
         return place
 
     return _Tables({table: f"{path.name}/{name}" for table, name in names.items()}, unpack)
@@ -223,14 +216,8 @@ def _listing(path: Path) -> list[str]:
         InputError: the zip is damaged.
     """
     if path.is_dir():
-        return [p.relative_to(path).as_posix() for p in path.rglob("*") if p.is_file()]
-    if path.is_file() and path.suffix.casefold() == ".zip":
-        try:
-            with zipfile.ZipFile(path) as archive:
-                return archive.namelist()
-        except _DAMAGED_ZIP as error:
-            raise InputError(f"{path.name}: no zip that can be opened ({type(error).__name__}). Is it whole?") from error
-    return []
+        return [p.relative_to(path).as_posix() for p in files_in(path)]
+    return members(path) if is_zip(path) else []
 
 
 def _suffix(name: str) -> str | None:
@@ -239,10 +226,10 @@ def _suffix(name: str) -> str | None:
 
 def _table(name: str) -> str | None:
     """The table that a file holds, by its name."""
-    parts, suffix = PurePosixPath(name).parts, _suffix(name)
-    if suffix is None or "__MACOSX" in parts or parts[-1].startswith("."):
+    path, suffix = PurePosixPath(name), _suffix(name)
+    if suffix is None or is_hidden(path):
         return None
-    return parts[-1][: -len(suffix)].casefold()
+    return path.name[: -len(suffix)].casefold()
 
 
 def _files(path: Path) -> dict[str, str]:
@@ -348,13 +335,18 @@ def _postgres(url: str) -> Callable[[str, Path], None]:
 def _scan(path: Path) -> pl.LazyFrame:
     """A file lazily, with names in lower case. Vocabularies as Athena hands them out are split by tabs and quote nothing."""
     if path.name.casefold().endswith((".parquet", ".pq")):
-        frame = pl.scan_parquet(path)
+        frame = pl.scan_parquet(path, glob=False)
     else:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             header = file.readline().decode("utf-8-sig", "replace")
         separator = max(",;\t|", key=header.count)
         frame = pl.scan_csv(
-            path, separator=separator, quote_char=None if separator == "\t" else '"', infer_schema=False, encoding="utf8-lossy"
+            path,
+            separator=separator,
+            quote_char=None if separator == "\t" else '"',
+            infer_schema=False,
+            encoding="utf8-lossy",
+            glob=False,
         )
     return frame.rename(str.lower)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import NamedTuple
 
 import polars as pl
@@ -43,6 +43,7 @@ class Piece:
         relative: whether its times are hours or days since the infusion.
         names: what the source calls a code, for `aftercar codes`.
         offsets: whether its times say how far they are from UTC, and the mapping does not say where the patients are.
+        simulated: whether its patients are virtual, as the manifest beside it says.
         problem: why the file was passed over; then it has no rows.
         share: how much of the file has been read with it, from 0 to 1.
         place: how much of the source has.
@@ -57,6 +58,7 @@ class Piece:
     relative: bool = False
     names: dict[str, str] = field(default_factory=dict)
     offsets: bool = False
+    simulated: bool = False
     problem: str | None = None
     share: float = 1.0
     place: Place | None = None
@@ -73,6 +75,16 @@ class Progress(NamedTuple):
     name: str
     rows: int
     place: Place | None
+
+
+def is_hidden(name: PurePath) -> bool:
+    """Whether a file of a source is no record: what programs keep for themselves (`.git`, `.ipynb_checkpoints`), or macOS packs beside files."""
+    return any(part.startswith(".") or part == "__MACOSX" for part in name.parts)
+
+
+def files_in(folder: Path) -> list[Path]:
+    """The files of a folder and of those within it, in name order, without hidden ones."""
+    return sorted(p for p in folder.rglob("*") if p.is_file() and not is_hidden(p.relative_to(folder)))
 
 
 def each_file(

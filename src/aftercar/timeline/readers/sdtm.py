@@ -19,7 +19,7 @@ from aftercar.timeline.readers.batches import ROW, Batch, not_blank
 from aftercar.timeline.readers.dataset_json import is_dataset_json, read_dataset_json
 from aftercar.timeline.readers.mapping import Mapping, Mappings
 from aftercar.timeline.readers.normalise import CHARTED, DETAIL, meanings
-from aftercar.timeline.readers.piece import Piece, each_file
+from aftercar.timeline.readers.piece import Piece, each_file, files_in
 from aftercar.timeline.readers.spill import whole_subjects
 from aftercar.timeline.readers.table import parse_time, says_offsets
 from aftercar.timeline.readers.xpt import read_xpt
@@ -55,9 +55,7 @@ def _of_file(path: Path, name: str, mapping: Mapping, room: Path) -> Iterator[Pi
 
 
 def _files(source: Path) -> list[Path]:
-    if not source.is_dir():
-        return [source]
-    return sorted(p for p in source.rglob("*") if p.is_file() and not p.name.startswith("."))
+    return files_in(source) if source.is_dir() else [source]
 
 
 def _is_dataset(path: Path) -> bool:

@@ -55,7 +55,7 @@ class Spill:
     def scan(self) -> pl.LazyFrame:
         """All rows, in order."""
         held = pl.concat([pl.DataFrame(schema=self._schema), *self._held])
-        return pl.concat([*map(pl.scan_parquet, self._files), held.lazy()])
+        return pl.concat([*(pl.scan_parquet(path, glob=False) for path in self._files), held.lazy()])
 
 
 class BySubject(Spill):
@@ -86,16 +86,15 @@ class BySubject(Spill):
         if self._rows:
             self._put_down(self._room)
         for path in self._files:
-            if (
-                not self._whole and pl.read_parquet_schema(path)[self._subject] != pl.String
-            ):  # sorted before a word was among them
-                _write(self._sorted(pl.read_parquet(path)), path)
+            run = pl.scan_parquet(path, glob=False)
+            if not self._whole and run.collect_schema()[self._subject] != pl.String:  # sorted before a word was among them
+                _write(self._sorted(run.collect()), path)
         sizes = self._sorted(self._sizes)
         number = (col("rows").cum_sum() - col("rows")) // RUN_ROWS
         ends = sizes.group_by(number.alias("number"), maintain_order=True).agg(
             first=col(self._subject).first(), last=col(self._subject).last()
         )
-        runs = pl.scan_parquet(self._files)
+        runs = pl.scan_parquet(self._files, glob=False)
         for _, first, last in ends.iter_rows():
             yield runs.filter(col(self._subject).is_between(lit(first), lit(last))).collect()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from aftercar.errors import InputError, MappingError, nearest
 from aftercar.timeline.readers.batches import ROW, read_batches
 from aftercar.timeline.readers.mapping import Layout, Mapping, Mappings, Target, by_unit_suffix
 from aftercar.timeline.readers.normalise import CHARTED, RELATIVE_EPOCH
-from aftercar.timeline.readers.piece import Piece, each_file
+from aftercar.timeline.readers.piece import Piece, each_file, files_in
 
 CELLS = 1_000_000  # of a wide table that are turned into rows at once
 SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".txt", ".parquet", ".pq")
@@ -55,10 +56,8 @@ def table_files(source: Path) -> list[Path]:
     if not source.is_dir():
         raise InputError(f"{source}: no such file or folder.")
     root = source / "data" if (source / "data").is_dir() else source
-    found = sorted(
-        p for p in root.rglob("*")
-        if p.name.casefold().endswith(SUFFIXES) and not p.name.startswith(".") and not _in_timeline(p, root) and "metadata" not in p.parts
-    )  # fmt: skip
+    tables = (p for p in files_in(root) if p.name.casefold().endswith(SUFFIXES))
+    found = [p for p in tables if not _in_timeline(p, root) and "metadata" not in p.relative_to(root).parts]
     if not found:
         raise InputError(f"{source}: no table there. Files that can be read end in {', '.join(SUFFIXES)}.")
     return found
@@ -221,7 +220,8 @@ def _wide(
     base = _base(frame, columns, mapping, name)
     cells = pl.concat([_cells(frame, base, c, t, mapping) for c, t in targets.items()])
     used = {*targets, *helpers, *columns.values(), ROW}
-    return cells, targets, tuple(c for c in frame.columns if c not in used)
+    # A column in which nothing stands loses nothing: spreadsheets write many.
+    return cells, targets, tuple(c for c in frame.columns if c not in used and frame[c].null_count() < frame.height)
 
 
 def _cells(frame: pl.DataFrame, base: list[pl.Expr], column: str, target: Target, mapping: Mapping) -> pl.DataFrame:
@@ -275,41 +275,56 @@ def parse_time(column: pl.Expr, dtype: pl.DataType, mapping: Mapping) -> pl.Expr
         there = column.dt.convert_time_zone(mapping.zone) if mapping.zone and getattr(dtype, "time_zone", None) else column
         return there.dt.replace_time_zone(None).cast(pl.Datetime("us"))
     text = column.cast(pl.String).str.strip_chars()
-    if mapping.time_format:
-        dated = text.str.to_datetime(mapping.time_format, time_unit="us", strict=False)
-        return pl.coalesce(dated, text.str.to_date(mapping.time_format, strict=False).cast(pl.Datetime("us")))
     # Formats are tried one after the other on what fits none before: as expressions all would be tried on all.
-    return text.map_batches(lambda texts: _times(texts, mapping.zone), return_dtype=pl.Datetime("us"), is_elementwise=True)
+    return text.map_batches(
+        lambda texts: _times(texts, mapping.zone, mapping.time_format), return_dtype=pl.Datetime("us"), is_elementwise=True
+    )
 
 
-def _times(texts: pl.Series, zone: str | None) -> pl.Series:
-    clocks = texts.str.replace(_OFFSET, "").str.strip_chars()
+def _times(texts: pl.Series, zone: str | None, given: str | None = None) -> pl.Series:
+    forms, offsets = (*_FORMATS, *_DATES), True
+    if given:
+        form, offsets = re.subn(r"\s*(Z|%[:#]*z)$", "", given)
+        forms = (form,)
+    clocks = texts.str.replace(_OFFSET, "").str.strip_chars() if offsets else texts
     times = pl.repeat(None, len(texts), dtype=pl.Datetime("us"), eager=True)
-    for form in (*_FORMATS, *_DATES):
+    for form in forms:
         left = times.is_null() & texts.is_not_null()
         if not left.any():
             break
-        tried = (texts if form in _DATES else clocks).zip_with(left, pl.repeat(None, len(texts), dtype=pl.String, eager=True))
+        tried = (clocks if _says_hour(form) else texts).zip_with(left, pl.repeat(None, len(texts), dtype=pl.String, eager=True))
         found = (
-            tried.str.to_date(form, strict=False) if form in _DATES else tried.str.to_datetime(form, time_unit="us", strict=False)
+            tried.str.to_datetime(form, time_unit="us", strict=False)
+            if _says_hour(form)
+            else tried.str.to_date(form, strict=False)
         )
         times = times.zip_with(~left, found.cast(pl.Datetime("us")))
-    if zone:
-        ahead = pl.select(_minutes_ahead(pl.lit(texts))).to_series()
+    if zone and offsets:
+        # A column, not a literal: Polars takes a series in `lit` for one value where an expression fits it to others.
+        ahead = texts.to_frame("text").select(_ahead_of_utc(col("text"))).to_series()
         there = (times - ahead).dt.replace_time_zone("UTC").dt.convert_time_zone(zone).dt.replace_time_zone(None)
         times = there.zip_with(ahead.is_not_null(), times)
     return times.alias(texts.name)
 
 
-_OFFSET = r"(Z|[+-]\d{2}:?\d{2})$"
+def _says_hour(form: str) -> bool:
+    return re.search("%[-_0]?[HkIlRTXrcs+]", form.replace("%%", "")) is not None
 
 
-def _minutes_ahead(text: pl.Expr) -> pl.Expr:
+# As ISO 8601 has it, and as PostgreSQL writes it (+02). It counts after a time of day only: the -01 of 2024-05-01 is none.
+_OFFSET = r"(Z|[+-]\d{2}(?::?\d{2})?)$"
+_CLOCK = r"[T:]\d"
+
+
+def _ahead_of_utc(text: pl.Expr) -> pl.Expr:
     """How far a written time is ahead of UTC; null where it does not say."""
-    found = text.str.extract_groups(r"\d{2}:\d{2}.*?(?:(?P<utc>Z)|(?P<sign>[+-])(?P<hours>\d{2}):?(?P<minutes>\d{2}))$").struct
-    minutes = found.field("hours").cast(pl.Int64) * 60 + found.field("minutes").cast(pl.Int64)
-    signed = pl.when(found.field("sign") == "-").then(-minutes).otherwise(minutes)
-    return pl.duration(minutes=pl.when(found.field("utc").is_not_null()).then(0).otherwise(signed))
+    said = pl.when(text.str.contains(_CLOCK)).then(text.str.extract(_OFFSET))
+    digits = said.str.replace(":", "", literal=True).str.strip_chars_start("Z+-")
+    hours, rest = (digits.str.slice(n, 2).cast(pl.Int64, strict=False).fill_null(0) for n in (0, 2))
+    minutes = 60 * hours + rest
+    return pl.when(said.is_not_null()).then(
+        pl.duration(minutes=pl.when(said.str.starts_with("-")).then(-minutes).otherwise(minutes))
+    )
 
 
 def says_offsets(text: pl.Series) -> bool:
@@ -318,9 +333,11 @@ def says_offsets(text: pl.Series) -> bool:
 
 
 def date_only(column: pl.Expr, dtype: pl.DataType, mapping: Mapping) -> pl.Expr:
-    """Whether a time column holds a date without a time of day."""
+    """Whether a time column holds a date without a time of day: a format of the mapping says so, else the text itself."""
     if dtype == pl.Date:
         return column.is_not_null()
-    if dtype != pl.String or mapping.relative:
+    if dtype.is_temporal() or mapping.relative:
         return lit(False)
-    return ~column.str.contains(r"\d:\d|T\d")
+    if mapping.time_format:
+        return column.is_not_null() & (not _says_hour(mapping.time_format))
+    return ~column.cast(pl.String).str.contains(r"\d:\d|T\d")

@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
@@ -24,6 +24,13 @@ _LARGEST = 1 << 31  # bytes of XML: more is no record of a ward, but a file made
 _DATED_FORMATS = {*range(14, 23), *range(27, 37), *range(50, 59)}  # number formats of ECMA-376 that show a date or a time
 
 Row = list[str | None]
+
+
+class _Style(NamedTuple):
+    """How a cell shows its number: as a date, and with how many digits at least (`00000` shows 7 as 00007)."""
+
+    dated: bool = False
+    digits: int = 1
 
 
 def read_xlsx(path: Path, name: str, time_format: Callable[[str], str | None]) -> Iterator[tuple[str, list[Row]]]:
@@ -50,7 +57,7 @@ def _sheets(book: zipfile.ZipFile, time_format: Callable[[str], str | None]) -> 
     workbook = _xml(book, "xl/workbook.xml")
     links = {link.attrib["Id"]: link.attrib["Target"] for link in _xml(book, "xl/_rels/workbook.xml.rels")}
     words = [_text(item) for item in _all(book, "xl/sharedStrings.xml", "si")]
-    dated = _dated(book)
+    styles = _styles(book)
     properties = workbook.find("{*}workbookPr")
     since_1904 = properties is not None and properties.get("date1904") in ("1", "true")
     for sheet in workbook.iterfind("{*}sheets/{*}sheet"):
@@ -59,7 +66,7 @@ def _sheets(book: zipfile.ZipFile, time_format: Callable[[str], str | None]) -> 
         if not part.startswith("xl/worksheets/"):  # a sheet that is only a chart
             continue
         with book.open(part) as file:
-            yield said["name"], _rows(file, words, dated, since_1904, time_format(said["name"]))
+            yield said["name"], _rows(file, words, styles, since_1904, time_format(said["name"]))
 
 
 def _xml(book: zipfile.ZipFile, part: str) -> Element:
@@ -86,14 +93,18 @@ def _text(item: Element) -> str:
     return "".join(t.text or "" for run in ("{*}t", "{*}r/{*}t") for t in item.iterfind(run))
 
 
-def _dated(book: zipfile.ZipFile) -> list[bool]:
-    """For each style of cells, whether it shows a number as a date."""
+def _styles(book: zipfile.ZipFile) -> list[_Style]:
     if "xl/styles.xml" not in book.namelist():
         return []
     styles = _xml(book, "xl/styles.xml")
-    own = {int(f.attrib["numFmtId"]): f.attrib["formatCode"] for f in styles.iterfind("{*}numFmts/{*}numFmt")}
-    shown = (_DATED_FORMATS - own.keys()) | {n for n, code in own.items() if _shows_date(code)}
-    return [int(style.get("numFmtId", "0")) in shown for style in styles.iterfind("{*}cellXfs/{*}xf")]
+    formats = {n: _Style(dated=True) for n in _DATED_FORMATS}
+    formats |= {int(f.attrib["numFmtId"]): _style(f.attrib["formatCode"]) for f in styles.iterfind("{*}numFmts/{*}numFmt")}
+    return [formats.get(int(style.get("numFmtId", "0")), _Style()) for style in styles.iterfind("{*}cellXfs/{*}xf")]
+
+
+def _style(code: str) -> _Style:
+    padded = re.fullmatch("0+", code.split(";")[0])
+    return _Style(_shows_date(code), len(padded[0]) if padded else 1)
 
 
 def _shows_date(code: str) -> bool:
@@ -102,7 +113,7 @@ def _shows_date(code: str) -> bool:
     return re.search("[ydh]", plain.split(";")[0].casefold()) is not None
 
 
-def _rows(file: IO[bytes], words: list[str], dated: list[bool], since_1904: bool, time_format: str | None) -> list[Row]:
+def _rows(file: IO[bytes], words: list[str], styles: list[_Style], since_1904: bool, time_format: str | None) -> list[Row]:
     rows: list[Row] = []
     for element in _stream(file, "row"):
         at = int(element.get("r", len(rows) + 1))
@@ -113,7 +124,7 @@ def _rows(file: IO[bytes], words: list[str], dated: list[bool], since_1904: bool
         for cell in element.iterfind("{*}c"):
             column = _column(cell.attrib["r"]) if "r" in cell.attrib else len(row)
             row.extend(None for _ in range(column + 1 - len(row)))
-            row[column] = _value(cell, words, dated, since_1904, time_format)
+            row[column] = _value(cell, words, styles, since_1904, time_format)
     return rows
 
 
@@ -128,7 +139,7 @@ def _column(reference: str) -> int:
     return number - 1
 
 
-def _value(cell: Element, words: list[str], dated: list[bool], since_1904: bool, time_format: str | None) -> str | None:
+def _value(cell: Element, words: list[str], styles: list[_Style], since_1904: bool, time_format: str | None) -> str | None:
     kind = cell.get("t", "n")
     if kind == "inlineStr":
         inline = cell.find("{*}is")
@@ -142,11 +153,13 @@ def _value(cell: Element, words: list[str], dated: list[bool], since_1904: bool,
         return "true" if value == "1" else "false"
     if kind != "n":  # a formula's text, an error such as #N/A, an ISO date
         return value
-    style = int(cell.get("s") or 0)
-    if style < len(dated) and dated[style]:
-        return _date(float(value), since_1904, time_format)
-    number = float(value)
-    return str(int(number)) if number.is_integer() and abs(number) < 1e15 else repr(number)
+    number, at = float(value), int(cell.get("s") or 0)
+    style = styles[at] if at < len(styles) else _Style()
+    if style.dated:
+        return _date(number, since_1904, time_format)
+    if not number.is_integer() or abs(number) >= 1e15:
+        return repr(number)
+    return str(int(number)).zfill(style.digits + (number < 0))
 
 
 def _date(serial: float, since_1904: bool, time_format: str | None) -> str:

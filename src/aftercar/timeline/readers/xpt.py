@@ -121,7 +121,7 @@ def ibm_floats(raw: pl.Series, length: int = 8) -> pl.Series:
     [16.0, None]
     """
     if length < 8:  # what was cut off is zero
-        raw = pl.select((pl.lit(raw).bin.encode("hex") + "00" * (8 - length)).str.decode("hex")).to_series()
+        raw = raw.to_frame("raw").select((pl.col("raw").bin.encode("hex") + "00" * (8 - length)).str.decode("hex")).to_series()
     word = raw.bin.reinterpret(dtype=pl.UInt64, endianness="big")
     first, fraction = word // 2**56, word % 2**56
     size = fraction.cast(pl.Float64) * _POWERS.gather(first % 128)
