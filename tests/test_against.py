@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from aftercar.conformance import against
+from aftercar.conformance.against import CONTRACT, LOST_MAX, run_against
+from aftercar.conformance.run import TRAPS, Check, suite
 from aftercar.errors import InputError
-from aftercar.grade import against
-from aftercar.grade.against import CONTRACT, LOST_MAX, run_against
-from aftercar.grade.conformance import TRAPS, Check, suite
 from aftercar.serve.cli import app
 
 ROOT = Path(__file__).parents[1]

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from aftercar.conformance.run import NOT_BUILT, TRAPS, VIGNETTE_TRAPS, Check, difference, run_cases, suite, trap_of
 from aftercar.errors import OptionError
-from aftercar.grade.conformance import NOT_BUILT, TRAPS, VIGNETTE_TRAPS, Check, difference, run_cases, suite, trap_of
 from aftercar.grade.run import SCALES
 from aftercar.timeline.readers.cases import Case, read_cases
 

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 from polars import col
 
-from aftercar.grade.conformance import difference, suite
+from aftercar.conformance.run import difference, suite
 from aftercar.grade.run import grade_timeline
 from aftercar.timeline.readers.cases import cases_timeline, read_cases
 from aftercar.timeline.schema import conform

@@ -13,8 +13,8 @@ import polars as pl
 import pytest
 from polars import col
 
+from aftercar.conformance.run import suite
 from aftercar.grade import hlh, hscore, iechs
-from aftercar.grade.conformance import suite
 from aftercar.grade.hscore import PROBABILITY, probability
 from aftercar.grade.run import grade_timeline
 from aftercar.timeline.readers.cases import cases_timeline, read_cases

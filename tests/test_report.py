@@ -17,9 +17,9 @@ import polars as pl
 import pytest
 
 from aftercar.errors import InputError
-from aftercar.grade.regrade import wilson
 from aftercar.grade.run import grade_timeline
 from aftercar.grade.scale import GRADES
+from aftercar.intervals import wilson
 from aftercar.report import render_report, write_report
 from aftercar.report.bands import bands
 from aftercar.report.cohort import timing_table, unsettled, worst_table

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from aftercar.grade.describe import MARKS, describe, markdown, sources
+from aftercar.evidence.sources import MARKS, sources
+from aftercar.grade.describe import describe, markdown
 from aftercar.grade.options import OPTIONS, Options
 from aftercar.grade.run import SCALES
 from aftercar.grade.scale import Scale

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from aftercar.grade.folder import grade_folder
     from aftercar.grade.run import Result, grade_timeline
     from aftercar.report import write_report
+    from aftercar.risk.run import score_folder, score_timeline
+    from aftercar.risk.validate import validate
     from aftercar.timeline.readers import Imported, read
     from aftercar.timeline.store import import_folder, open_timeline, write_timeline
 
@@ -34,6 +36,9 @@ _HOMES = {
     "open_timeline": "aftercar.timeline.store",
     "read": "aftercar.timeline.readers",
     "read_back": "aftercar.export",
+    "score_folder": "aftercar.risk.run",
+    "score_timeline": "aftercar.risk.run",
+    "validate": "aftercar.risk.validate",
     "write_report": "aftercar.report",
     "write_timeline": "aftercar.timeline.store",
 }
@@ -49,6 +54,9 @@ __all__ = [
     "open_timeline",
     "read",
     "read_back",
+    "score_folder",
+    "score_timeline",
+    "validate",
     "write_report",
     "write_timeline",
 ]

@@ -5,23 +5,14 @@ The command line, the documentation and the tests all read this, so that what is
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import asdict, dataclass
-from functools import cache
-from importlib.resources import files
 from typing import Any
 
-from aftercar.grade.options import OPTIONS, Option, Options
+from aftercar.evidence.sources import MARKS, citation, sources
+from aftercar.grade.options import OPTIONS, Options
 from aftercar.grade.scale import Scale
+from aftercar.options import Option
 
-MARKS = {
-    "V": "checked against a source",
-    "M": "from memory",
-    "M?": "from memory, to be checked against the paper",
-    "P": "a convention of this project: the source is silent",
-    "memory": "from memory",
-    "lecture-only": "only the lecture says so",
-}
 GRADES = (0, 1, 2, 3, 4, 5)  # 0: a feature that counts towards a cell
 
 
@@ -56,18 +47,6 @@ class Description:
         return asdict(self)
 
 
-@cache
-def sources() -> dict[str, dict[str, str]]:
-    """The papers by key."""
-    return tomllib.loads(files("aftercar.evidence").joinpath("sources.toml").read_text(encoding="utf-8"))
-
-
-def citation(key: str) -> str:
-    """A paper in one line."""
-    paper = sources()[key]
-    return ". ".join(paper[part] for part in ("authors", "title", "where") if part in paper)
-
-
 def describe(scale: Scale, options: Options | None = None) -> Description:
     """A scale under a set of options; by default the defaults."""
     chosen = options if options is not None else Options()
@@ -98,6 +77,8 @@ def allowed(option: Option) -> str:
     may = [str(c) for c in option.choices]
     if option.number:
         may.append(f"{option.number[0]:g} to {option.number[1]:g}")
+    if option.span:
+        may.append(f"two days from {option.span[0]} to {option.span[1]}")
     return ", ".join(may) or "drugs and groups of drugs"
 
 

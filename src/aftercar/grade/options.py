@@ -1,73 +1,19 @@
-"""Every question that the papers leave open, as a named option with a default.
+"""Every question that the papers on grading leave open, as a named option with a default.
 
-The names and defaults are those of the grading reference; `mark` says what stands behind the default (P: a convention of this
-project, M: from memory, V: checked against a source). A result carries all options that were used.
+The names and defaults are those of the grading reference.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable
 
-from aftercar.errors import OptionError, nearest
-from aftercar.timeline.concepts import of_group
-
-Value = str | float | int | bool
-
-
-@dataclass(frozen=True)
-class Option:
-    """One open question.
-
-    `choices` lists the words or numbers that may be chosen; `number` allows any number in a range as well; `pattern` words
-    such as `within_days:n` take a number after the colon.
-    """
-
-    name: str
-    default: Value
-    question: str
-    choices: tuple[Value, ...] = ()
-    number: tuple[float, float] | None = None
-    whole: bool = False
-    drugs: bool = False
-    mark: str = "P"
-
-    def parse(self, given: object) -> Value:
-        """The value that a user gave, as ours.
-
-        Raises:
-            OptionError: it is not one that this option takes.
-        """
-        text = str(given).strip()
-        if self.drugs:
-            for group in text.split(","):
-                of_group(group.strip())
-            return ",".join(g.strip() for g in text.split(","))
-        for choice in self.choices:
-            if text.casefold() == str(choice).casefold():
-                return choice
-        word, _, tail = text.partition(":")
-        if f"{word}:n" in self.choices and tail.isdigit():
-            return text
-        if self.number:
-            try:
-                value = float(text)
-            except ValueError:
-                value = float("nan")
-            if self.number[0] <= value <= self.number[1] and (value.is_integer() or not self.whole):
-                return int(value) if value == int(value) else value
-        allowed = [str(c) for c in self.choices]
-        if self.number:
-            allowed.append(f"a {'whole ' if self.whole else ''}number from {self.number[0]:g} to {self.number[1]:g}")
-        raise OptionError(f"{self.name} cannot be {text!r}; it takes {', '.join(allowed)}.")
-
+from aftercar.options import DAY0, Chosen, Option, pairs
 
 OPTIONS = {
     o.name: o
     for o in (
         # All scales
-        Option("day0", "first_infusion", "Which dose of a split infusion is day 0?", ("first_infusion", "last_infusion")),
+        DAY0,
         Option("unknown_attribution", "include_with_warning", "Does a sign of unknown cause count?", ("include_with_warning", "exclude")),
         # Fever and its waiver
         Option("temp_round", "none", "Are temperatures rounded before they are compared?", ("none", 0.1)),
@@ -136,32 +82,10 @@ OPTIONS = {
 }  # fmt: skip
 
 
-class Options(Mapping[str, Any]):
-    """A full set of options: what the user chose, and the default of the rest."""
+class Options(Chosen):
+    """A full set of the options of grading."""
 
-    def __init__(self, chosen: Mapping[str, object] | None = None) -> None:
-        """Check and complete what the user chose.
-
-        Raises:
-            OptionError: an unknown option, or a value that it does not take.
-        """
-        for name in chosen or {}:
-            if name not in OPTIONS:
-                raise OptionError(f"No option is called {name!r}. {nearest(name, OPTIONS)}")
-        self._values = {n: o.parse((chosen or {}).get(n, o.default)) for n, o in OPTIONS.items()}
-
-    def __getitem__(self, name: str) -> Any:
-        return self._values[name]
-
-    def __iter__(self):  # type: ignore[no-untyped-def]
-        return iter(self._values)
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-    def used_by(self, names: Iterable[str]) -> dict[str, Value]:
-        """Those that a scale reads, sorted by name."""
-        return {n: self._values[n] for n in sorted(names)}
+    table = OPTIONS
 
 
 def parse_pairs(given: Iterable[str]) -> Options:
@@ -171,18 +95,3 @@ def parse_pairs(given: Iterable[str]) -> Options:
         OptionError: a word without `=`, or one that `Options` refuses.
     """
     return Options(pairs(given))
-
-
-def pairs(given: Iterable[str]) -> dict[str, str]:
-    """`name=value` words as names and values.
-
-    Raises:
-        OptionError: a word without `=`.
-    """
-    found: dict[str, str] = {}
-    for pair in given:
-        name, equals, value = pair.partition("=")
-        if not equals:
-            raise OptionError(f"{pair!r} is not name=value.")
-        found[name.strip()] = value
-    return found

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from math import sqrt
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +22,12 @@ from aftercar.grade.adjudicate import kappas
 from aftercar.grade.explain import read_run, timeline_of
 from aftercar.grade.options import Options
 from aftercar.grade.run import SCALES, grade_timeline, named_in_part
+from aftercar.intervals import wilson
 from aftercar.timeline.store import open_timeline
 
 COURSE = ["subject_id", "infusion"]
 CUTS = (1, 2, 3)
 OPEN, NOT_APPLICABLE, NOT_GRADED = "open", "not applicable", "not graded"
-Z95 = 1.959963984540054  # normal quantile of a two-sided 95 % interval
 
 
 @dataclass(frozen=True)
@@ -254,21 +253,6 @@ def _incidence(both: pl.DataFrame) -> pl.DataFrame:
         n: pl.Int64 if n in ("grade_at_least", "n", "undecided") or n.startswith("reached") else pl.Float64 for n in rows[0]
     }
     return pl.DataFrame(rows, schema=numbers)
-
-
-def wilson(k: int, n: int) -> tuple[float | None, float | None]:
-    """Wilson score interval of a proportion, 95 % (Wilson 1927): `k` of `n`, as shares of 1; null where `n` is 0.
-
-    >>> tuple(round(x, 3) for x in wilson(1, 10))
-    (0.018, 0.404)
-    """
-    if n == 0:
-        return None, None
-    p, z2 = k / n, Z95 * Z95
-    middle = (p + z2 / (2 * n)) / (1 + z2 / n)
-    half = Z95 * sqrt(p * (1 - p) / n + z2 / (4 * n * n)) / (1 + z2 / n)
-    # At the ends rounding may leave the limit a hair inside of the share itself.
-    return 0.0 if k == 0 else middle - half, 1.0 if k == n else middle + half
 
 
 def _times(courses: pl.DataFrame, episodes_a: pl.DataFrame, episodes_b: pl.DataFrame) -> pl.DataFrame:

@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 from polars import col
 
-from aftercar.grade.regrade import wilson
+from aftercar.intervals import wilson
 from aftercar.report.names import ALWAYS, WORDS, in_order, scale_name, toxicity_name
 
 GRADES = range(6)

@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 from polars import col
 
-from aftercar.grade.describe import MARKS
+from aftercar.evidence.sources import MARKS
 from aftercar.grade.run import SCALES
 from aftercar.report.names import WORDS, is_drawn, scale_name
 from aftercar.report.svg import readable

@@ -13,6 +13,7 @@ import typer
 from aftercar import __version__
 from aftercar.errors import AftercarError, OptionError
 from aftercar.files import place
+from aftercar.serve import risk
 
 if TYPE_CHECKING:
     import polars as pl
@@ -25,6 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+risk.add_to(app)
 
 Options = Annotated[
     list[str] | None, typer.Option("--option", "-o", help="An open question decided: name=value. May be repeated.")
@@ -180,7 +182,8 @@ def grade(
 ) -> None:
     """Grade every toxicity of every subject, and print a summary. A run that was stopped goes on where it stopped."""
     from aftercar.grade.folder import grade_folder, on_this_machine
-    from aftercar.grade.options import pairs, parse_pairs
+    from aftercar.grade.options import parse_pairs
+    from aftercar.options import pairs
     from aftercar.serve import show
 
     options = parse_pairs(option or [])
@@ -261,10 +264,10 @@ def conformance(
     """Run worked cases through our graders, or another. Exit 1 if any check failed."""
     import json
 
+    from aftercar.conformance.against import CONTRACT, run_against
+    from aftercar.conformance.run import run_cases, suite
     from aftercar.errors import InputError
     from aftercar.files import write_text
-    from aftercar.grade.against import CONTRACT, run_against
-    from aftercar.grade.conformance import run_cases, suite
     from aftercar.serve import show
 
     paths = [*(suite() if whole_suite else []), *(files or [])]
@@ -324,7 +327,7 @@ def concepts() -> None:
 
 @app.command()
 def options() -> None:
-    """List every open question of the scales, with its default and what else it may be."""
+    """List every open question of the scales and scores, with its default and what else it may be."""
     from aftercar.serve import show
 
     show.options()

@@ -16,12 +16,14 @@ from polars import col
 from rich.console import Console
 from rich.table import Table
 
-from aftercar.grade.conformance import TRAPS, Check
-from aftercar.grade.describe import MARKS, allowed
+from aftercar.conformance.run import TRAPS, Check
+from aftercar.evidence.sources import MARKS
+from aftercar.grade.describe import allowed
 from aftercar.grade.explain import Explanation
 from aftercar.grade.options import OPTIONS
 from aftercar.grade.run import SCALES
 from aftercar.grade.worst import WORDS
+from aftercar.risk.options import OPTIONS as RISK_OPTIONS
 from aftercar.timeline import concepts as known
 from aftercar.timeline.readers import reasons
 from aftercar.timeline.readers.piece import Progress
@@ -371,9 +373,9 @@ def concepts() -> None:
 
 
 def options() -> None:
-    """The option list."""
+    """The option list, of scales and then of risk scores."""
     table = _table("option", "default", "may be", "mark", "question")
-    for o in OPTIONS.values():
+    for o in {**OPTIONS, **RISK_OPTIONS}.values():
         table.add_row(o.name, str(o.default), allowed(o), o.mark, o.question)
     console.print(table)
     console.print("Marks: P a convention of this project, M from memory, V checked against a source.")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from rich.table import Table
 
-from aftercar.grade.describe import GRADES, MARKS, Description, column
+from aftercar.evidence.sources import MARKS
+from aftercar.grade.describe import GRADES, Description, column
 from aftercar.serve.show import console
 
 

@@ -1,12 +1,12 @@
-"""Run worked cases through the readers and graders, and compare with what they expect.
+"""Run worked cases through the readers, graders and scores, and compare with what they expect.
 
-The cases of the package (`suite`) are data beside the code. `grade.against` asks another grader the same questions and compares
+The cases of the package (`suite`) are data beside the code. `conformance.against` asks another grader the same questions and compares
 its answers by the same `difference`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from importlib.resources import files
@@ -19,6 +19,8 @@ from polars import col
 from aftercar.errors import OptionError, nearest
 from aftercar.grade.options import OPTIONS
 from aftercar.grade.run import SCALES, Result, grade_timeline
+from aftercar.risk.options import OPTIONS as RISK_OPTIONS
+from aftercar.risk.run import REGISTRY, score_timeline
 from aftercar.timeline.readers.cases import Case, cases_timeline, read_cases
 from aftercar.timeline.readers.normalise import RELATIVE_EPOCH
 
@@ -54,10 +56,11 @@ VIGNETTE_TRAPS = {
 }  # fmt: skip
 
 _EPISODES = {"crs_episodes": "crs"}
-# Scales of the schema that `grade` does not give; any other name is a mistake.
-NOT_BUILT = {"car_hematotox", "easix", "s_easix", "m_easix", "hay2017", "tocilizumab_rules", "mgmt"}
-# Their options; a case may set one beside ours.
-_OTHER_OPTIONS = {"ht_ties"}
+# Risk scores that have a value; HScore is a scale over time.
+SCORES = {name for name, score in REGISTRY.items() if score.value is not None} - set(SCALES)
+# Scales of the schema that are not built yet; any other name is a mistake.
+NOT_BUILT = {"tocilizumab_rules", "mgmt"}
+_KNOWN = {*SCALES, *_EPISODES, *SCORES, *NOT_BUILT}
 _ASSERTS = {"grade", "status", "value", "min", "max", "group", "flags", "actions", "blocked"}
 _EXPECTED_KEYS = {"scale", "at_h", "at_day", "options", "why", *_ASSERTS}
 
@@ -135,17 +138,18 @@ def plan(paths: Iterable[Path | str], traps: Iterable[str] | None = None) -> Pla
 def run_cases(paths: Iterable[Path | str], traps: Iterable[str] | None = None) -> list[Check]:
     """Check every expectation of every case; arguments and errors as for `plan`."""
     todo = plan(paths, traps)
-    by_options: dict[tuple[tuple[str, str], ...], list[tuple[Case, Expectation]]] = {}
+    by_options: dict[tuple[bool, tuple[tuple[str, str], ...]], list[tuple[Case, Expectation]]] = {}
     checks: list[Check] = []
     for case, want in todo.asked:
         if want["scale"] in NOT_BUILT:
             checks.append(checked(case, want, "not supported", difference="this scale is not built"))
             continue
         options = chosen_options(case, want)
-        key = tuple(sorted((k, str(v)) for k, v in options.items() if k in OPTIONS))
-        by_options.setdefault(key, []).append((case, want))
-    for options, group in by_options.items():
-        checks += _run_group(dict(options), group)
+        read = RISK_OPTIONS if want["scale"] in SCORES else OPTIONS
+        key = tuple(sorted((k, str(v)) for k, v in options.items() if k in read))
+        by_options.setdefault((want["scale"] in SCORES, key), []).append((case, want))
+    for (scored, options), group in by_options.items():
+        checks += _run_group(dict(options), group, _scored if scored else _graded)
     return todo.sort(checks)
 
 
@@ -180,8 +184,8 @@ def _problem(case: Case, want: Any) -> str:
     if unknown := set(want) - _EXPECTED_KEYS:
         return f"expected: {sorted(map(str, unknown))} is not known"
     scale = want.get("scale")
-    if not isinstance(scale, str) or scale not in {*SCALES, *_EPISODES, *NOT_BUILT}:
-        return f"there is no scale {scale!r}. {nearest(str(scale), {*SCALES, *_EPISODES, *NOT_BUILT})}"
+    if not isinstance(scale, str) or scale not in _KNOWN:
+        return f"there is no scale {scale!r}. {nearest(str(scale), _KNOWN)}"
     episodes_none = scale in _EPISODES and want.get("value") == []
     if not episodes_none and all(want.get(key) in (None, {}, []) for key in _ASSERTS):
         return "it expects nothing"
@@ -190,11 +194,13 @@ def _problem(case: Case, want: Any) -> str:
     for key in ("at_h", "at_day"):
         if key in want and (scale in _EPISODES or isinstance(want[key], bool) or not isinstance(want[key], (int, float))):
             return f"{key} must be a number, and is not for episodes"
+    if "at_h" in want and scale in SCORES:
+        return "at_h has no meaning for a score: at_day names its window, or nothing its own"
     for options in (case.body.get("options"), want.get("options")):
         if options is not None and not isinstance(options, dict):
             return "options is not a table"
-        if wrong := set(options or {}) - set(OPTIONS) - _OTHER_OPTIONS:
-            return f"there is no option {sorted(map(str, wrong))[0]!r}. {nearest(str(sorted(map(str, wrong))[0]), OPTIONS)}"
+        if wrong := sorted(map(str, set(options or {}) - set(OPTIONS) - set(RISK_OPTIONS))):
+            return f"there is no option {wrong[0]!r}. {nearest(wrong[0], {*OPTIONS, *RISK_OPTIONS})}"
     return ""
 
 
@@ -202,11 +208,18 @@ def _when(want: Expectation) -> str:
     return f"h {want['at_h']}" if "at_h" in want else f"day {want['at_day']}" if "at_day" in want else "whole record"
 
 
-def _run_group(options: dict[str, str], group: list[tuple[Case, Expectation]]) -> list[Check]:
+Answer = Callable[[str, Expectation], dict[str, Any]]  # of the case of that name
+
+
+def _run_group(
+    options: dict[str, str],
+    group: list[tuple[Case, Expectation]],
+    ask: Callable[[pl.DataFrame, list[tuple[Case, Expectation]], dict[str, str]], Answer],
+) -> list[Check]:
     members = list({case.id: case for case, _ in group}.values())
     timeline, problems = cases_timeline(members)
     try:
-        result = grade_timeline(timeline.with_columns(col("subject_id").cast(pl.String)), _needed(group), options)
+        answer = ask(timeline.with_columns(col("subject_id").cast(pl.String)), group, options)
     except OptionError as error:
         return [checked(case, want, "failed", difference=str(error)) for case, want in group]
     checks: list[Check] = []
@@ -214,8 +227,36 @@ def _run_group(options: dict[str, str], group: list[tuple[Case, Expectation]]) -
         if case.id in problems:
             checks.append(checked(case, want, "failed", difference=f"a row was rejected: {problems[case.id]}"))
         else:
-            checks.append(judged(case, want, _got(result, case.id, want)))
+            checks.append(judged(case, want, answer(case.id, want)))
     return checks
+
+
+def _graded(timeline: pl.DataFrame, group: list[tuple[Case, Expectation]], options: dict[str, str]) -> Answer:
+    result = grade_timeline(timeline, _needed(group), options)
+    return lambda case, want: _got(result, case, want)
+
+
+def _scored(timeline: pl.DataFrame, group: list[tuple[Case, Expectation]], options: dict[str, str]) -> Answer:
+    """Risk scores; the grades that some of them read are given along."""
+    worst = grade_timeline(timeline, ["crs", "icans"]).worst
+    scores = score_timeline(timeline, {want["scale"] for _, want in group}, options, worst=worst).scores
+    return lambda case, want: _got_score(scores, case, want)
+
+
+def _got_score(scores: pl.DataFrame, case: str, want: Expectation) -> dict[str, Any]:
+    score = REGISTRY[want["scale"]]
+    window = f"day_{want['at_day']}" if "at_day" in want else score.windows[0].name
+    rows = scores.filter((col("subject_id") == case) & (col("score") == score.name) & (col("window") == window))
+    if rows.is_empty():
+        return {"status": "no value at that time"}
+    row = rows.row(-1, named=True)
+    return {
+        "status": "graded" if row["status"] == "scored" else row["status"],
+        "group": row["group"],
+        "flags": row["flags"],
+        "criteria": row["criteria"],
+        "value": {"score": row["value"], "score_upper": row["value_upper"], "log2": row["log2"]},
+    }
 
 
 def _needed(group: list[tuple[Case, Expectation]]) -> list[str]:

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
+from aftercar.conformance.run import Check, Expectation, checked, chosen_options, judged, plan
 from aftercar.errors import InputError
-from aftercar.grade.conformance import Check, Expectation, checked, chosen_options, judged, plan
 from aftercar.grade.scale import STATUS
 from aftercar.timeline.readers.cases import Case
 
@@ -30,7 +30,7 @@ LOST_MAX = 5  # so many lost connections, ends or timeouts in a row, and the res
 
 _CASE = ("id", "title", "patient", "options", "timeline", "series")  # never what is expected, or why
 _NUMBERS = ("grade", "grade_upper")
-_STATUSES = {*STATUS.categories.to_list(), "allowed", "blocked"}
+_STATUSES = {*STATUS.categories.to_list(), "refused", "allowed", "blocked"}
 
 
 class NoAnswer(Exception):
