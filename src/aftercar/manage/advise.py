@@ -20,8 +20,8 @@ from aftercar.grade.options import Options
 from aftercar.grade.run import Result, grade_lazy, scales_named
 from aftercar.manage import doses
 from aftercar.manage.facts import GRADES_OF, SCALES, Facts, codes
-from aftercar.manage.ledger import counted, ledger
-from aftercar.manage.rules import Drug, Rule, RuleBook, rulebook
+from aftercar.manage.ledger import counted, ledger, limits
+from aftercar.manage.rules import DEFAULT_PROFILE, Drug, Rule, RuleBook, rulebook
 from aftercar.manage.vocabulary import fact
 from aftercar.manage.when import Leaf, compiled
 from aftercar.timeline import subjects as subject_rows
@@ -52,12 +52,12 @@ ADVICE: dict[str, Any] = {
     "source": pl.String,
     "source_date": pl.Date,
     "mark": pl.String,
+    "blocks": pl.List(pl.String),
     "profile": pl.String,
 }
-LEDGER = (
-    "subject_id", "infusion", "time", "drug", "n", "n_24h", "mg", "mg_24h", "unread", "dexamethasone_mg", "last", "next", "left_24h",
-    "left_in_all",
-)  # fmt: skip
+_COURSE = ("subject_id", "infusion", "time")
+LEDGER = (*_COURSE, "drug", "n", "n_24h", "mg", "mg_24h", "unread", "dexamethasone_mg", "last")
+LIMITS = (*_COURSE, "drug", "n", "n_24h", "since_h", "reached", "next", "dose", "dose_mg")
 _CHUNK = 250_000  # asked times that are worked on at once
 
 At = datetime | float | None
@@ -70,12 +70,14 @@ class Advice:
     Attributes:
         advice: a row a course, rule and stretch of asked times.
         ledger: a row a course and drug that was given, at the last asked time.
+        limits: a row a course and drug that has limits, at the last asked time.
         facts: a row a course, at the last asked time: the facts that rules read.
         asked: how many courses were asked about, and how many could not be (no infusion, or the time is outside of the course).
     """
 
     advice: pl.DataFrame
     ledger: pl.DataFrame
+    limits: pl.DataFrame
     facts: pl.DataFrame
     asked: dict[str, int]
 
@@ -84,7 +86,7 @@ def advise_timeline(
     timeline: pl.DataFrame | pl.LazyFrame,
     at: At = None,
     *,
-    profile: str = "asco2021",
+    profile: str = DEFAULT_PROFILE,
     rules: Path | str | None = None,
     every_h: float | None = None,
     options: Mapping[str, object] | None = None,
@@ -111,7 +113,7 @@ def advise_folder(
     timeline: Path | str,
     at: At = None,
     *,
-    profile: str = "asco2021",
+    profile: str = DEFAULT_PROFILE,
     rules: Path | str | None = None,
     every_h: float | None = None,
     options: Mapping[str, object] | None = None,
@@ -140,7 +142,7 @@ def joined(parts: Iterable[Advice]) -> Advice:
     """The tables of several shards as one."""
     parts = list(parts)
     asked = {key: sum(p.asked[key] for p in parts) for key in parts[0].asked}
-    tables = (pl.concat([getattr(p, name) for p in parts], how="vertical_relaxed") for name in ("advice", "ledger", "facts"))
+    tables = (pl.concat([getattr(p, name) for p in parts], how="vertical_relaxed") for name in ("advice", "ledger", "limits", "facts"))
     return Advice(*tables, asked)
 
 
@@ -167,12 +169,23 @@ def advise_graded(
     rows = [_answers(spell, facts, book) for spell in spells]
     final = asked.group_by("course", maintain_order=True).last().sort("at")
     advice = _told(pl.concat([_NOTHING, *rows]), rec, book)
-    given = ledger(rec, final, book.drugs, facts.starts).join(final, on="course").rename({"last_at": "last", "next_at": "next"})
-    given = clock(given, rec.courses, "at", "last", "next").rename({"at": "time"}).sort("place", "drug")
-    state = clock(facts.at(final, names), rec.courses, "at").rename({"at": "time"}).sort("place")
-    state = state.drop("place", *(f"{name}:missing" for name in GRADES_OF))
-    seen = {"courses": courses.height, "advised": final.height, "not_advised": courses.height - final.height}
-    return Advice(advice, given.select(LEDGER), state.select("subject_id", "infusion", "time", pl.exclude("subject_id", "infusion", "time")), seen)
+    given = ledger(rec, final, book.drugs, facts.starts).join(final, on="course")
+    left = limits(rec, final, book.drugs, facts.starts)
+    state = facts.at(final, names).drop(f"{name}:missing" for name in GRADES_OF)
+    return Advice(
+        _told(pl.concat([_NOTHING, *rows]), rec, book),
+        _dated(given, rec, "last").select(LEDGER),
+        _dated(left, rec, "next").select(LIMITS),
+        _dated(state, rec).select(*_COURSE, pl.all().exclude(*_COURSE, "place")),
+        {"courses": courses.height, "advised": final.height, "not_advised": courses.height - final.height},
+    )
+
+
+def _dated(rows: pl.DataFrame, rec: Record, *columns: str) -> pl.DataFrame:
+    """Rows with `time` for `at`, and the times of columns on the axis that are called `NAME_at`; in the order of the subjects."""
+    on_axis = ["at", *(f"{name}_at" for name in columns)]
+    dated = clock(rows, rec.courses, *on_axis).rename({"at": "time", **{f"{name}_at": name for name in columns}})
+    return dated.sort("place", maintain_order=True)
 
 
 # ---- asked times
@@ -371,7 +384,7 @@ def _static(book: RuleBook) -> pl.DataFrame:
         [
             {
                 "id": r.id, "topic": r.topic, "option": r.option, "action": r.action, "cautions": _cautions(r), "population": r.population,
-                "strength": r.strength, "source": r.source, "source_date": r.date, "mark": r.mark,
+                "strength": r.strength, "source": r.source, "source_date": r.date, "mark": r.mark, "blocks": list(r.blocks),
             }
             for r in book.rules
         ],
@@ -379,7 +392,7 @@ def _static(book: RuleBook) -> pl.DataFrame:
     )  # fmt: skip
 
 
-_STATIC = ("topic", "option", "action", "cautions", "population", "strength", "source", "source_date", "mark")
+_STATIC = ("topic", "option", "action", "cautions", "population", "strength", "source", "source_date", "mark", "blocks")
 
 
 def _cautions(rule: Rule) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from aftercar.manage.rules import Band, Rule
+from aftercar.manage.rules import Band, Drug, Rule
 
 # A pharmacist must confirm what is not checked against a source.
 CHECKED = ("V",)
@@ -38,12 +38,9 @@ def amount(band: Band, weight_kg: float | None) -> tuple[float, str] | None:
     return (min(much, band.maximum) if band.maximum is not None else much), unit
 
 
-def dose(rule: Rule, weight_kg: float | None) -> tuple[str, float | None]:
-    """A rule's dose in words, and in mg where it is a number of them."""
-    if rule.drug is None:
-        return "", None
-    drug = rule.drug
-    rest = " ".join(filter(None, (drug.route, rule.schedule or drug.schedule)))
+def dose(drug: Drug, weight_kg: float | None, schedule: str = "") -> tuple[str, float | None]:
+    """A drug's dose in words, and in mg where it is a number of them; a rule may have a schedule of its own."""
+    rest = " ".join(filter(None, (drug.route, schedule or drug.schedule)))
     if not drug.dose:
         return rest, None
     band = band_for(drug.dose, weight_kg)
@@ -80,7 +77,7 @@ def cautions(rule: Rule) -> list[str]:
 def amounts(rules: Sequence[Rule], rows: pl.DataFrame) -> pl.DataFrame:
     """Of each rule (`rule`, its number) and weight that occur in `rows`: `dose` in words, `dose_mg`."""
     pairs = rows.select("rule", "weight_kg").unique(maintain_order=True)
-    told = [dose(rules[n], w) for n, w in pairs.iter_rows()]
+    told = [dose(r.drug, w, r.schedule) if (r := rules[n]).drug else ("", None) for n, w in pairs.iter_rows()]
     return pairs.with_columns(
         dose=pl.Series([t[0] for t in told], dtype=pl.String), dose_mg=pl.Series([t[1] for t in told], dtype=pl.Float64)
     )

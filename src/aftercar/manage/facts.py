@@ -171,7 +171,7 @@ class Facts:
             self._counts[name] = ledger.Counts(self.record, name, self.starts).at(asked)
         counts = self._counts[name]
         if limit:
-            series = ledger.limits(self.drugs[name], counts)[limit].cast(pl.Int8)
+            series = ledger.reached(self.drugs[name], counts)[limit].cast(pl.Int8)
         else:
             series = counts[{"given": "n", "given_24h": "n_24h"}.get(asked_for, asked_for)]
         return lit(series), lit(series)

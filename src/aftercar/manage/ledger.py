@@ -6,12 +6,13 @@ ICANS have surely been absent for `CLEAR_H` hours.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import polars as pl
 from polars import col, lit
 
 from aftercar.grade.options import OPTIONS
+from aftercar.manage.doses import dose as doses_in_words
 from aftercar.manage.rules import Drug
 from aftercar.timeline.concepts import concepts, of_group
 from aftercar.timeline.state import DAY, HOUR, SPAN, Record, of_course, origin, union
@@ -114,7 +115,7 @@ def _as_of(at: pl.Series, table: pl.DataFrame, column: str) -> pl.Series:
     return pl.concat([pl.Series(column, [None], dtype=table.schema[column]), table[column]]).gather(place)
 
 
-def limits(drug: Drug, counts: pl.DataFrame) -> dict[str, pl.Series]:
+def reached(drug: Drug, counts: pl.DataFrame) -> dict[str, pl.Series]:
     """Which limits of a drug are reached, by the words of `vocabulary.LIMITS`."""
     no = pl.repeat(False, counts.height, eager=True)
     return {
@@ -122,6 +123,42 @@ def limits(drug: Drug, counts: pl.DataFrame) -> dict[str, pl.Series]:
         "in_24h": no if drug.most_in_24h is None else counts["n_24h"] >= drug.most_in_24h,
         "total": no if drug.most_in_all is None else counts["n"] >= drug.most_in_all,
     }
+
+
+def limits(record: Record, asked: pl.DataFrame, drugs: Mapping[str, Drug], starts: pl.DataFrame) -> pl.DataFrame:
+    """What is left of each drug that has limits.
+
+    Args:
+        asked: one row a course, `course, at`, sorted by `at`.
+        starts: `fresh_starts`.
+    Returns:
+        a row a course and drug: `course, at, drug, n, n_24h, since_h` (infinite: none was given), `reached` (words of `vocabulary.LIMITS`),
+        `next_at` (the interval has passed), `dose`, `dose_mg`.
+    """
+    parts: list[pl.DataFrame] = [pl.DataFrame(schema=_LIMITS)]
+    weights = of_course(record.courses, asked["course"], "weight_kg")[0]
+    for name, drug in drugs.items():
+        if not drug.limited:
+            continue
+        counts = Counts(record, name, starts).at(asked)
+        words = pl.concat_list(pl.when(held).then(lit([word])).otherwise(lit([], pl.List(pl.String))) for word, held in reached(drug, counts).items())
+        told = [doses_in_words(drug, w) for w in weights]
+        last = col("at") - (col("since_h") * HOUR).cast(pl.Int64)
+        rows = asked.select("course", "at").hstack(counts.select("n", "n_24h", "since_h"))
+        parts.append(
+            rows.with_columns(
+                drug=lit(name), reached=words,
+                next_at=pl.when(col("since_h").is_finite()).then(last + int((drug.interval_h or 0) * HOUR)),
+                dose=pl.Series([t[0] for t in told], dtype=pl.String), dose_mg=pl.Series([t[1] for t in told], dtype=pl.Float64),
+            ).select(_LIMITS.keys())
+        )  # fmt: skip
+    return pl.concat(parts)
+
+
+_LIMITS = {
+    "course": pl.Int64, "at": pl.Int64, "drug": pl.String, "n": pl.Int64, "n_24h": pl.Int64, "since_h": pl.Float64,
+    "reached": pl.List(pl.String), "next_at": pl.Int64, "dose": pl.String, "dose_mg": pl.Float64,
+}  # fmt: skip
 
 
 def dexamethasone_equivalent(drug: pl.Expr, mg: pl.Expr) -> pl.Expr:
@@ -134,7 +171,7 @@ def dexamethasone_equivalent(drug: pl.Expr, mg: pl.Expr) -> pl.Expr:
     return mg * drug.replace_strict(factor, default=None, return_dtype=pl.Float64)
 
 
-def ledger(record: Record, asked: pl.DataFrame, drugs: dict[str, Drug], starts: pl.DataFrame) -> pl.DataFrame:
+def ledger(record: Record, asked: pl.DataFrame, drugs: Mapping[str, Drug], starts: pl.DataFrame) -> pl.DataFrame:
     """What each course was given up to its asked time.
 
     Args:
@@ -142,7 +179,7 @@ def ledger(record: Record, asked: pl.DataFrame, drugs: dict[str, Drug], starts: 
         starts: `fresh_starts`.
     Returns:
         a row a course and drug that was given: `course, drug, n, n_24h, mg, mg_24h, unread` (doses whose amount is not known), `dexamethasone_mg`
-        (equivalent, of steroids), `last_at`, `next_at` (the interval has passed), `left_24h`, `left_in_all` (null: no limit).
+        (equivalent, of steroids), `last_at`.
     """
     begin = pl.max_horizontal(origin(col("until")) - DAY, pl.when(col("since") // SPAN == col("course")).then("since"))
     times = asked.sort("at").with_columns(until="at", since=_as_of(asked.sort("at")["at"], starts, "since"))
@@ -155,14 +192,4 @@ def ledger(record: Record, asked: pl.DataFrame, drugs: dict[str, Drug], starts: 
         unread=col("mg").is_null().sum().cast(pl.Int64), last_at=col("at").max(),
     ).sort("course", "drug")  # fmt: skip
 
-    def limit(name: str) -> pl.Expr:
-        told = {n: float(v) for n, d in drugs.items() if (v := getattr(d, name)) is not None}
-        return col("drug").replace_strict(told, default=None, return_dtype=pl.Float64)
-
-    return table.with_columns(
-        dexamethasone_mg=dexamethasone_equivalent(col("drug"), col("mg")),
-        next_at=col("last_at") + (limit("interval_h") * HOUR).cast(pl.Int64),
-        left_24h=(limit("most_in_24h") - col("n_24h")).clip(0).cast(pl.Int64),
-        left_in_all=(limit("most_in_all") - col("n")).clip(0).cast(pl.Int64),
-    )
-
+    return table.with_columns(dexamethasone_mg=dexamethasone_equivalent(col("drug"), col("mg")))

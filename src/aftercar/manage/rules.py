@@ -32,7 +32,7 @@ TOPICS = {
 }  # fmt: skip
 EVERY = "all"  # the variant of a topic on which the profiles do not differ
 LOCAL = "local"
-_BASE_OF_LOCAL = "asco2021"
+DEFAULT_PROFILE = "asco2021"
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,11 @@ class Drug:
     strength: str = ""
     mark: str = ""
     source: str = ""
+
+    @property
+    def limited(self) -> bool:
+        """Whether there is a limit to how often it is given."""
+        return bool(self.interval_h or self.most_in_24h or self.most_in_all)
 
 
 @dataclass(frozen=True)
@@ -160,7 +165,7 @@ def _ours() -> tuple[tuple[Rule, ...], dict[str, Drug]]:
     return rules, drugs
 
 
-def rulebook(profile: str = "asco2021", folder: Path | str | None = None) -> RuleBook:
+def rulebook(profile: str = DEFAULT_PROFILE, folder: Path | str | None = None) -> RuleBook:
     """The rules that a profile chooses.
 
     Args:
