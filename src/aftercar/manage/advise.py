@@ -50,7 +50,7 @@ ADVICE: dict[str, Any] = {
     "population": pl.String,
     "strength": pl.String,
     "source": pl.String,
-    "source_date": pl.Date,
+    "source_date": pl.String,
     "mark": pl.String,
     "blocks": pl.List(pl.String),
     "profile": pl.String,

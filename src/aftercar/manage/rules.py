@@ -79,6 +79,7 @@ class Rule:
     """One row of a decision table.
 
     Attributes:
+        at, date: where in the source it stands, and its date: of a paper the year.
         unless: where it holds the option is not offered.
         action: one word for it, as worked cases name it.
         drug: the row of the drug table whose dose and cautions go with it, and which the block list may block.
@@ -94,7 +95,7 @@ class Rule:
     action: str
     source: str
     at: str
-    date: date
+    date: str
     strength: str
     mark: str
     unless: Condition | None = None
@@ -323,8 +324,10 @@ class _Field:
             return None
 
     def reference(self, key: object) -> str:
+        if key == LOCAL:
+            return LOCAL
         if not isinstance(key, str) or key not in references():
-            self.wrong("source", f"{key!r} is not a key of the references. {nearest(str(key), references())}".strip())
+            self.wrong("source", f"{key!r} is not a key of the references, nor local. {nearest(str(key), references())}".strip())
             return ""
         return key
 
@@ -353,8 +356,8 @@ def _rule(file: str, topic: str, variant: str, row: dict[str, Any], given: _Fiel
         given.wrong("when", "is missing; {} always holds")
     when, unless = given.condition("when"), given.condition("unless")
     source = row.get("source")
-    if not isinstance(source, dict) or set(source) - _SOURCE or not isinstance(source.get("date"), date):
-        given.wrong("source", 'must be { key = "...", at = "table 2", date = 2021-11-01 }')
+    if not isinstance(source, dict) or set(source) - _SOURCE or not isinstance(source.get("at"), str):
+        given.wrong("source", 'must be { key = "...", at = "table 2" }; of your own protocol { key = "local", at = "...", date = 2026-01-31 }')
         return None
     drug = given.word("drug", among=drugs)
     blocks = given.words("blocks")
@@ -362,12 +365,22 @@ def _rule(file: str, topic: str, variant: str, row: dict[str, Any], given: _Fiel
         given.wrong("blocks", "rules of the block list, and only they, name what they block")
     rule = dict(
         id=given.word("id", needed=True), topic=topic, variant=variant, file=file, option=given.word("option", needed=True),
-        action=given.word("action") or drug, source=given.reference(source.get("key")), at=str(source.get("at", "")), date=source["date"],
+        action=given.word("action") or drug, source=given.reference(source.get("key")), at=source["at"], date=_date(given, source),
         strength=given.word("strength", needed=True, among=STRENGTH), mark=given.word("mark", needed=True, among=MARKS),
         unless=unless, drug=_with_dose(given, drugs.get(drug)), schedule=given.word("schedule"), cautions=given.words("cautions"),
         population=given.word("population"), blocks=blocks,
     )  # fmt: skip
     return Rule(when=when, **rule) if when is not None else None
+
+
+def _date(given: _Field, source: dict[str, Any]) -> str:
+    """As it is given, else the year of the paper; one's own protocol has a date."""
+    if isinstance(told := source.get("date"), date):
+        return told.isoformat()
+    if told is not None or source.get("key") == LOCAL:
+        given.wrong("source", "`date` is a day, such as 2026-01-31")
+    paper = references().get(str(source.get("key")))
+    return paper.year if paper else ""
 
 
 def _with_dose(given: _Field, drug: Drug | None) -> Drug | None:

@@ -26,7 +26,7 @@ NEVER_ORDERS = (
 def _table(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in columns:
-        table.add_column(name, overflow="fold")
+        table.add_column(name, overflow="fold", no_wrap=name in ("rule", "topic"))
     return table
 
 
@@ -35,7 +35,7 @@ def of_subject(advice: Advice, book: RuleBook) -> None:
     for course in advice.facts.iter_rows(named=True):
         own = (col("subject_id") == course["subject_id"]) & (col("infusion") == course["infusion"])
         rows = advice.advice.filter(own)
-        console.print(f"Infusion {course['infusion']}, {course['time']:%Y-%m-%d %H:%M}, day {course['day:lo']:.1f}. {_grades(course)}")
+        console.print(f"Infusion {course['infusion']}, {course['time']:%Y-%m-%d %H:%M}, day {course['day:lo']:.1f}. {_grades(course)}", soft_wrap=True)
         console.print(f"Profile {book.profile.name}: {book.profile.title}. {book.profile.note}", soft_wrap=True)
         _options(rows.filter(col("status") == "option"))
         _measure_first(rows.filter(col("status") == "measure_first"))
@@ -74,7 +74,7 @@ def _options(rows: pl.DataFrame) -> None:
 
 def _basis(row: dict[str, Any]) -> str:
     strength = ", ".join(STRENGTH.get(s.strip(), s) for s in row["strength"].split(","))
-    return f"{row['rule']}; {strength}; {row['source']} {row['source_date']}; [{row['mark']}]"
+    return "; ".join([row["rule"], strength, f"{row['source']} {row['source_date']}".strip(), f"[{row['mark']}]"])
 
 
 def _measure_first(rows: pl.DataFrame) -> None:
@@ -104,7 +104,7 @@ def _block_list(rows: pl.DataFrame) -> None:
 
 
 def _doses(given: pl.DataFrame, limits: pl.DataFrame) -> None:
-    console.print("\nDose ledger: doses that were charted, since CRS and ICANS were last surely absent for 48 h", style="bold")
+    console.print("\nDose ledger: doses that were charted, since CRS and ICANS were last surely absent for 48 h", style="bold", soft_wrap=True)
     for row in limits.iter_rows(named=True):
         reached = [LIMITS[word].format(row["drug"]) for word in row["reached"]]
         console.print(
@@ -113,7 +113,7 @@ def _doses(given: pl.DataFrame, limits: pl.DataFrame) -> None:
             soft_wrap=True,
         )
     if given.height:
-        shown = _table("drug", "doses", "in 24 h", "mg", "mg in 24 h", "not readable", "dexamethasone equivalent, mg [M]", "last")
+        shown = _table("drug", "doses", "in 24 h", "mg", "mg in 24 h", "not readable", "as dexamethasone, mg [M]", "last")
         for row in given.iter_rows(named=True):
             equivalent = f"{row['dexamethasone_mg']:.1f}" if row["dexamethasone_mg"] is not None else ""
             numbers = (row["n"], row["n_24h"], f"{row['mg']:g}", f"{row['mg_24h']:g}", row["unread"] or "", equivalent)
@@ -133,7 +133,7 @@ def cohort(advice: Advice, book: RuleBook) -> None:
         cells = [told.get((rule.id, s), 0) for s in ("option", "measure_first", "blocked")]
         cells[1] += told.get((rule.id, "perhaps_blocked"), 0)
         if any(cells):
-            shown.add_row(TOPICS[rule.topic], rule.id, *(str(c or "") for c in cells), rule.mark)
+            shown.add_row(rule.topic, rule.id, *(str(c or "") for c in cells), rule.mark)
     asked = advice.asked
     console.print(f"Profile {book.profile.name}: {book.profile.title}. Courses: {asked['advised']:,} of {asked['courses']:,}", end="")
     console.print(f" ({asked['not_advised']:,} without an infusion, or outside of the record)" if asked["not_advised"] else "")
@@ -189,7 +189,8 @@ def rules(chosen: Iterable[Rule]) -> None:
         console.print(f"  when {rule.when.text}{unless}", soft_wrap=True)
         console.print(f"  {rule.option}" + (f"  ({rule.schedule})" if rule.schedule else ""), soft_wrap=True)
         strength = ", ".join(STRENGTH.get(s.strip(), s) for s in rule.strength.split(","))
-        console.print(f"  {strength}; {rule.source}, {rule.at}, {rule.date}; [{rule.mark}]", soft_wrap=True)
+        place = ", ".join(filter(None, (rule.source, rule.at, rule.date)))
+        console.print(f"  {strength}; {place}; [{rule.mark}]", soft_wrap=True)
     _sources({r.source for r in rows}, {r.mark for r in rows})
 
 
@@ -208,6 +209,6 @@ def _foot(rows: pl.DataFrame) -> None:
 
 def _sources(keys: set[str], marks: set[str]) -> None:
     console.print()
-    for key in sorted(keys):
+    for key in sorted(keys & set(references())):  # one's own protocol is no paper
         console.print(f"{key}: {references()[key].line}", soft_wrap=True)
     console.print("; ".join(f"[{mark}] {words}" for mark, words in MARKS.items() if mark in marks), soft_wrap=True)
