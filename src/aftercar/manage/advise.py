@@ -165,7 +165,8 @@ def advise_graded(
     rec = record(timeline, courses, read, exclude_unknown=options["unknown_attribution"] == "exclude")
     asked = _asked(rec, last, at, every_h)
     facts = Facts(rec, result.grades, book.drugs)
-    spells = [_spells(facts, chunk, book, names) for chunk in _chunks(asked)]
+    turned = _at_turns(asked, facts.turns(_leaves(book))) if every_h is not None else asked.with_columns(until="at")
+    spells = [_spells(facts, chunk, book, names) for chunk in _chunks(turned)]
     rows = [_answers(spell, facts, book) for spell in spells]
     final = asked.group_by("course", maintain_order=True).last().sort("at")
     advice = _told(pl.concat([_NOTHING, *rows]), rec, book)
@@ -219,6 +220,13 @@ def _asked(rec: Record, times: pl.DataFrame, at: At, every_h: float | None) -> p
     return asked.filter(own & ~dead).select("course", "at").sort("at")
 
 
+def _at_turns(asked: pl.DataFrame, turns: pl.Series) -> pl.DataFrame:
+    """The asked times before which something may have changed, each with the last one before the next: `course, at, until`."""
+    passed = turns.search_sorted(asked["at"], side="right")
+    new = asked.select((col("course") != col("course").shift(1)) | (lit(passed) != lit(passed).shift(1))).to_series().fill_null(True)
+    return asked.filter(new).with_columns(until=asked["at"].filter(new.shift(-1, fill_value=True)))
+
+
 def _chunks(asked: pl.DataFrame) -> Iterable[pl.DataFrame]:
     """Asked times in parts of whole courses."""
     if asked.height <= _CHUNK:
@@ -254,7 +262,7 @@ def _spells(facts: Facts, asked: pl.DataFrame, book: RuleBook, names: list[str])
     if truth.height:
         first[0] = True
     begins = truth.filter(first)
-    ends = truth.filter(first.shift(-1, fill_value=True))["at"]
+    ends = asked["until"].filter(first.shift(-1, fill_value=True))
     return begins.with_columns(until=ends)
 
 
@@ -370,9 +378,10 @@ def _told(rows: pl.DataFrame, rec: Record, book: RuleBook) -> pl.DataFrame:
     weight = of_course(rec.courses, rows["course"], "weight_kg")[0]
     rows = rows.with_columns(weight)
     rows = rows.join(doses.amounts(book.rules, rows), on=["rule", "weight_kg"], how="left", nulls_equal=True, maintain_order="left")
-    rows = clock(rows, rec.courses, "at", "until").rename({"at": "time"}).sort("place", "time", "rule")
+    rows = clock(rows.sort("at", "rule"), rec.courses, "at", "until").rename({"at": "time"}).sort("place", maintain_order=True)
+    static = _static(book)
     return (
-        rows.with_columns(_static(book)[c].gather(rows["rule"]).alias(c) for c in _static(book).columns)
+        rows.with_columns(static[c].gather(rows["rule"]).alias(c) for c in static.columns)
         .with_columns(profile=lit(book.profile.name), rule="id")
         .select("subject_id", *(col(c).cast(t) for c, t in ADVICE.items() if c != "subject_id"))
     )

@@ -5,6 +5,7 @@ What is not known is as wide as it can be. Of drugs, signs of later toxicities a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ from polars import col, lit
 
 from aftercar.manage import ledger
 from aftercar.manage.rules import Drug
+from aftercar.manage.when import Leaf
 from aftercar.manage.vocabulary import CHARTED, DIAGNOSED, GRADED, MEASURED, PRODUCTS, SPELLS, TOP_GRADE, drug_of
 from aftercar.timeline.concepts import concept, of_group
 from aftercar.timeline.state import DAY, HOUR, SPAN, Record, age_at, look, of_course, origin, readings
@@ -132,6 +134,41 @@ class Facts:
                 bounds[f"{name}:missing"] = pl.when(lo < hi).then(f"{name}_missing")
         return frame.select("course", "at", **bounds)
 
+    def turns(self, leaves: Iterable[Leaf]) -> pl.Series:
+        """Every time on the axis, within the records, at which one of these comparisons may come to hold or cease to: sorted, each once.
+
+        Between two of them nothing that rules say can change.
+        """
+        by_fact: dict[str, set[float]] = {}
+        for leaf in leaves:
+            by_fact.setdefault(leaf.fact, set()).add(leaf.value)
+        tables = self._tables(list(by_fact))
+        points = [_edges(_merged(t, by_fact[n]) if n in MEASURED and n != "diarrhoea_grade" else t) for n, t in tables.items()]
+        for name, values in by_fact.items():
+            points += [_passed(times, values, unit) for times, unit in self._clocks(name, values, tables)]
+        every = pl.concat([p.cast(pl.Int64) for p in points] or [pl.Series(dtype=pl.Int64)])
+        return every.drop_nulls().unique().sort()
+
+    def _clocks(self, name: str, values: set[float], tables: dict[str, pl.DataFrame]) -> list[tuple[pl.Series, float]]:
+        """Times from which a fact counts on, and the seconds of its unit."""
+        courses = self.record.courses
+        if name in SPELLS:
+            return [(tables[f"{name}_{bound}"]["since"], HOUR) for bound in ("lo", "hi")]
+        if name == "day":
+            return [(courses["day0_at"], DAY)]
+        if name == "anc_500_d":
+            runs = tables[name]
+            return [(t, DAY) for t in (runs["since"], runs["high_at"], courses["day0_at"])]
+        if name == "age_y":
+            return [(_birthdays(courses, values), 1)]
+        if found := drug_of(name):
+            drug, limit = limited(found[1]) if found[0] == "limit" else (found[1], "")
+            given = ledger.doses(self.record, drug)["at"]
+            gap = self.drugs[drug].interval_h or 0.0 if limit else 0.0
+            day_later = given + ledger.WINDOW_H * HOUR
+            return [(given, HOUR), (given + int(gap * HOUR), 1), (day_later, 1), (self.starts["at"], 1)]
+        return []
+
     def _tables(self, names: list[str]) -> dict[str, pl.DataFrame]:
         """What is looked up for these facts, by the words before its columns."""
         tables: dict[str, pl.DataFrame] = {}
@@ -175,6 +212,37 @@ class Facts:
         else:
             series = counts[{"given": "n", "given_24h": "n_24h"}.get(asked_for, asked_for)]
         return lit(series), lit(series)
+
+
+def _edges(table: pl.DataFrame) -> pl.Series:
+    return pl.concat([table["at"], table["until"]])
+
+
+def _merged(values: pl.DataFrame, cuts: set[float]) -> pl.DataFrame:
+    """Values of which no cut is between two neighbours, and that follow without a gap, as one: `at, until`."""
+    side = pl.sum_horizontal((col("value") > cut).cast(pl.Int8) + (col("value") >= cut).cast(pl.Int8) for cut in cuts)
+    new = (side != side.shift(1)) | (col("until").shift(1) < col("at")) | (col("at") // SPAN != col("at").shift(1) // SPAN)
+    runs = values.group_by(new.fill_null(True).cum_sum().alias("_"), maintain_order=True)
+    return runs.agg(col("at").first(), col("until").max()).drop("_")
+
+
+def _passed(times: pl.Series, values: set[float], unit: float) -> pl.Series:
+    """When so many units have passed since some times, and the second after."""
+    parts = [times + int(value * unit) + after for value in values | {0.0} for after in (0, 1)]
+    return pl.concat(parts)
+
+
+_YEAR_S = 365.2425 * DAY
+
+
+def _birthdays(courses: pl.DataFrame, ages: set[float]) -> pl.Series:
+    """When an age is reached: the midnight of that birthday, or the share of a year since day 0."""
+    parts = []
+    for age in ages:
+        by_share = col("day0_at") + ((age - col("age_y")) * _YEAR_S).ceil().cast(pl.Int64)
+        day = col("birth").dt.offset_by(f"{math.ceil(age)}y").dt.truncate("1d").dt.epoch("s") + col("base")
+        parts += [by_share, day, day + DAY]  # who is born on a 29 February is a year older on 1 March
+    return courses.select(pl.concat(parts)).to_series().drop_nulls()
 
 
 def _measured(name: str) -> Bounds:
