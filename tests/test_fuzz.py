@@ -25,8 +25,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars import col
 
+from aftercar.conformance.run import suite
 from aftercar.errors import AftercarError
-from aftercar.grade.conformance import suite
 from aftercar.timeline.readers import read
 from aftercar.timeline.readers.cases import cases_timeline, read_cases
 from aftercar.timeline.readers.survey import survey

@@ -142,12 +142,15 @@ def joined(parts: Iterable[Advice]) -> Advice:
     """The tables of several shards as one."""
     parts = list(parts)
     asked = {key: sum(p.asked[key] for p in parts) for key in parts[0].asked}
-    tables = (pl.concat([getattr(p, name) for p in parts], how="vertical_relaxed") for name in ("advice", "ledger", "limits", "facts"))
+    tables = (
+        pl.concat([getattr(p, name) for p in parts], how="vertical_relaxed") for name in ("advice", "ledger", "limits", "facts")
+    )
     return Advice(*tables, asked)
 
 
 def advise_lazy(charted: pl.LazyFrame, book: RuleBook, at: At, every_h: float | None, options: Options) -> Advice:
     """Advise on whole subjects of a timeline in our schema."""
+    charted = extended(charted, at)
     result = grade_lazy(charted, scales_named(SCALES), options)
     return advise_graded(charted, result, book, at, every_h, options)
 
@@ -155,7 +158,7 @@ def advise_lazy(charted: pl.LazyFrame, book: RuleBook, at: At, every_h: float | 
 def advise_graded(
     charted: pl.LazyFrame, result: Result, book: RuleBook, at: At, every_h: float | None, options: Options
 ) -> Advice:
-    """Advise where the scales of `facts.SCALES` are graded already."""
+    """Advise where the scales of `facts.SCALES` are graded already, on the timeline as it was `extended`."""
     names = sorted({leaf.fact for leaf in _leaves(book)} | set(GRADES_OF))
     read = codes([*names, *(f"given.{drug}" for drug in counted(book.drugs))])
     wanted = charted.filter(col("code").is_in([*read, *subject_rows.CODES]))
@@ -169,7 +172,6 @@ def advise_graded(
     spells = [_spells(facts, chunk, book, names) for chunk in _chunks(turned)]
     rows = [_answers(spell, facts, book) for spell in spells]
     final = asked.group_by("course", maintain_order=True).last().sort("at")
-    advice = _told(pl.concat([_NOTHING, *rows]), rec, book)
     given = ledger(rec, final, book.drugs, facts.starts).join(final, on="course")
     left = limits(rec, final, book.drugs, facts.starts)
     state = facts.at(final, names).drop(f"{name}:missing" for name in GRADES_OF)
@@ -197,6 +199,16 @@ def _last_charted(charted: pl.LazyFrame) -> pl.LazyFrame:
     return charted.filter(~col("code").is_in(["record_complete", "birth"])).select("subject_id", "time").unique()
 
 
+def extended(charted: pl.LazyFrame, at: At) -> pl.LazyFrame:
+    """A timeline whose records go on to an asked time, so that what was charted last stands as long as it is valid and no longer."""
+    if at is None:
+        return charted
+    begins = charted.filter(col("code") == "cart_infusion").group_by("subject_id").agg(col("time").min())
+    time = lit(at) if isinstance(at, datetime) else col("time") + pl.duration(microseconds=int(at * HOUR) * 1_000_000)
+    asked = begins.with_columns(asked=time.cast(pl.Datetime("us"))).filter(col("asked") >= col("time"))
+    return pl.concat([charted, asked.select("subject_id", time="asked", code=lit("asked"))], how="diagonal_relaxed")
+
+
 def _asked(rec: Record, times: pl.DataFrame, at: At, every_h: float | None) -> pl.DataFrame:
     """The asked times, `course, at`, sorted: none before the infusion or after a death."""
     courses = rec.courses.select(
@@ -215,7 +227,7 @@ def _asked(rec: Record, times: pl.DataFrame, at: At, every_h: float | None) -> p
         placed = times.join(courses, on="subject_id").with_columns(at=col("base") + col("time").dt.epoch("s"))
         placed = placed.filter(col("at").is_between("begin", "last_at"))
         asked = placed.group_by("course").agg(pl.all().exclude("at").first(), col("at").max())
-    own = (col("at") // (1 << 34) == col("course")) & (col("at") >= col("begin"))
+    own = col("at").is_between("begin", "last_at")
     dead = (col("at") >= col("death_at")).fill_null(False)
     return asked.filter(own & ~dead).select("course", "at").sort("at")
 
@@ -223,7 +235,11 @@ def _asked(rec: Record, times: pl.DataFrame, at: At, every_h: float | None) -> p
 def _at_turns(asked: pl.DataFrame, turns: pl.Series) -> pl.DataFrame:
     """The asked times before which something may have changed, each with the last one before the next: `course, at, until`."""
     passed = turns.search_sorted(asked["at"], side="right")
-    new = asked.select((col("course") != col("course").shift(1)) | (lit(passed) != lit(passed).shift(1))).to_series().fill_null(True)
+    new = (
+        asked.select((col("course") != col("course").shift(1)) | (lit(passed) != lit(passed).shift(1)))
+        .to_series()
+        .fill_null(True)
+    )
     return asked.filter(new).with_columns(until=asked["at"].filter(new.shift(-1, fill_value=True)))
 
 
@@ -245,25 +261,43 @@ def _leaves(book: RuleBook) -> list[Leaf]:
     return list(dict.fromkeys(leaf for c in conditions for leaf in c.leaves()))
 
 
+def compared(facts: pl.DataFrame, book: RuleBook) -> list[pl.Expr]:
+    """Each comparison of the rules on a frame of facts (`NAME:lo`, `NAME:hi`): columns `sN`, it holds surely, and `pN`, it may hold."""
+    leaves = _leaves(book)
+    sure = (leaf.sure.alias(f"s{n}") for n, leaf in enumerate(leaves))
+    return [*sure, *(leaf.perhaps.alias(f"p{n}") for n, leaf in enumerate(leaves))]
+
+
+def statuses(facts: pl.DataFrame, book: RuleBook) -> pl.DataFrame:
+    """What each rule says of each row of facts: a column a rule, by its id; null where it says nothing."""
+    told = _judged(facts.select(compared(facts, book)), book)
+    return told.select(col(f"{n}:status").alias(rule.id) for n, rule in enumerate(book.rules))
+
+
 def _spells(facts: Facts, asked: pl.DataFrame, book: RuleBook, names: list[str]) -> pl.DataFrame:
     """Stretches of asked times in which no comparison and nothing that is missing changes: `course, at, until, sN, pN, NAME:missing`."""
-    leaves = _leaves(book)
-    missing = [f"{name}:missing" for name in GRADES_OF]
-    truth = facts.at(asked, names).select(
-        "course",
-        "at",
-        *missing,
-        *(leaf.sure.alias(f"s{n}") for n, leaf in enumerate(leaves)),
-        *(leaf.perhaps.alias(f"p{n}") for n, leaf in enumerate(leaves)),
-    )
+    frame = facts.at(asked, names)
+    truth = frame.select("course", "at", *(f"{name}:missing" for name in GRADES_OF), *compared(frame, book))
     states = [c for c in truth.columns if c != "at"]
     changed = pl.any_horizontal(col(c).ne_missing(col(c).shift(1)) for c in states)
-    first = truth.select(changed.fill_null(True)).to_series()
-    if truth.height:
-        first[0] = True
-    begins = truth.filter(first)
-    ends = asked["until"].filter(first.shift(-1, fill_value=True))
-    return begins.with_columns(until=ends)
+    first = truth.select(changed | (pl.int_range(pl.len()) == 0)).to_series()
+    return truth.filter(first).with_columns(until=asked["until"].filter(first.shift(-1, fill_value=True)))
+
+
+def _judged(spells: pl.DataFrame, book: RuleBook) -> pl.DataFrame:
+    """Add of each rule, by its number, whether it holds surely or perhaps, and its `N:status`. The block list has the last word."""
+    place = {leaf: n for n, leaf in enumerate(_leaves(book))}
+    spells = spells.with_columns(
+        *(_holds(r, place, surely=True).alias(f"{n}:sure") for n, r in enumerate(book.rules)),
+        *(_holds(r, place, surely=False).alias(f"{n}:perhaps") for n, r in enumerate(book.rules)),
+    )
+    return spells.with_columns(_status(n, r, _blocking(r, book)).alias(f"{n}:status") for n, r in enumerate(book.rules))
+
+
+def _blocking(rule: Rule, book: RuleBook) -> list[int]:
+    """The numbers of the rules that may block it."""
+    names = {rule.action, *([rule.drug.name] if rule.drug else [])} - {""}
+    return [] if rule.blocks else [n for n, other in enumerate(book.rules) if names & set(other.blocks)]
 
 
 _KEY = ("course", "at", "until", "rule", "status", "reasons", "missing")
@@ -278,23 +312,12 @@ _NOTHING = pl.DataFrame(
 def _answers(spells: pl.DataFrame, facts: Facts, book: RuleBook) -> pl.DataFrame:
     """What each rule says of each stretch; consecutive stretches of which it says the same are one row."""
     place = {leaf: n for n, leaf in enumerate(_leaves(book))}
-    held = spells.select(
-        *(_holds(r, place, surely=True).alias(f"{n}:sure") for n, r in enumerate(book.rules)),
-        *(_holds(r, place, surely=False).alias(f"{n}:perhaps") for n, r in enumerate(book.rules)),
-    )
-    spells = spells.hstack(held)
-    blocking = [(n, r) for n, r in enumerate(book.rules) if r.blocks]
-    parts = [_NOTHING]
+    told, parts = _judged(spells, book), [_NOTHING]
     for n, rule in enumerate(book.rules):
-        blocks = [(m, b) for m, b in blocking if not rule.blocks and _names(rule) & set(b.blocks)]
-        status = _status(n, rule, [m for m, _ in blocks])
-        # What else may be asked of it: its own comparisons, and those of the rules that may block it.
-        parts.append(_one(spells, n, status, [rule, *(b for _, b in blocks)], place, facts))
+        # What may be missing of it: of its own comparisons, and of those of the rules that may block it.
+        asked = [rule, *(book.rules[m] for m in _blocking(rule, book))]
+        parts.append(_one(told, n, asked, place, facts))
     return pl.concat(parts)
-
-
-def _names(rule: Rule) -> set[str]:
-    return {rule.action, *([rule.drug.name] if rule.drug else [])} - {""}
 
 
 def _holds(rule: Rule, place: Mapping[Leaf, int], *, surely: bool) -> pl.Expr:
@@ -316,9 +339,7 @@ def _status(n: int, rule: Rule, blocks: list[int]) -> pl.Expr:
     )  # fmt: skip
 
 
-def _one(
-    spells: pl.DataFrame, n: int, status: pl.Expr, rules: list[Rule], place: Mapping[Leaf, int], facts: Facts
-) -> pl.DataFrame:
+def _one(spells: pl.DataFrame, n: int, rules: list[Rule], place: Mapping[Leaf, int], facts: Facts) -> pl.DataFrame:
     """The rows of one rule. Of stretches of the same answer the first is kept, with the end of the last."""
     own = list(rules[0].when.leaves())
     asked = list(dict.fromkeys(leaf for r in rules for c in (r.when, r.unless) if c for leaf in c.leaves()))
@@ -328,7 +349,7 @@ def _one(
         "at",
         "until",
         row=pl.int_range(pl.len()),
-        status=status,
+        status=f"{n}:status",
         sure=_bits([col(f"s{place[leaf]}") for leaf in own]),
         open=_bits([col(f"p{place[leaf]}") & ~col(f"s{place[leaf]}") for leaf in asked]),
         **{name: col(f"{name}:missing") for name in lists},
@@ -377,7 +398,9 @@ def _told(rows: pl.DataFrame, rec: Record, book: RuleBook) -> pl.DataFrame:
     """Answers as the table `ADVICE`, in the order of subjects, times and rules."""
     weight = of_course(rec.courses, rows["course"], "weight_kg")[0]
     rows = rows.with_columns(weight)
-    rows = rows.join(doses.amounts(book.rules, rows), on=["rule", "weight_kg"], how="left", nulls_equal=True, maintain_order="left")
+    rows = rows.join(
+        doses.amounts(book.rules, rows), on=["rule", "weight_kg"], how="left", nulls_equal=True, maintain_order="left"
+    )
     rows = clock(rows.sort("at", "rule"), rec.courses, "at", "until").rename({"at": "time"}).sort("place", maintain_order=True)
     static = _static(book)
     return (

@@ -10,7 +10,7 @@ from polars import col
 
 from aftercar.grade.options import Options
 from aftercar.grade.run import grade_lazy, scales_named
-from aftercar.manage.advise import Advice, At, advise_graded, advise_lazy, joined
+from aftercar.manage.advise import Advice, At, advise_graded, advise_lazy, extended, joined
 from aftercar.manage.facts import SCALES
 from aftercar.manage.rules import rulebook
 from aftercar.timeline.schema import conform
@@ -76,7 +76,7 @@ def difference_folder(
     store, chosen = open_timeline(timeline), Options(options)
     parts: tuple[list[Advice], list[Advice]] = ([], [])
     for n, shard in enumerate(store.shards(), start=1):
-        shard = shard if subject is None else shard.filter(col("subject_id") == subject)
+        shard = extended(shard if subject is None else shard.filter(col("subject_id") == subject), at)
         result = grade_lazy(shard, scales_named(SCALES), chosen)
         for part, book in zip(parts, books, strict=True):
             part.append(advise_graded(shard, result, book, at, None, chosen))

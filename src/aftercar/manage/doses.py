@@ -71,7 +71,9 @@ def cautions(rule: Rule) -> list[str]:
     """What must be said of a dose that is not checked against a source."""
     if rule.drug is None or (rule.mark in CHECKED and rule.drug.mark in CHECKED):
         return []
-    return [f"dose not checked against a source [{rule.drug.mark if rule.mark in CHECKED else rule.mark}]: a pharmacist must confirm it"]
+    return [
+        f"dose not checked against a source [{rule.drug.mark if rule.mark in CHECKED else rule.mark}]: a pharmacist must confirm it"
+    ]
 
 
 def amounts(rules: Sequence[Rule], rows: pl.DataFrame) -> pl.DataFrame:

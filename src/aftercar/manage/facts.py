@@ -14,8 +14,8 @@ from polars import col, lit
 
 from aftercar.manage import ledger
 from aftercar.manage.rules import Drug
+from aftercar.manage.vocabulary import CHARTED, DIAGNOSED, GRADED, MEASURED, PRODUCTS, SPELLS, TOP_GRADE, drug_of, limited
 from aftercar.manage.when import Leaf
-from aftercar.manage.vocabulary import CHARTED, DIAGNOSED, GRADED, MEASURED, PRODUCTS, SPELLS, TOP_GRADE, drug_of
 from aftercar.timeline.concepts import concept, of_group
 from aftercar.timeline.state import DAY, HOUR, SPAN, Record, age_at, look, of_course, origin, readings
 
@@ -39,14 +39,6 @@ def codes(names: Iterable[str]) -> list[str]:
             drug = found[1] if found[0] != "limit" else limited(found[1])[0]
             wanted |= set(of_group(drug))
     return sorted(wanted)
-
-
-def limited(name: str) -> tuple[str, str]:
-    """Drug and limit of a fact such as `limit.tocilizumab_in_24h`, without `limit.`."""
-    if name.endswith("_in_24h"):
-        return name.removesuffix("_in_24h"), "in_24h"
-    drug, _, limit = name.rpartition("_")
-    return drug, limit
 
 
 @dataclass
@@ -123,7 +115,7 @@ class Facts:
         self._counts.clear()
         frame = look(asked, self._tables(wanted))
         frame = frame.with_columns(
-            of_course(self.record.courses, frame["course"], "product", "target", "last_at", "day0_at"),
+            of_course(self.record.courses, frame["course"], "product", "target", "day0_at"),
             age=age_at(asked, self.record.courses),
         )
         bounds: dict[str, pl.Expr] = {}
@@ -194,10 +186,8 @@ class Facts:
         if name in GRADES_OF:
             return col(f"{name}_lo").fill_null(0), col(f"{name}_hi").fill_null(1 if name in DIAGNOSED else TOP_GRADE)
         if name in SPELLS:
-            hours = (col("at") - col("day0_at")) / HOUR
-            beyond = pl.when(col("at") > col("last_at")).then(hours.clip(0)).otherwise(0.0)
             lo, hi = ((col("at") - col(f"{name}_{side}_since")) / HOUR for side in ("lo", "hi"))
-            return lo.fill_null(0.0), pl.max_horizontal(hi, lo, beyond).fill_null(0.0)
+            return lo.fill_null(0.0), pl.max_horizontal(hi, lo).fill_null(0.0)
         if found := drug_of(name):
             return self._drug(*found, asked)
         return _SINGLE[name]() if name in _SINGLE else _measured(name)
@@ -320,7 +310,9 @@ def _runs(anc: pl.DataFrame) -> pl.DataFrame:
 
 def _last_word(record: Record, code: str) -> pl.DataFrame:
     rows = record.of(code).filter(col("at") >= origin(col("at"))).sort("at", "text_value", nulls_last=False)
-    return rows.unique("at", keep="last", maintain_order=True).select("at", until=(col("at") // SPAN + 1) * SPAN, word="text_value")
+    return rows.unique("at", keep="last", maintain_order=True).select(
+        "at", until=(col("at") // SPAN + 1) * SPAN, word="text_value"
+    )
 
 
 def _since(record: Record, code: str, words: tuple[str, ...]) -> pl.DataFrame:

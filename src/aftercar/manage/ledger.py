@@ -83,8 +83,10 @@ class Counts:
         last = _as_of(asked["at"], self.given, "last_at")
         start = _as_of(asked["at"], self.starts, "since")
         begin = origin(pl.col("at")) - DAY
-        frame = asked.select("course", "at").with_columns(last_at=last, start=start).with_columns(
-            start=pl.max_horizontal(pl.when(col("start") // SPAN == col("course")).then("start"), begin)
+        frame = (
+            asked.select("course", "at")
+            .with_columns(last_at=last, start=start)
+            .with_columns(start=pl.max_horizontal(pl.when(col("start") // SPAN == col("course")).then("start"), begin))
         )
         upto = self._number(frame["at"])
         before = self._number(frame["start"] - 1)
@@ -141,7 +143,9 @@ def limits(record: Record, asked: pl.DataFrame, drugs: Mapping[str, Drug], start
         if not drug.limited:
             continue
         counts = Counts(record, name, starts).at(asked)
-        words = pl.concat_list(pl.when(held).then(lit([word])).otherwise(lit([], pl.List(pl.String))) for word, held in reached(drug, counts).items())
+        words = pl.concat_list(
+            pl.when(held).then(lit([word])).otherwise(lit([], pl.List(pl.String))) for word, held in reached(drug, counts).items()
+        )
         told = [doses_in_words(drug, w) for w in weights]
         last = col("at") - (col("since_h") * HOUR).cast(pl.Int64)
         rows = asked.select("course", "at").hstack(counts.select("n", "n_24h", "since_h"))

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import cache
 from importlib.resources import files
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from aftercar.errors import InputError, OptionError, nearest
 from aftercar.evidence.references import references
-from aftercar.manage.when import Condition, parse
+from aftercar.manage.when import All, Condition, parse
 from aftercar.timeline.concepts import of_group
 
 STRENGTH = {
@@ -357,20 +358,23 @@ def _rule(file: str, topic: str, variant: str, row: dict[str, Any], given: _Fiel
     when, unless = given.condition("when"), given.condition("unless")
     source = row.get("source")
     if not isinstance(source, dict) or set(source) - _SOURCE or not isinstance(source.get("at"), str):
-        given.wrong("source", 'must be { key = "...", at = "table 2" }; of your own protocol { key = "local", at = "...", date = 2026-01-31 }')
+        given.wrong(
+            "source",
+            'must be { key = "...", at = "table 2" }; of your own protocol { key = "local", at = "...", date = 2026-01-31 }',
+        )
         return None
     drug = given.word("drug", among=drugs)
     blocks = given.words("blocks")
     if (topic == "block") != bool(blocks):
         given.wrong("blocks", "rules of the block list, and only they, name what they block")
-    rule = dict(
+    rule = Rule(
         id=given.word("id", needed=True), topic=topic, variant=variant, file=file, option=given.word("option", needed=True),
         action=given.word("action") or drug, source=given.reference(source.get("key")), at=source["at"], date=_date(given, source),
         strength=given.word("strength", needed=True, among=STRENGTH), mark=given.word("mark", needed=True, among=MARKS),
-        unless=unless, drug=_with_dose(given, drugs.get(drug)), schedule=given.word("schedule"), cautions=given.words("cautions"),
-        population=given.word("population"), blocks=blocks,
+        when=when or All(()), unless=unless, drug=_with_dose(given, drugs.get(drug)), schedule=given.word("schedule"),
+        cautions=given.words("cautions"), population=given.word("population"), blocks=blocks,
     )  # fmt: skip
-    return Rule(when=when, **rule) if when is not None else None
+    return rule if when is not None else None
 
 
 def _date(given: _Field, source: dict[str, Any]) -> str:
@@ -390,7 +394,7 @@ def _with_dose(given: _Field, drug: Drug | None) -> Drug | None:
     if drug is None:
         given.wrong("dose", "needs `drug`, the row of drugs.toml that it is a dose of")
         return None
-    return Drug(**{**drug.__dict__, "dose": _bands(given)})
+    return replace(drug, dose=_bands(given))
 
 
 def _bands(given: _Field) -> tuple[Band, ...]:
@@ -407,7 +411,7 @@ def _bands(given: _Field) -> tuple[Band, ...]:
             return ()
         bands.append(Band(unit=str(entry["unit"]), **{k: float(v) for k, v in numbers.items() if v is not None}))
     ordered = sorted(bands, key=lambda b: b.from_kg)
-    if any(a.below_kg > b.from_kg for a, b in zip(ordered, ordered[1:], strict=False)):
+    if any(a.below_kg > b.from_kg for a, b in pairwise(ordered)):
         given.wrong("dose", "its bands of weight overlap")
     return tuple(bands)
 

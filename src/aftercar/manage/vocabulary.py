@@ -124,16 +124,28 @@ def fact(name: str) -> Fact:
     if found := drug_of(name):
         asked, drug = found
         if asked == "limit":
-            drug, _, limit = drug.rpartition("_") if not drug.endswith("_in_24h") else (drug[: -len("_in_24h")], "", "in_24h")
-            if limit in LIMITS and drug:
-                of_group(drug)
-                return Fact(name, LIMITS[limit].format(_spoken(drug)), flag=True)
-            raise OptionError(f"limit.{drug} ends with one of {', '.join(f'_{limit}' for limit in LIMITS)}.")
+            whom, limit = limited(drug)
+            if not limit:
+                raise OptionError(f"{name} ends with one of {', '.join(f'_{limit}' for limit in LIMITS)}.")
+            of_group(whom)
+            return Fact(name, LIMITS[limit].format(_spoken(whom)), flag=True)
         of_group(drug)
         return Fact(name, DRUG_FACTS[asked].format(_spoken(drug)), "h" if asked.endswith("_h") else "")
     known = [*plain(), *(f"{asked}.DRUG" for asked in (*DRUG_FACTS, "limit"))]
     raise OptionError(f"there is no fact {name!r}. {nearest(name, known)}")
 
 
+def limited(name: str) -> tuple[str, str]:
+    """Drug and limit of a fact such as `limit.tocilizumab_in_24h`, without its `limit.`; an empty limit where none is named.
+
+    >>> limited("tocilizumab_in_24h")
+    ('tocilizumab', 'in_24h')
+    """
+    for limit in LIMITS:
+        if name.endswith(f"_{limit}"):
+            return name.removesuffix(f"_{limit}"), limit
+    return name, ""
+
+
 def _spoken(drug: str) -> str:
-    return drug.replace("_", " ")
+    return {"g_csf": "G-CSF", "corticosteroid": "a corticosteroid"}.get(drug, drug.replace("_", " "))

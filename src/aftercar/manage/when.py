@@ -52,6 +52,8 @@ class Leaf:
         what: Fact = fact(self.fact)
         if what.flag:
             return what.label if self.value else f"not: {what.label}"
+        if what.label.endswith(" grade") and self.comparison in ("max", "is") and not self.value:
+            return f"no {what.label.removesuffix(' grade')}"
         words = [what.label, COMPARISONS.get(self.comparison, ""), f"{self.value:g}", what.unit]
         return " ".join(filter(None, words))
 
@@ -104,7 +106,7 @@ def parse(told: object) -> Condition:
         OptionError: what in it is not known, and what is allowed.
 
     >>> parse({"crs_min": 2, "any": [{"icans": 0}, {"given.tocilizumab_min": 1}]}).text
-    'CRS grade at least 2 and (ICANS grade 0 or doses of tocilizumab so far at least 1)'
+    'CRS grade at least 2 and (no ICANS or doses of tocilizumab so far at least 1)'
     """
     if not isinstance(told, Mapping):
         raise OptionError("it must be a table, such as { crs_min = 2 }.")

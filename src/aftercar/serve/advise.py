@@ -26,10 +26,13 @@ def add_to(app: typer.Typer) -> None:
 def advise(
     folder: Annotated[Path, typer.Argument(help="A timeline folder, or the results folder of one.", metavar="TIMELINE|DIR")],
     at: Annotated[
-        str | None, typer.Option("--at", help="When: 2024-01-03T14:00, or h:50, hours since the infusion. Without: the last charting.")
+        str | None,
+        typer.Option("--at", help="When: 2024-01-03T14:00, or h:50, hours since the infusion. Without: the last charting."),
     ] = None,
     every: Annotated[float | None, typer.Option("--every", help="Instead: every so many hours of each record.")] = None,
-    subject: Annotated[str | None, typer.Option("--subject", help="Show one subject: options, reasons, block list, doses.")] = None,
+    subject: Annotated[
+        str | None, typer.Option("--subject", help="Show one subject: options, reasons, block list, doses.")
+    ] = None,
     profile: Annotated[str | None, typer.Option("--profile", help="Whose rules; `aftercar rules` lists the profiles.")] = None,
     diff: Annotated[
         tuple[str, str] | None, typer.Option("--diff", help="Where two profiles differ.", metavar="PROFILE PROFILE")
@@ -52,19 +55,23 @@ def advise(
         raise OptionError("Give either --at or --every.")
     timeline, told = _timeline(folder)
     key = _subject(timeline, subject) if subject is not None else None
-    asked: dict[str, Any] = {"rules": rules, "options": told | dict(parse_pairs(option).items() if option else ()), "subject": key}
+    asked: dict[str, Any] = {
+        "rules": rules,
+        "options": told | dict(parse_pairs(option).items() if option else ()),
+        "subject": key,
+    }
     with show.counting("advising", "shards") as step:
         if diff:
             table = difference_folder(timeline, *diff, _time(at), progress=step, **asked)
+            found = None
         else:
             found = advise_folder(timeline, _time(at), profile=profile or DEFAULT_PROFILE, every_h=every, progress=step, **asked)
             table = found.advice
-    if diff:
+    if diff and found is None:
         show_advice.differences(table, *diff)
-    elif subject is not None and every is None:
-        show_advice.of_subject(found, rulebook(profile or DEFAULT_PROFILE, rules))
-    else:
-        show_advice.cohort(found, rulebook(profile or DEFAULT_PROFILE, rules))
+    elif found is not None:
+        screen = show_advice.of_subject if subject is not None and every is None else show_advice.cohort
+        screen(found, rulebook(profile or DEFAULT_PROFILE, rules))
     if out:
         write_table(table, out)
         print(f"Written: {out}")

@@ -35,7 +35,10 @@ def of_subject(advice: Advice, book: RuleBook) -> None:
     for course in advice.facts.iter_rows(named=True):
         own = (col("subject_id") == course["subject_id"]) & (col("infusion") == course["infusion"])
         rows = advice.advice.filter(own)
-        console.print(f"Infusion {course['infusion']}, {course['time']:%Y-%m-%d %H:%M}, day {course['day:lo']:.1f}. {_grades(course)}", soft_wrap=True)
+        console.print(
+            f"Infusion {course['infusion']}, {course['time']:%Y-%m-%d %H:%M}, day {course['day:lo']:.1f}. {_grades(course)}",
+            soft_wrap=True,
+        )
         console.print(f"Profile {book.profile.name}: {book.profile.title}. {book.profile.note}", soft_wrap=True)
         _options(rows.filter(col("status") == "option"))
         _measure_first(rows.filter(col("status") == "measure_first"))
@@ -73,8 +76,12 @@ def _options(rows: pl.DataFrame) -> None:
 
 
 def _basis(row: dict[str, Any]) -> str:
-    strength = ", ".join(STRENGTH.get(s.strip(), s) for s in row["strength"].split(","))
+    strength = _strength(row["strength"])
     return "; ".join([row["rule"], strength, f"{row['source']} {row['source_date']}".strip(), f"[{row['mark']}]"])
+
+
+def _strength(letters: str) -> str:
+    return ", ".join(STRENGTH[letter] for letter in letters.split(", "))
 
 
 def _measure_first(rows: pl.DataFrame) -> None:
@@ -100,11 +107,17 @@ def _block_list(rows: pl.DataFrame) -> None:
     for row in rows.iter_rows(named=True):
         why = row["reasons"] if row["status"] == "blocked" else row["missing"]
         note = f" ({'; '.join(why)})" if why else ""
-        console.print(f"  {_BLOCK_WORDS[row['status']]:14}{row['option']}{note}  [{row['source']}, {row['mark']}]", soft_wrap=True)
+        console.print(
+            f"  {_BLOCK_WORDS[row['status']]:14}{row['option']}{note}  [{row['source']}, {row['mark']}]", soft_wrap=True
+        )
 
 
 def _doses(given: pl.DataFrame, limits: pl.DataFrame) -> None:
-    console.print("\nDose ledger: doses that were charted, since CRS and ICANS were last surely absent for 48 h", style="bold", soft_wrap=True)
+    console.print(
+        "\nDose ledger: doses that were charted, since CRS and ICANS were last surely absent for 48 h",
+        style="bold",
+        soft_wrap=True,
+    )
     for row in limits.iter_rows(named=True):
         reached = [LIMITS[word].format(row["drug"]) for word in row["reached"]]
         console.print(
@@ -135,7 +148,9 @@ def cohort(advice: Advice, book: RuleBook) -> None:
         if any(cells):
             shown.add_row(rule.topic, rule.id, *(str(c or "") for c in cells), rule.mark)
     asked = advice.asked
-    console.print(f"Profile {book.profile.name}: {book.profile.title}. Courses: {asked['advised']:,} of {asked['courses']:,}", end="")
+    console.print(
+        f"Profile {book.profile.name}: {book.profile.title}. Courses: {asked['advised']:,} of {asked['courses']:,}", end=""
+    )
     console.print(f" ({asked['not_advised']:,} without an infusion, or outside of the record)" if asked["not_advised"] else "")
     console.print(shown)
     _foot(advice.advice)
@@ -152,7 +167,11 @@ def differences(table: pl.DataFrame, first: str, second: str) -> None:
             shown.add_row(TOPICS[row["topic"]], row["action"], *(_said(row, side) for side in ("first", "second")))
         console.print(shown)
     else:
-        counts = table.group_by("topic", "action", "first_status", "second_status").len().sort("len", "topic", "action", descending=[True, False, False])
+        counts = (
+            table.group_by("topic", "action", "first_status", "second_status")
+            .len()
+            .sort("len", "topic", "action", descending=[True, False, False])
+        )
         shown = _table("topic", "action", first, second, "courses")
         for topic, action, a, b, n in counts.iter_rows():
             shown.add_row(TOPICS[topic], action, a or "nothing", b or "nothing", str(n))
@@ -188,7 +207,7 @@ def rules(chosen: Iterable[Rule]) -> None:
         console.print(f"{rule.id}  [{rule.variant}]", style="bold")
         console.print(f"  when {rule.when.text}{unless}", soft_wrap=True)
         console.print(f"  {rule.option}" + (f"  ({rule.schedule})" if rule.schedule else ""), soft_wrap=True)
-        strength = ", ".join(STRENGTH.get(s.strip(), s) for s in rule.strength.split(","))
+        strength = _strength(rule.strength)
         place = ", ".join(filter(None, (rule.source, rule.at, rule.date)))
         console.print(f"  {strength}; {place}; [{rule.mark}]", soft_wrap=True)
     _sources({r.source for r in rows}, {r.mark for r in rows})
