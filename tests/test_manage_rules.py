@@ -13,10 +13,10 @@ import yaml
 from naive_manage import Interval, read_rules, status
 
 from aftercar.errors import InputError, OptionError
-from aftercar.manage.advise import statuses
+from aftercar.manage.advise import ADVICE, STATUS, statuses
 from aftercar.manage.lint import CHECKS, lint
 from aftercar.manage.rules import RuleBook, check, every_rule, profiles, rulebook
-from aftercar.manage.vocabulary import fact
+from aftercar.manage.vocabulary import DRUG_FACTS, LIMITS, fact, plain
 from aftercar.manage.when import parse
 
 CASES = yaml.safe_load((Path(__file__).parent / "cases" / "management.yaml").read_text())
@@ -240,3 +240,22 @@ def test_the_lint_finds_a_profile_without_a_topic(monkeypatch: pytest.MonkeyPatc
     drugs = rulebook().drugs
     monkeypatch.setattr(module, "_ours", lambda: (kept, drugs))
     assert any("no rule for this topic" in str(p) for one in CHECKS for p in one(kept))
+
+
+# ---- the manual
+
+
+MANUAL = (Path(__file__).parents[1] / "docs" / "management.md").read_text()
+
+
+def test_the_rules_that_the_manual_shows_are_rules(tmp_path: Path) -> None:
+    lines = MANUAL.split("## Your own rules")[1].splitlines()
+    write(tmp_path, "\n".join(line[4:] for line in lines if line.startswith("    ") or not line))
+    assert check(tmp_path) == []
+    assert "ward-crs-2" in {r.id for r in rulebook("local", tmp_path).rules}
+
+
+def test_the_manual_names_every_fact_column_and_profile() -> None:
+    names = [*plain(), *DRUG_FACTS, *LIMITS, *ADVICE, *profiles(), *STATUS.categories]
+    graded = {name for name in plain() if name.startswith("icans_")}  # "and the same of icans"
+    assert [n for n in names if f"`{n}" not in MANUAL and f"_{n}`" not in MANUAL and n not in graded] == []

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from aftercar.grade.explain import explain
     from aftercar.grade.folder import grade_folder
     from aftercar.grade.run import Result, grade_timeline
+    from aftercar.manage.advise import advise_folder, advise_timeline
     from aftercar.report import write_report
     from aftercar.risk.run import score_folder, score_timeline
     from aftercar.risk.validate import validate
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 _HOMES = {
     "Imported": "aftercar.timeline.readers",
     "Result": "aftercar.grade.run",
+    "advise_folder": "aftercar.manage.advise",
+    "advise_timeline": "aftercar.manage.advise",
     "explain": "aftercar.grade.explain",
     "export_folder": "aftercar.export",
     "grade_folder": "aftercar.grade.folder",
@@ -46,6 +49,8 @@ _HOMES = {
 __all__ = [
     "Imported",
     "Result",
+    "advise_folder",
+    "advise_timeline",
     "explain",
     "export_folder",
     "grade_folder",

@@ -44,6 +44,7 @@ ADVICE: dict[str, Any] = {
     "action": pl.String,
     "dose": pl.String,
     "dose_mg": pl.Float64,
+    "dexamethasone_mg_a_day": pl.Float64,
     "reasons": pl.List(pl.String),
     "missing": pl.List(pl.String),
     "cautions": pl.List(pl.String),
@@ -145,7 +146,8 @@ def joined(parts: Iterable[Advice]) -> Advice:
     tables = (
         pl.concat([getattr(p, name) for p in parts], how="vertical_relaxed") for name in ("advice", "ledger", "limits", "facts")
     )
-    return Advice(*tables, asked)
+    advice, given, left, facts = tables
+    return Advice(advice, given, left, facts, asked)
 
 
 def advise_lazy(charted: pl.LazyFrame, book: RuleBook, at: At, every_h: float | None, options: Options) -> Advice:
@@ -368,7 +370,7 @@ def _one(spells: pl.DataFrame, n: int, rules: list[Rule], place: Mapping[Leaf, i
         missing=pl.Series([w[1] for w in words], dtype=pl.List(pl.String)),
     )
     rows = rows.join(told, on=["sure", "open", *lists], how="left", nulls_equal=True, maintain_order="left")
-    return rows.with_columns(rule=lit(n, pl.Int64)).select(_KEY).cast(dict(_NOTHING.schema))
+    return rows.with_columns(rule=lit(n, pl.Int64)).select(_KEY).cast(_NOTHING.schema)
 
 
 def _bits(flags: list[pl.Expr]) -> pl.Expr:

@@ -10,7 +10,9 @@ from aftercar.manage.rules import Band, Drug, Rule
 
 # A pharmacist must confirm what is not checked against a source.
 CHECKED = ("V",)
-_TO_MG = {"mg": 1.0, "g": 1000.0, "ug": 0.001}
+# Milligrams of each steroid that are as much as 0.75 mg of dexamethasone: from memory [M].
+EQUIVALENT_MG = {"dexamethasone": 0.75, "methylprednisolone": 4.0, "prednisone": 5.0, "prednisolone": 5.0, "hydrocortisone": 20.0}
+TO_MG = {"mg": 1.0, "g": 1000.0, "ug": 0.001}
 
 
 def band_for(bands: Sequence[Band], weight_kg: float | None) -> Band | None:
@@ -53,7 +55,7 @@ def dose(drug: Drug, weight_kg: float | None, schedule: str = "") -> tuple[str, 
         return f"{band.value:g} {band.unit} {rest}".strip(), None
     much, unit = found
     how = f" ({band.value:g} {band.unit} x {weight_kg:g} kg{_capped(band, much)})" if band.unit.endswith("/kg") else ""
-    return f"{much:g} {unit}{how} {rest}".strip(), much * _TO_MG[unit] if unit in _TO_MG else None
+    return f"{much:g} {unit}{how} {rest}".strip(), much * TO_MG[unit] if unit in TO_MG else None
 
 
 def _capped(band: Band, much: float) -> str:
@@ -77,9 +79,23 @@ def cautions(rule: Rule) -> list[str]:
 
 
 def amounts(rules: Sequence[Rule], rows: pl.DataFrame) -> pl.DataFrame:
-    """Of each rule (`rule`, its number) and weight that occur in `rows`: `dose` in words, `dose_mg`."""
+    """Of each rule (`rule`, its number) and weight that occur in `rows`: `dose` in words, `dose_mg`, and of steroids `dexamethasone_mg_a_day`."""
     pairs = rows.select("rule", "weight_kg").unique(maintain_order=True)
     told = [dose(r.drug, w, r.schedule) if (r := rules[n]).drug else ("", None) for n, w in pairs.iter_rows()]
+    steroids = [r.drug.name if r.drug else "" for r in (rules[n] for n in pairs["rule"])]
+    a_day = pl.Series([rules[n].most_a_day for n in pairs["rule"]], dtype=pl.Float64)
     return pairs.with_columns(
         dose=pl.Series([t[0] for t in told], dtype=pl.String), dose_mg=pl.Series([t[1] for t in told], dtype=pl.Float64)
+    ).with_columns(
+        dexamethasone_mg_a_day=dexamethasone_equivalent(pl.lit(pl.Series(steroids, dtype=pl.String)), pl.col("dose_mg") * a_day)
     )
+
+
+def dexamethasone_equivalent(drug: pl.Expr, mg: pl.Expr) -> pl.Expr:
+    """Milligrams of a steroid as milligrams of dexamethasone; null for other drugs.
+
+    >>> pl.select(dexamethasone_equivalent(pl.lit("methylprednisolone"), pl.lit(1000.0))).item()
+    187.5
+    """
+    factor = {name: EQUIVALENT_MG["dexamethasone"] / much for name, much in EQUIVALENT_MG.items()}
+    return mg * drug.replace_strict(factor, default=None, return_dtype=pl.Float64)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 
 import polars as pl
 from polars import col, lit
@@ -270,8 +271,12 @@ def _anc_run() -> Bounds:
     return lo, pl.max_horizontal(lo, hi.fill_null(INFINITE))
 
 
+def _day() -> pl.Expr:
+    return (col("at") - col("day0_at")) / DAY
+
+
 _SINGLE: dict[str, Callable[[], Bounds]] = {
-    "day": lambda: ((col("at") - col("day0_at")) / DAY,) * 2,
+    "day": lambda: (_day(), _day()),
     "age_y": lambda: (col("age").fill_null(0.0), col("age").fill_null(OLDEST_Y)),
     "infection": lambda: _flag(_word_is("positive", "negative")),
     "infection_excluded": lambda: _flag(_word_is("negative", "positive")),
@@ -279,7 +284,7 @@ _SINGLE: dict[str, Callable[[], Bounds]] = {
     "target_cd19": lambda: _target("CD19"),
     "diarrhoea_grade": _diarrhoea,
     "anc_500_d": _anc_run,
-    **{name: lambda names=names: _product(names) for name, names in PRODUCTS.items()},
+    **{name: partial(_product, names) for name, names in PRODUCTS.items()},
 }
 
 

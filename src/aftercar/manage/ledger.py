@@ -12,6 +12,7 @@ import polars as pl
 from polars import col, lit
 
 from aftercar.grade.options import OPTIONS
+from aftercar.manage.doses import TO_MG, dexamethasone_equivalent
 from aftercar.manage.doses import dose as doses_in_words
 from aftercar.manage.rules import Drug
 from aftercar.timeline.concepts import concepts, of_group
@@ -19,9 +20,6 @@ from aftercar.timeline.state import DAY, HOUR, SPAN, Record, of_course, origin, 
 
 CLEAR_H = float(OPTIONS["new_episode_gap_h"].default)
 WINDOW_H = 24
-# Milligrams of each steroid that are as much as 0.75 mg of dexamethasone: from memory [M].
-EQUIVALENT_MG = {"dexamethasone": 0.75, "methylprednisolone": 4.0, "prednisone": 5.0, "prednisolone": 5.0, "hydrocortisone": 20.0}
-_MG = {"mg": 1.0, "g": 1000.0, "ug": 0.001}
 
 
 def counted(drugs: Iterable[str]) -> list[str]:
@@ -37,7 +35,7 @@ def doses(record: Record, *drugs: str) -> pl.DataFrame:
     codes = dict.fromkeys(code for drug in drugs for code in of_group(drug))
     rows = record.of(*codes).filter(col("at") >= origin(col("at")) - DAY, ~(col("numeric_value") == 0).fill_null(False))
     unit, per_kg = col("unit").str.strip_suffix("/kg"), col("unit").str.ends_with("/kg")
-    amount = col("numeric_value") * unit.replace_strict(_MG, default=None, return_dtype=pl.Float64)
+    amount = col("numeric_value") * unit.replace_strict(TO_MG, default=None, return_dtype=pl.Float64)
     weight = of_course(record.courses, rows["course"], "weight_kg")[0]
     rows = rows.with_columns(weight).select(
         "course",
@@ -163,16 +161,6 @@ _LIMITS = {
     "course": pl.Int64, "at": pl.Int64, "drug": pl.String, "n": pl.Int64, "n_24h": pl.Int64, "since_h": pl.Float64,
     "reached": pl.List(pl.String), "next_at": pl.Int64, "dose": pl.String, "dose_mg": pl.Float64,
 }  # fmt: skip
-
-
-def dexamethasone_equivalent(drug: pl.Expr, mg: pl.Expr) -> pl.Expr:
-    """Milligrams of a steroid as milligrams of dexamethasone; null for other drugs.
-
-    >>> pl.select(dexamethasone_equivalent(lit("methylprednisolone"), lit(1000.0))).item()
-    187.5
-    """
-    factor = {name: EQUIVALENT_MG["dexamethasone"] / much for name, much in EQUIVALENT_MG.items()}
-    return mg * drug.replace_strict(factor, default=None, return_dtype=pl.Float64)
 
 
 def ledger(record: Record, asked: pl.DataFrame, drugs: Mapping[str, Drug], starts: pl.DataFrame) -> pl.DataFrame:

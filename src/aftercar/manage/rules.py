@@ -84,6 +84,7 @@ class Rule:
         unless: where it holds the option is not offered.
         action: one word for it, as worked cases name it.
         drug: the row of the drug table whose dose and cautions go with it, and which the block list may block.
+        most_a_day: how often a day its dose is given at most, so that steroids of two tables can be compared.
         blocks: of a rule of the block list, the actions and drugs that it blocks.
     """
 
@@ -102,6 +103,7 @@ class Rule:
     unless: Condition | None = None
     drug: Drug | None = None
     schedule: str = ""
+    most_a_day: float | None = None
     cautions: tuple[str, ...] = ()
     population: str = ""
     blocks: tuple[str, ...] = ()
@@ -237,7 +239,7 @@ def _profile_problems() -> Iterator[Problem]:
 _DRUGS = "drugs.toml"
 _FILE = {"topic", "variant", "title", "source", "strength", "mark", "rule"}
 _RULE = {
-    "id", "when", "unless", "option", "action", "drug", "dose", "schedule", "cautions", "population", "source", "strength", "mark", "blocks",
+    "id", "when", "unless", "option", "action", "drug", "dose", "schedule", "most_a_day", "cautions", "population", "source", "strength", "mark", "blocks",
 }  # fmt: skip
 _SOURCE = {"key", "at", "date"}
 _DRUG = {
@@ -372,7 +374,7 @@ def _rule(file: str, topic: str, variant: str, row: dict[str, Any], given: _Fiel
         action=given.word("action") or drug, source=given.reference(source.get("key")), at=source["at"], date=_date(given, source),
         strength=given.word("strength", needed=True, among=STRENGTH), mark=given.word("mark", needed=True, among=MARKS),
         when=when or All(()), unless=unless, drug=_with_dose(given, drugs.get(drug)), schedule=given.word("schedule"),
-        cautions=given.words("cautions"), population=given.word("population"), blocks=blocks,
+        most_a_day=given.number("most_a_day"), cautions=given.words("cautions"), population=given.word("population"), blocks=blocks,
     )  # fmt: skip
     return rule if when is not None else None
 

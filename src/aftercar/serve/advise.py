@@ -42,10 +42,10 @@ def advise(
     out: Annotated[Path | None, typer.Option("--out", help="Write the table: FILE.parquet, .csv or .json.")] = None,
 ) -> None:
     """Options of management with their reasons, never orders: what published tables say of a record, and what to measure first."""
-    from aftercar.grade.options import parse_pairs
     from aftercar.manage.advise import advise_folder
     from aftercar.manage.diff import difference_folder
     from aftercar.manage.rules import DEFAULT_PROFILE, rulebook
+    from aftercar.options import pairs
     from aftercar.risk.cohort_files import write_table
     from aftercar.serve import show, show_advice
 
@@ -57,7 +57,7 @@ def advise(
     key = _subject(timeline, subject) if subject is not None else None
     asked: dict[str, Any] = {
         "rules": rules,
-        "options": told | dict(parse_pairs(option).items() if option else ()),
+        "options": told | dict(pairs(option or [])),
         "subject": key,
     }
     with show.counting("advising", "shards") as step:

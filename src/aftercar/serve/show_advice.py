@@ -11,7 +11,7 @@ from rich.table import Table
 
 from aftercar.evidence.references import references
 from aftercar.manage.advise import Advice
-from aftercar.manage.ledger import EQUIVALENT_MG
+from aftercar.manage.doses import EQUIVALENT_MG
 from aftercar.manage.rules import MARKS, STRENGTH, TOPICS, Problem, Rule, RuleBook, every_rule
 from aftercar.manage.rules import profiles as known_profiles
 from aftercar.manage.vocabulary import LIMITS
@@ -26,7 +26,7 @@ NEVER_ORDERS = (
 def _table(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in columns:
-        table.add_column(name, overflow="fold", no_wrap=name in ("rule", "topic"))
+        table.add_column(name, overflow="fold", no_wrap=name in ("rule", "topic", "drug", "last"))
     return table
 
 
@@ -41,6 +41,7 @@ def of_subject(advice: Advice, book: RuleBook) -> None:
         )
         console.print(f"Profile {book.profile.name}: {book.profile.title}. {book.profile.note}", soft_wrap=True)
         _options(rows.filter(col("status") == "option"))
+        _stronger(rows.filter(col("status") == "option"))
         _measure_first(rows.filter(col("status") == "measure_first"))
         _withheld(rows.filter((col("status") == "blocked") & (col("topic") != "block")))
         _block_list(rows.filter(col("topic") == "block"))
@@ -78,6 +79,18 @@ def _options(rows: pl.DataFrame) -> None:
 def _basis(row: dict[str, Any]) -> str:
     strength = _strength(row["strength"])
     return "; ".join([row["rule"], strength, f"{row['source']} {row['source_date']}".strip(), f"[{row['mark']}]"])
+
+
+def _stronger(options: pl.DataFrame) -> None:
+    """Of CRS and ICANS at once the stronger steroid of the two tables."""
+    steroids = options.filter(col("topic").is_in(["crs", "icans"]) & col("dexamethasone_mg_a_day").is_not_null())
+    if steroids["topic"].n_unique() < 2:
+        return
+    most = steroids.sort("dexamethasone_mg_a_day", descending=True, maintain_order=True).row(0, named=True)
+    console.print(
+        f"\nCRS and ICANS at once: of the two tables the stronger steroid is that of {most['rule']}, up to "
+        f"{most['dexamethasone_mg_a_day']:g} mg of dexamethasone a day (equivalents [M]).", soft_wrap=True,
+    )  # fmt: skip
 
 
 def _strength(letters: str) -> str:
