@@ -222,6 +222,28 @@ def test_the_block_list_is_always_there_and_last(cases: pl.DataFrame) -> None:
         assert rows["rule"].to_list()[-len(blocks) :] == blocks
 
 
+# Seizures and vasopressors are left out: where their record is said to be complete, a row that is gone says that there was none.
+@pytest.mark.parametrize(
+    "hidden",
+    [
+        ("temperature",),
+        ("hypotension", "sbp", "map"),
+        ("o2_device", "o2_flow", "fio2"),
+        ("ice", "consciousness"),
+        ("anc", "ferritin"),
+    ],
+)
+def test_what_is_not_charted_adds_no_sure_option(hidden: tuple[str, ...], cases: pl.DataFrame) -> None:
+    own = col("code").is_in(hidden)
+    # Another row in its place: the record goes on as long as it did.
+    less = cases.with_columns(code=pl.when(own).then(pl.lit("heart_rate")).otherwise("code"))
+    key = ["subject_id", "infusion", "rule"]
+    both = advise_timeline(less).advice.join(advise_timeline(cases).advice, on=key, how="left", suffix="_full")
+    surely = col("status").is_in(["option", "not_blocked"])
+    assert both.filter(surely & col("status").ne_missing(col("status_full"))).is_empty()
+    assert both.filter((col("status") == "measure_first") & (col("status_full") == "option")).height
+
+
 def test_every_measure_first_says_what_to_measure(cases: pl.DataFrame) -> None:
     advice = advise_timeline(cases).advice
     open_ = col("status").cast(pl.String).is_in(["measure_first", "perhaps_blocked"])

@@ -211,6 +211,22 @@ def test_bands_of_weight_must_not_overlap(tmp_path: Path) -> None:
     assert "its bands of weight overlap" in str(check(tmp_path)[0])
 
 
+def test_a_drug_of_ones_own_stands_in_for_ours_in_our_rules(tmp_path: Path) -> None:
+    drug = "[tocilizumab]\nlabel='T'\nstrength='O'\nmark='V'\nsource='local'\ninterval_h=12\ndose={value=4,unit='mg/kg'}\n"
+    drug += "[methylprednisolone]\nlabel='M'\nstrength='O'\nmark='V'\nsource='local'\ndose={value=2,unit='mg/kg'}\n"
+    book = rulebook("asco2021", write(tmp_path, drug, "drugs.toml"))
+    rules = {r.id: r.drug for r in book.rules if r.drug}
+    assert {r.id for r in book.rules} == {r.id for r in rulebook().rules}
+    assert [b.value for b in rules["crs-2-tocilizumab"].dose] == [4] and book.drugs["tocilizumab"].interval_h == 12
+    assert [b.value for b in rules["icans-2-with-crs-methylprednisolone"].dose] == [2]
+    assert [b.value for b in rules["crs-4-methylprednisolone"].dose] == [500]  # the rule states it
+
+
+def test_a_variant_that_no_profile_follows_is_not_lost_in_silence(tmp_path: Path) -> None:
+    write(tmp_path, GOOD.replace('variant = "local"', 'variant = "mine"'))
+    assert "no profile follows 'mine'" in str(check(tmp_path)[0])
+
+
 # ---- the lint
 
 

@@ -189,12 +189,22 @@ def rulebook(profile: str = DEFAULT_PROFILE, folder: Path | str | None = None) -
     if folder is not None:
         own, own_drugs = _folder(Path(folder))
         own = tuple(r for r in own if r.variant in (LOCAL, EVERY, chosen.use.get(r.topic)))
-        if not own:
+        if not own and not own_drugs:
             raise InputError(f"{folder}: no rule there is of the variant {LOCAL}, {EVERY} or of {profile}.")
-        taken = [r for r in taken if r.topic not in {o.topic for o in own}] + list(own)
+        kept = (r for r in taken if r.topic not in {o.topic for o in own})
+        taken = [*(_with_drug(r, drugs, own_drugs) for r in kept), *own]
         drugs = drugs | own_drugs
     order = list(TOPICS)
     return RuleBook(chosen, tuple(sorted(taken, key=lambda r: order.index(r.topic))), drugs)
+
+
+def _with_drug(rule: Rule, ours: dict[str, Drug], own: dict[str, Drug]) -> Rule:
+    """A rule of ours with the user's row of the drug table; a dose that the rule itself states stays."""
+    if rule.drug is None or rule.drug.name not in own:
+        return rule
+    drug = own[rule.drug.name]
+    stated = rule.drug.dose != ours[drug.name].dose
+    return replace(rule, drug=replace(drug, dose=rule.drug.dose) if stated else drug)
 
 
 def every_rule() -> tuple[Rule, ...]:
@@ -210,7 +220,8 @@ def check(folder: Path | str | None = None) -> list[Problem]:
     """
     if folder is None:
         return [*_load(_own())[2], *_profile_problems()]
-    return _load(_files(Path(folder)))[2]
+    rules, _, problems = _load(_files(Path(folder)))
+    return [*problems, *_followed(rules)]
 
 
 def _files(folder: Path) -> list[Path]:
@@ -222,10 +233,21 @@ def _files(folder: Path) -> list[Path]:
 
 def _folder(folder: Path) -> tuple[tuple[Rule, ...], dict[str, Drug]]:
     rules, drugs, problems = _load(_files(folder))
+    problems += _followed(rules)
     if problems:
         more = f"\n  and {len(problems) - 5} more: `aftercar rules --check {folder}`" if len(problems) > 5 else ""
         raise InputError(f"{folder}: rules that cannot be used.\n  " + "\n  ".join(map(str, problems[:5])) + more)
     return rules, drugs
+
+
+def _followed(rules: tuple[Rule, ...]) -> Iterator[Problem]:
+    """A variant that no profile follows would be lost in silence."""
+    known = {LOCAL, EVERY, *(variant for p in profiles().values() for variant in p.use.values())}
+    for file, variant in dict.fromkeys((r.file, r.variant) for r in rules):
+        if variant not in known:
+            yield Problem(
+                file, "", "variant", f"no profile follows {variant!r}; {LOCAL} is for your own, {EVERY} for all profiles"
+            )
 
 
 def _profile_problems() -> Iterator[Problem]:

@@ -48,6 +48,7 @@ def advise(
     from aftercar.options import pairs
     from aftercar.risk.cohort_files import write_table
     from aftercar.serve import show, show_advice
+    from aftercar.timeline.store import open_timeline
 
     if diff and (profile or every is not None):
         raise OptionError("--diff names its two profiles, and is asked at one time: leave --profile and --every out.")
@@ -67,6 +68,8 @@ def advise(
         else:
             found = advise_folder(timeline, _time(at), profile=profile or DEFAULT_PROFILE, every_h=every, progress=step, **asked)
             table = found.advice
+    if banner := open_timeline(timeline).info.get("banner"):
+        print(banner)
     if diff and found is None:
         show_advice.differences(table, *diff)
     elif found is not None:
