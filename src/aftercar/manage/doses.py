@@ -26,9 +26,9 @@ def band_for(bands: Sequence[Band], weight_kg: float | None) -> Band | None:
 def amount(band: Band, weight_kg: float | None) -> tuple[float, str] | None:
     """How much, and its unit: rounded to a whole number (grams to one decimal), then capped; null where it depends on what is not known.
 
-    >>> amount(Band(8, "mg/kg", maximum=800), 70.0)
+    >>> amount(Band(8.0, "mg/kg", maximum=800.0), 70.0)
     (560.0, 'mg')
-    >>> amount(Band(8, "mg/kg", maximum=800), 120.0)
+    >>> amount(Band(8.0, "mg/kg", maximum=800.0), 120.0)
     (800.0, 'mg')
     """
     unit, _, per = band.unit.partition("/")
