@@ -21,11 +21,12 @@ demo:  ## grade the example cohort and write a report
 	$(BIN)/aftercar report $(DEMO)/grades
 	@echo "Open the report in a browser: $(DEMO)/grades/report.html"
 
-check:  ## format, lint, types, rules of management, locks; only reads
+check:  ## format, lint, types, evidence, rules of management, locks; only reads
 	@$(PY) dev/setup.py --dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/basedpyright
+	$(BIN)/aftercar evidence check
 	$(BIN)/aftercar rules --lint
 	@if grep -n '://' requirements*.lock; then echo "A lock holds an address: see 'make lock'."; exit 1; fi
 
@@ -46,6 +47,7 @@ docs:  ## run what the documentation shows
 bench:  ## measure against other ways to do the same
 	@$(PY) dev/setup.py --bench
 	$(BIN)/python -m benchmarks.run
+	$(BIN)/python -m benchmarks.engines
 	$(BIN)/python -m benchmarks.icaht
 	$(BIN)/python -m benchmarks.fhir
 

@@ -111,7 +111,7 @@ def make_venv() -> None:
 
 def install(lock: str) -> None:
     """Install a lock, then aftercar itself, as editable and without asking the network again."""
-    wheels = [] if lock == LOCKS["dev"] else ["--only-binary", ":all:"]  # PySpark is published as source alone
+    wheels = ["--only-binary", ":all:"] if lock == LOCKS["run"] else []  # PySpark is published as source alone
     steps = (
         ["--require-hashes", *wheels, "-r", lock],
         ["--no-deps", "--no-build-isolation", "-e", "."],

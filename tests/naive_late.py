@@ -21,7 +21,9 @@ MOVEMENT = {"bradykinesia", "rigidity", "postural_instability", "hypomimia", "hy
 TYPE_1 = {"oedema", "mass_effect", "raised_icp", "hydrocephalus", "herniation"}
 BCMA_PRODUCTS = ("ide-cel", "cilta-cel")
 CD19_PRODUCTS = ("axi-cel", "tisa-cel", "brexu-cel", "liso-cel", "obe-cel")
-EFFECTS = list(csv.DictReader(files("aftercar.evidence").joinpath("off_tumor.csv").read_text(encoding="utf-8").splitlines()))
+EFFECTS = list(
+    csv.DictReader(files("aftercar.evidence").joinpath("data", "off_tumor.csv").read_text(encoding="utf-8").splitlines())
+)
 
 
 # What is known of a course

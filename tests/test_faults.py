@@ -154,8 +154,57 @@ def test_two_runs_at_once_do_not_mix(tmp_path: Path, cut: Path) -> None:
             with pytest.raises(InputError, match="Another process is writing"):
                 grade_folder(cut, out)
 
+            with pytest.raises(InputError, match="Another process is writing"):
+                grade_folder(cut, out, ["crs"])  # another work, the same target
+
     grade_folder(cut, out, progress=and_again, engine=on_this_machine(1))
     assert (out / "run.json").is_file()
+    assert not list(tmp_path.glob(".*part"))
+
+
+def test_a_shard_that_is_lost_is_missed(tmp_path: Path, cut: Path) -> None:
+    (cut / "data" / "00002.parquet").unlink()
+    with pytest.raises(InputError, match=r"10 rows in 5 files of the 12"):
+        grade_folder(cut, tmp_path / "out")
+
+
+def test_a_shard_that_is_damaged_is_named(tmp_path: Path, cut: Path) -> None:
+    shard = cut / "data" / "00002.parquet"
+    data = bytearray(shard.read_bytes())
+    data[4:400] = bytes(396)  # pages; the end, with what the file holds, is whole
+    shard.write_bytes(data)
+    with pytest.raises(InputError, match=r"00002\.parquet of the timeline is damaged"):
+        grade_folder(cut, tmp_path / "out", engine=on_this_machine(1))
+    assert not list(tmp_path.glob(".*part"))
+
+
+def test_a_timeline_that_changes_meanwhile_gives_no_result(tmp_path: Path, cut: Path) -> None:
+    def change(done: int, all_: int) -> None:
+        if done == 6:
+            shard = cut / "data" / "00004.parquet"
+            pl.read_parquet(shard).with_columns(numeric_value=pl.lit(36.5)).write_parquet(shard)
+
+    with pytest.raises(InputError, match="changed while it was graded"):
+        grade_folder(cut, tmp_path / "out", progress=change, engine=on_this_machine(1))
+    assert not list(tmp_path.glob("*out*"))
+
+
+def test_names_are_no_patterns(tmp_path: Path, cut: Path, timeline: Path) -> None:
+    odd = tmp_path / "site?[1]*"
+    cut.rename(odd)
+    timeline.rename(tmp_path / "site21x")
+    grade_folder(odd, tmp_path / "out[1]")
+    worst = pl.read_parquet(tmp_path / "out[1]" / "subjects.parquet", glob=False)
+    assert worst["subject_id"].to_list() == [1, 2, 3, 4, 5, 6]
+    grade_folder(odd, tmp_path / "out[1]", ["crs"])  # and over a former one
+    assert len(list(tmp_path.iterdir())) == 5
+
+
+def test_a_mount_point_is_refused_before_the_work(tmp_path: Path, cut: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "out").mkdir()
+    monkeypatch.setattr(Path, "is_mount", lambda path: path.name == "out")
+    with pytest.raises(InputError, match="Name a folder within it"):
+        grade_folder(cut, tmp_path / "out")
 
 
 def test_a_full_disk_leaves_the_former_result(tmp_path: Path, cut: Path, monkeypatch: pytest.MonkeyPatch) -> None:

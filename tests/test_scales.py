@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from aftercar.evidence.sources import MARKS, sources
+from aftercar.evidence.sources import MARKS, references
 from aftercar.grade.describe import describe, markdown
 from aftercar.grade.options import OPTIONS, Options
 from aftercar.grade.run import SCALES
@@ -21,7 +21,7 @@ ROOT = Path(__file__).parent.parent
 
 @pytest.mark.parametrize("scale", SCALES.values(), ids=lambda s: s.name)
 def test_a_scale_names_what_exists(scale: Scale) -> None:
-    assert scale.source in sources()
+    assert set(scale.papers) <= set(references())
     assert set(scale.options) <= set(OPTIONS)
     assert set(scale.codes) <= set(concepts())
     assert (scale.state is None) != (scale.window is None)

@@ -16,6 +16,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from aftercar.export import export_folder, read_back
+    from aftercar.grade.cite import cite
     from aftercar.grade.explain import explain
     from aftercar.grade.folder import grade_folder
     from aftercar.grade.run import Result, grade_timeline
@@ -31,6 +32,7 @@ _HOMES = {
     "Result": "aftercar.grade.run",
     "advise_folder": "aftercar.manage.advise",
     "advise_timeline": "aftercar.manage.advise",
+    "cite": "aftercar.grade.cite",
     "explain": "aftercar.grade.explain",
     "export_folder": "aftercar.export",
     "grade_folder": "aftercar.grade.folder",
@@ -51,6 +53,7 @@ __all__ = [
     "Result",
     "advise_folder",
     "advise_timeline",
+    "cite",
     "explain",
     "export_folder",
     "grade_folder",

@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import errno
 import fcntl
+import glob
 import os
 import re
 import shutil
@@ -47,12 +48,30 @@ def place(path: Path | str) -> Path:
         from upath import UPath
 
         # Its list of what a folder holds would be kept, and miss what other processes write.
-        return cast(Path, UPath(str(path), use_listings_cache=False))
+        found = UPath(str(path), use_listings_cache=False)
+        found.fs  # noqa: B018  # the library of that store is loaded when it is first asked for
+        return cast(Path, found)
     except (ImportError, ValueError) as error:
         scheme = str(path).partition(":")[0]
         raise InputError(
             f"No library is installed for addresses of the kind {scheme}. For s3, pip install 'aftercar[cloud]'; "
             "other stores need that and the library that fsspec names for them (gs: gcsfs, abfss: adlfs)."
+        ) from error
+
+
+def reached(folder: Path) -> bool:
+    """Whether a folder is there.
+
+    Raises:
+        InputError: an object store does not answer, or not to us.
+    """
+    try:
+        return folder.is_dir()
+    except Exception as error:  # each library of a store has errors of its own
+        if is_local(folder):
+            raise
+        raise InputError(
+            f"{folder} cannot be reached ({type(error).__name__}). Are address, endpoint and credentials right?"
         ) from error
 
 
@@ -77,13 +96,15 @@ def replace_folder(target: Path, *, marker: str, key: str | None = None) -> Gene
         InputError: `target` is a file, or a folder that is not ours, or another process is at the same work.
     """
     if not is_local(target):
-        if any(p.name != key for p in (target.iterdir() if target.is_dir() else ())):
+        if any(p.name != key for p in (target.iterdir() if reached(target) else ())):
             raise InputError(
                 f"{target} holds other files. On an object store a folder cannot be replaced in one step: name a new one."
             )
         yield target
         return
     target = target.resolve()  # through a link, so that the link stays one
+    if target.is_mount():
+        raise InputError(f"{target} is where a disk is mounted, and cannot be replaced. Name a folder within it.")
     if target.exists() and not target.is_dir():
         raise InputError(f"{target} is a file. Name a folder.")
     if target.is_dir() and any(target.iterdir()) and not (target / marker).is_file():
@@ -93,9 +114,9 @@ def replace_folder(target: Path, *, marker: str, key: str | None = None) -> Gene
     fresh.mkdir(exist_ok=key is not None)
     with _owned(fresh) as ours:
         if not ours:
-            raise InputError(f"Another process is writing {target} at this moment. Let it finish, or name another folder.")
-        _clear(target, but=fresh)
+            raise _busy(target)
         try:
+            _clear(target, but=fresh)
             yield fresh
             _sync(fresh)
         except BaseException as error:
@@ -129,13 +150,24 @@ def _owned(part: Path) -> Generator[bool]:
 
 
 def _clear(target: Path, but: Path) -> None:
-    """Remove what work that nobody is at any more left beside its target."""
-    for left in target.parent.glob(f".{target.name}.*.part"):
-        if "." in left.name[len(target.name) + 2 : -len(".part")]:  # of another target, whose name goes on after a dot
+    """Remove what work that nobody is at any more left beside its target.
+
+    Raises:
+        InputError: another process is at work for the same target.
+    """
+    for left in target.parent.glob(f".{glob.escape(target.name)}.*.part"):
+        if (
+            left == but or "." in left.name[len(target.name) + 2 : -len(".part")]
+        ):  # or of another target, whose name goes on after a dot
             continue
-        with contextlib.suppress(OSError), _owned(left) as nobodys:
-            if nobodys and left != but:
-                shutil.rmtree(left, ignore_errors=True)
+        with _owned(left) as nobodys:
+            if not nobodys:
+                raise _busy(target)
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _busy(target: Path) -> InputError:
+    return InputError(f"Another process is writing {target} at this moment. Let it finish, or name another folder.")
 
 
 def _sync(folder: Path) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
+
+from aftercar.evidence.tables import rows
 
 
 @dataclass(frozen=True)
@@ -19,8 +19,7 @@ class Diagnosis:
 
 
 def _rows(kind: str) -> list[dict[str, str]]:
-    text = files("aftercar.evidence").joinpath("diagnoses.csv").read_text(encoding="utf-8")
-    return [row for row in csv.DictReader(text.splitlines()) if row["kind"] == kind]
+    return [row for row in rows("diagnoses") if row["kind"] == kind]
 
 
 @cache

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
+
+from aftercar.evidence.tables import rows
 
 # What stands behind a row, as criteria are marked: V checked against a source, M from memory.
 _MARKS = {"primary": "V", "memory": "M", "lecture-only": "lecture-only"}
@@ -38,7 +38,6 @@ def off_tumour_effects() -> tuple[OffTumourEffect, ...]:
     >>> [e.effect for e in off_tumour_effects() if e.target == "DLL3"]
     ['higher rate of neurotoxicity', 'pulmonary toxicity']
     """
-    text = files("aftercar.evidence").joinpath("off_tumor.csv").read_text(encoding="utf-8")
     return tuple(
         OffTumourEffect(
             target=row["target"],
@@ -48,5 +47,5 @@ def off_tumour_effects() -> tuple[OffTumourEffect, ...]:
             mark=_MARKS[row["verified"]],
             source=row["ref_id"],
         )
-        for row in csv.DictReader(text.splitlines())
+        for row in rows("off_tumor")
     )

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
+
+from aftercar.evidence.tables import rows
 
 # What stands behind a row, as criteria are marked: V checked against a source.
 _MARKS = {"primary": "V", "memory": "memory", "lecture-only": "lecture-only"}
@@ -33,7 +33,6 @@ def risk_factors() -> tuple[RiskFactor, ...]:
     >>> risk_factors()[0].outcome
     'CRS and ICANS'
     """
-    text = files("aftercar.evidence").joinpath("risk_factors.csv").read_text(encoding="utf-8")
     return tuple(
         RiskFactor(
             factor=row["factor"],
@@ -48,5 +47,5 @@ def risk_factors() -> tuple[RiskFactor, ...]:
             note=row["note"],
             mark=_MARKS[row["verified"]],
         )
-        for row in csv.DictReader(text.splitlines())
+        for row in rows("risk_factors")
     )

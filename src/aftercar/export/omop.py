@@ -17,6 +17,7 @@ from aftercar import __version__
 from aftercar.errors import InputError, OptionError
 from aftercar.export.names import icd_codes, term, title
 from aftercar.export.results import RUN, Results, Slice, Tables, as_tables, beside
+from aftercar.frames import load
 from aftercar.grade.scale import GRADES, MEASURES
 from aftercar.grade.table import EPISODES
 from aftercar.timeline.readers.omop import OPERATORS, SEX
@@ -80,7 +81,7 @@ class _Files:
         if self.table_format == "csv":
             return
         for name, parts in self.parts.items():
-            pl.scan_ipc(parts).sink_parquet(self.folder / f"{name}.parquet", maintain_order=True)
+            pl.scan_ipc(parts, glob=False).sink_parquet(self.folder / f"{name}.parquet", maintain_order=True)
             for part in parts:
                 part.unlink()
 
@@ -330,8 +331,8 @@ def _table(folder: Path, name: str, schema: dict[str, Any]) -> pl.DataFrame:
     """A table of ours, whichever way it is written; columns that `schema` names have its type."""
     try:
         if (folder / f"{name}.parquet").is_file():
-            return pl.read_parquet(folder / f"{name}.parquet")
-        frame = pl.read_csv(folder / f"{name}.csv", infer_schema=False)
+            return load(folder / f"{name}.parquet")
+        frame = pl.read_csv(folder / f"{name}.csv", infer_schema=False, glob=False)
         return frame.with_columns(_parsed(c, schema[c]) for c in frame.columns if schema.get(c) is not None)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise InputError(

@@ -13,6 +13,7 @@ from polars import col
 
 from aftercar import __version__
 from aftercar.errors import InputError
+from aftercar.frames import scan
 from aftercar.grade.explain import read_run
 from aftercar.grade.scale import GRADES
 from aftercar.grade.table import EPISODES
@@ -122,7 +123,7 @@ def open_results(folder: Path | str) -> Results:
 def _scan(folder: Path, name: str) -> pl.LazyFrame:
     """A table with the columns and types that it must have; others are left out."""
     try:
-        frame = pl.scan_parquet(folder / f"{name}.parquet")
+        frame = scan(folder / f"{name}.parquet")
         found = frame.collect_schema()
     except (OSError, pl.exceptions.PolarsError) as error:
         raise InputError(f"{folder / name}.parquet cannot be read. Grade again.") from error

@@ -8,12 +8,12 @@ from polars import col, lit
 from aftercar.grade.options import Options
 from aftercar.grade.scale import Criterion, Scale
 from aftercar.timeline.state import SPAN, Record, calendar_day, grid, look, midnight, of_course, origin, readings
+from aftercar.timeline.subjects import ALL_LEUKAEMIA
 
 FRACTION_CUT = 3.0  # percent of lymphocytes
 IGG_CUT = 400.0  # mg/dL
 EARLY_LOSS_D = 183  # B cells back so soon tell that the CAR-T cells are gone
 IVIG_D = 28  # a value measured so soon after immunoglobulin is partly what was given
-_ALL = r"(?i)\bALL\b|lymphoblastic"  # acute lymphoblastic leukaemia, by its letters or its name
 
 
 def b_cell_criteria(options: Options) -> tuple[Criterion, ...]:
@@ -73,7 +73,7 @@ def b_cell_state(record: Record, options: Options) -> pl.DataFrame:
         lost = ~col("low") & ~col("excluded") & (col("day") >= col("began")) & (col("day") - col("began") <= EARLY_LOSS_D)
         tables[name] = table.with_columns(lost=lost.fill_null(False)).drop("began", "course", "day")
     frame = _states(record, tables)
-    leukaemia = record.courses.select("course", leukaemia=col("disease").str.contains(_ALL).fill_null(False))
+    leukaemia = record.courses.select("course", leukaemia=col("disease").str.contains(ALL_LEUKAEMIA).fill_null(False))
     frame = frame.join(leukaemia, on="course", how="left", maintain_order="left")
     lost = pl.any_horizontal(col(f"{n}_lost").fill_null(False) for n in tables)
     aplastic = pl.any_horizontal(col(f"{n}_low").fill_null(False) for n in tables)

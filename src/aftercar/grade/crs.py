@@ -18,9 +18,9 @@ from aftercar.grade.options import Options
 from aftercar.grade.scale import Criterion, Scale, quiet_once
 from aftercar.timeline.concepts import concepts, of_group
 from aftercar.timeline.state import DAY, HOUR, Record, origin, split_at
+from aftercar.timeline.units import TOLERANCE_C
 
 FEVER_C = 38.0  # inclusive
-TOLERANCE_C = 1e-6
 LATE_ONSET_D = 14
 PREMEDICATION_S = DAY  # a drug given up to a day before the infusion is prophylaxis of it
 
@@ -247,6 +247,7 @@ CRS_ASTCT_2019 = Scale(
     title="CRS, ASTCT 2019",
     toxicity="crs",
     source="lee2019astct",
+    also=("mahadeo2019",),
     version="1",
     criteria=criteria,
     state=state,

@@ -313,7 +313,7 @@ def _scale(
     marks: dict[str, str], flags: dict[str, pl.Expr],
 ) -> Scale:  # fmt: skip
     return Scale(
-        name=f"crs_{name}", title=f"CRS, {title}", toxicity="crs", source=source, version="1", criteria=criteria, state=state, codes=_CODES,
+        name=f"crs_{name}", title=f"CRS, {title}", toxicity="crs", source=source, also=CRS_ASTCT_2019.also, version="1", criteria=criteria, state=state, codes=_CODES,
         options=_OPTIONS + options, default=False, gate=col("gate"), gate_assessed=col("gate_assessed"),
         gate_evidence=("fever_event_id",), met=col("open_low"), present=col("active_low") | (col("grade") == 5), hidden=col("grade") > 0,
         flags=(CRS_ASTCT_2019.flags or {}) | flags, marks=marks | {"when CRS begins and ends": "P"},

@@ -130,8 +130,8 @@ SCALES = (
         options=("day0", "late_end_day", "max_gap_days", "fill_ends", "recovery_days", "gcsf"), marks={"day 0-100": "P"},
     ),
     Scale(
-        name="cytopenia_split", title="Cytopenia by period", toxicity="cytopenia_period", source="lecture", version="1", criteria=period_criteria,
-        window=periods, lasts=False, codes=("anc", "platelets", "hemoglobin", *_G_CSF),
+        name="cytopenia_split", title="Cytopenia by period", toxicity="cytopenia_period", source="lecture", also=("jain2023ash",), version="1",
+        criteria=period_criteria, window=periods, lasts=False, codes=("anc", "platelets", "hemoglobin", *_G_CSF),
         options=("day0", "cytopenia_min_grade", "cytopenia_split", "gcsf"), marks={"which counts are a cytopenia": "P"},
     ),
 )  # fmt: skip

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from aftercar.evidence.sources import MARKS, citation, sources
+from aftercar.evidence.sources import MARKS, references
 from aftercar.grade.options import OPTIONS, Options
 from aftercar.grade.scale import Scale
 from aftercar.options import Option
@@ -22,7 +22,7 @@ class Description:
 
     Attributes:
         table: a row an axis, in the order of the definition; of each grade its cells as results name them.
-        citation: the paper in one line.
+        citation, also: the paper in one line; others that it stands on, by key.
         options: those that the scale reads, each with default, value used, what it may be, mark and question.
         rules: marks of rules that are not cells.
         reads: concepts that a record may hold for it.
@@ -36,6 +36,7 @@ class Description:
     source: str
     citation: str
     doi: str | None
+    also: dict[str, str]
     table: dict[str, dict[int, list[str]]]
     options: list[dict[str, Any]]
     rules: dict[str, str]
@@ -55,6 +56,7 @@ def describe(scale: Scale, options: Options | None = None) -> Description:
     for cell in scale.criteria(chosen):
         table.setdefault(cell.axis, {}).setdefault(cell.grade, []).append(cell.label)
         by_mark[cell.mark] = by_mark.get(cell.mark, 0) + 1
+    paper = references()[scale.source]
     return Description(
         name=scale.name,
         title=scale.title,
@@ -62,8 +64,9 @@ def describe(scale: Scale, options: Options | None = None) -> Description:
         default=scale.default,
         version=scale.version,
         source=scale.source,
-        citation=citation(scale.source),
-        doi=sources()[scale.source].get("doi"),
+        citation=paper.line,
+        doi=paper.doi or None,
+        also={key: references()[key].line for key in scale.also},
         table=table,
         options=[_option(OPTIONS[name], chosen) for name in sorted(set(scale.options), key=list(OPTIONS).index)],
         rules=dict(scale.marks or {}),
@@ -111,6 +114,8 @@ def markdown(described: list[Description]) -> str:
     ]
     for d in described:
         lines += ["", f"## {d.name}", "", f"{d.title}, version {d.version}. {d.citation}{f', doi {d.doi}' if d.doi else ''}.", ""]
+        if d.also:
+            lines += [f"Also: {' '.join(f'{paper}.' for paper in d.also.values())}", ""]
         used = [g for g in GRADES if any(g in row for row in d.table.values())]
         lines += ["| | " + " | ".join(map(column, used)) + " |", "| --- |" + " --- |" * len(used)]
         for axis, row in d.table.items():

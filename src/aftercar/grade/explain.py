@@ -11,6 +11,8 @@ import polars as pl
 from polars import col
 
 from aftercar.errors import InputError, OptionError, nearest
+from aftercar.files import place
+from aftercar.frames import scan
 from aftercar.grade.run import SCALES, named_in_part
 from aftercar.grade.worst import WORDS
 from aftercar.timeline.store import Store, open_timeline, read_json
@@ -53,7 +55,8 @@ def read_run(folder: Path) -> dict[str, Any]:
 
 def timeline_of(folder: Path, run: dict[str, Any], timeline: Path | None = None) -> Path:
     """Where the timeline of a results folder is: as given, else as `run.json` says."""
-    return timeline or (folder / run["timeline"]).resolve()
+    told = str(run["timeline"])
+    return timeline or (place(told) if "://" in told else (folder / told).resolve())
 
 
 def open_graded(folder: Path, run: dict[str, Any], timeline: Path | None = None) -> Store:
@@ -64,6 +67,8 @@ def open_graded(folder: Path, run: dict[str, Any], timeline: Path | None = None)
     """
     store = open_timeline(timeline_of(folder, run, timeline))
     if store.fingerprint != run.get("timeline_fingerprint", store.fingerprint):
+        if timeline is not None:
+            raise InputError(f"{store.folder} is not the timeline from which {folder} was graded, or was written anew since.")
         raise InputError(
             f"{store.folder} was written anew since {folder} was graded. `aftercar grade {store.folder} --out {folder}` grades it again."
         )
@@ -93,7 +98,7 @@ def explain(
     """
     folder = Path(folder)
     run = read_run(folder)
-    grades = pl.scan_parquet(folder / "grades.parquet")
+    grades = scan(folder / "grades.parquet")
     key = match_id(str(subject), grades.collect_schema()["subject_id"])
     rows = grades.filter(col("subject_id") == key).collect() if key is not None else pl.DataFrame()
     if rows.is_empty():
@@ -104,7 +109,7 @@ def explain(
         if not asked:
             raise OptionError(f"{toxicity!r} was not graded. {nearest(toxicity, known)}")
         rows = rows.filter(col("toxicity").is_in(asked) | col("scale").is_in(asked))
-    worst = pl.scan_parquet(folder / "worst.parquet").filter(col("subject_id") == key).collect()
+    worst = scan(folder / "worst.parquet").filter(col("subject_id") == key).collect()
     clear, blank = ([], []) if toxicity else _quiet(worst)
     # The scale of the other age group says nothing where one of the two applies.
     applies = col("status") != "not_applicable"
@@ -114,7 +119,7 @@ def explain(
     evidence = (
         store.scan().filter((col("subject_id") == key) & col("event_id").is_in(ids.implode())).collect().sort("time", "event_id")
     )
-    who = pl.scan_parquet(folder / "subjects.parquet").filter(col("subject_id") == key).collect()
+    who = scan(folder / "subjects.parquet").filter(col("subject_id") == key).collect()
     order = {name: n for n, name in enumerate(SCALES)}
     place = col("scale").replace_strict(order, default=len(order), return_dtype=pl.Int32)
     rows = rows.sort(place, "infusion", "start", maintain_order=True)

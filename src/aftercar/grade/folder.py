@@ -23,6 +23,7 @@ from polars import col
 from aftercar import __version__
 from aftercar.errors import AftercarError, InputError
 from aftercar.files import is_local, place, remove_folder, replace_folder, write_whole
+from aftercar.frames import scan
 from aftercar.grade.adjudicate import adjudicated
 from aftercar.grade.options import OPTIONS, Options
 from aftercar.grade.run import SCALES, Result, grade_lazy, scales_named
@@ -30,6 +31,7 @@ from aftercar.timeline.schema import REJECTED
 from aftercar.timeline.statements import last_hash, read_statements, verify
 from aftercar.timeline.store import Store, open_timeline
 
+IDLE_S = 15  # after which a process without work ends, also one whose parent was killed
 TABLES = tuple(f.name for f in fields(Result))
 
 
@@ -46,7 +48,11 @@ class Job:
         """Grade the shard of that number, unless it is done; its number comes back."""
         if not self.done(n):
             store = open_timeline(self.timeline)
-            result = grade_lazy(store.shard(n), [SCALES[s] for s in self.scales], self.options)
+            try:
+                result = grade_lazy(store.shard(n), [SCALES[s] for s in self.scales], self.options)
+            except pl.exceptions.PolarsError:
+                store.require(n)  # else the fault is ours
+                raise
             result = replace(result, worst=adjudicated(result.worst, read_statements(store.folder)))
             for table in TABLES:
                 lazy: pl.LazyFrame = getattr(result, table).lazy()
@@ -84,7 +90,7 @@ def _in_processes(job: Job, shards: Sequence[int], processes: int, threads: int)
 
     # An interrupt from the keyboard reaches all processes: this one ends the others.
     deaf = {"initializer": signal.signal, "initargs": (signal.SIGINT, signal.SIG_IGN)}
-    pool = ProcessPoolExecutor(processes, env={"POLARS_MAX_THREADS": str(threads)}, **deaf)
+    pool = ProcessPoolExecutor(processes, env={"POLARS_MAX_THREADS": str(threads)}, **deaf, timeout=IDLE_S)
     try:
         for one in as_completed([pool.submit(job.grade, n) for n in shards]):
             yield one.result()
@@ -131,15 +137,16 @@ def grade_folder(
     key = _key(run)
     with replace_folder(target, marker="run.json", key=key) as fresh:
         job = Job(store.folder.absolute(), fresh / key, tuple(s.name for s in chosen), opts)
-        rows = store.rows()
+        rows = _rows(store)
         todo = [n for n in range(len(rows)) if not job.done(n)]
         say = progress or (lambda done, all_: None)
         say(done := sum(rows) - sum(rows[n] for n in todo), sum(rows))
         for n in work(job, todo) if todo else ():
             say(done := done + rows[n], sum(rows))
+        _refuse_change(store, run)
         for table in TABLES:
             parts = [str(job.part(n, table)) for n in range(len(rows))]
-            pl.scan_ipc(parts).sink_parquet(str(fresh / f"{table}.parquet"), maintain_order=True)
+            pl.scan_ipc(parts, glob=False).sink_parquet(str(fresh / f"{table}.parquet"), maintain_order=True)
         _refuse_parted_subjects(fresh / "subjects.parquet")
         _rejected(store, fresh / "rejected.parquet")
         run |= _counts(store, fresh, [s.name for s in chosen])
@@ -154,9 +161,26 @@ def _key(run: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(same, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def _rows(store: Store) -> list[int]:
+    """The rows of each shard; all that the import wrote must be there."""
+    rows = store.rows()
+    told = store.info.get("timeline_rows")
+    if told is not None and told != sum(rows):
+        raise InputError(
+            f"{store.folder}: {sum(rows):,} rows in {len(rows)} files of the {told:,} that its import wrote. Is the copy whole? Import again."
+        )
+    return rows
+
+
+def _refuse_change(store: Store, run: dict[str, Any]) -> None:
+    now = open_timeline(store.folder).fingerprint, last_hash(store.folder)
+    if now != (run["timeline_fingerprint"], run["statements"]):
+        raise InputError(f"{store.folder} was changed while it was graded. Grade again.")
+
+
 def _refuse_parted_subjects(subjects: Path) -> None:
     twice = pl.struct("subject_id", "infusion").is_duplicated().any()
-    if pl.scan_parquet(str(subjects)).select(twice).collect().item():
+    if scan(subjects).select(twice).collect().item():
         raise InputError("The rows of a subject stand in several files. `aftercar import` gathers them.")
 
 
@@ -183,7 +207,7 @@ def _run(store: Store, out: Path, scales: list[str], options: Options) -> dict[s
         else str(store.folder.absolute()),
         "rules": [s.rules for s in chosen],
         "marks": {s.name: s.marks for s in chosen if s.marks},
-        "sources": sorted({s.source for s in chosen}),
+        "sources": sorted({key for s in chosen for key in s.papers}),
         "options": {n: options[n] for n in OPTIONS if any(n in s.options for s in chosen)},
         "timeline_note": store.info.get("banner"),
         "simulated": bool(store.info.get("simulated", False)),
@@ -193,13 +217,13 @@ def _run(store: Store, out: Path, scales: list[str], options: Options) -> dict[s
 def _counts(store: Store, fresh: Path, scales: list[str]) -> dict[str, Any]:
     """What `run.json` counts."""
     family = {s: SCALES[s].family for s in scales}
-    worst = pl.scan_parquet(str(fresh / "worst.parquet")).group_by("scale", "grade", "status").len()
+    worst = scan(fresh / "worst.parquet").group_by("scale", "grade", "status").len()
     graded: dict[str, dict[str, int]] = {f: {} for f in dict.fromkeys(family.values())}
     for name, level, status, n in worst.sort("scale", "grade", "status").collect(engine="streaming").iter_rows():
         known = status in ("graded", "not_met")
         key = f"grade {level}" if known else f"grade {level} at least" if status == "incomplete" else str(status)
         graded[family[name]][key] = graded[family[name]].get(key, 0) + n
-    subjects = pl.scan_parquet(str(fresh / "subjects.parquet")).select(
+    subjects = scan(fresh / "subjects.parquet").select(
         subjects=col("subject_id").n_unique(), infusions=col("day0").is_not_null().sum()
     )
     counts = {k: store.info.get(k) for k in ("read", "accepted", "rejected")}

@@ -8,12 +8,12 @@ import polars as pl
 from polars import col, lit
 
 from aftercar.grade import ctcae
-from aftercar.grade.crs import TOLERANCE_C
 from aftercar.grade.lookback import Lookback, count, either
 from aftercar.grade.options import Options
 from aftercar.grade.scale import Criterion, Scale
 from aftercar.timeline.concepts import concept
 from aftercar.timeline.state import DAY, SPAN, Record, of_course
+from aftercar.timeline.units import TOLERANCE_C
 
 _CARHLH = ("liver", "kidney", "lung", "haemophagocytosis")
 _CARHLH_LEAST = 2

@@ -12,11 +12,11 @@ from math import exp, log
 import polars as pl
 from polars import col, lit
 
-from aftercar.grade.crs import TOLERANCE_C
 from aftercar.grade.lookback import Lookback, count
 from aftercar.grade.options import Options
 from aftercar.grade.scale import Criterion, Scale
 from aftercar.timeline.state import Record
+from aftercar.timeline.units import TOLERANCE_C
 
 CUT = 169  # the best cut: sensitivity 93 %, specificity 86 %
 TRIGLYCERIDE_MG_MMOL = 88.57  # mg/dL in one mmol/L, as the published table was converted

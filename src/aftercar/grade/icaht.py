@@ -138,7 +138,7 @@ def _in_company(counts: pl.LazyFrame, days: int) -> pl.LazyFrame:
 _CODES = ("anc", *of_group("g_csf"))
 
 ICAHT_EARLY = Scale(
-    name="icaht_early", title="ICAHT early, EHA/EBMT 2023", toxicity="icaht_early", source="rejeski2023", version="1",
+    name="icaht_early", title="ICAHT early, EHA/EBMT 2023", toxicity="icaht_early", source="rejeski2023", also=("liang2024",), version="1",
     criteria=early_criteria, window=early, codes=_CODES,
     options=("day0", "max_gap_days", "fill_ends", "round10", "recovery_days", "icaht_duration", "never_recovered_start_max_day",
              "early_censor", "gcsf"),
@@ -149,7 +149,7 @@ ICAHT_EARLY = Scale(
 )  # fmt: skip
 
 ICAHT_LATE = Scale(
-    name="icaht_late", title="ICAHT late, EHA/EBMT 2023", toxicity="icaht_late", source="rejeski2023", version="1",
+    name="icaht_late", title="ICAHT late, EHA/EBMT 2023", toxicity="icaht_late", source="rejeski2023", also=("liang2024",), version="1",
     criteria=late_criteria, window=late, lasts=False, codes=_CODES,
     options=("day0", "late_end_day", "late_confirm", "late_no_data", "gcsf"),
     marks={"what makes a low count non-transient": "P", "the window ends on day 100": "P", "counts under G-CSF count": "P"},

@@ -17,6 +17,7 @@ from aftercar.grade.options import Options
 from aftercar.grade.scale import Criterion, Scale, quiet_once
 from aftercar.timeline.concepts import concept, of_group
 from aftercar.timeline.state import DAY, HOUR, SPAN, ZERO, Record, look, look_at, midnight, origin, split_at, union
+from aftercar.timeline.units import TOLERANCE_C
 
 LAST_H = 72  # drugs and dialysis, whatever the window of the features
 LATE_D = 30  # onset after it asks for another explanation
@@ -66,7 +67,7 @@ def _state(record: Record, options: Options) -> pl.DataFrame:
     back.value("pulmonary_infiltrate", "pulmonary_infiltrate", lambda v: v == 1)
     back.stands("splenomegaly")
     rounded = options["temp_round"] == 0.1
-    back.value("fever", "temperature", lambda v: (v.round(1) if rounded else v) >= crs.FEVER_C - crs.TOLERANCE_C, drawn=False)
+    back.value("fever", "temperature", lambda v: (v.round(1) if rounded else v) >= crs.FEVER_C - TOLERANCE_C, drawn=False)
     room_air = float(concept("o2_device").values.index("room_air"))
     back.value("hypoxia", "o2_device", lambda v: v > room_air, drawn=False)
     back.graded("creatinine_2", "creatinine", 2)
@@ -256,8 +257,8 @@ def grade_state(record: Record, options: Options) -> pl.DataFrame:
 
 
 IECHS_GRADE = Scale(
-    name="iechs_grade", title="IEC-HS grade, Hines 2023", toxicity="iec_hs_grade", source="hines2023", version="1", criteria=grade_criteria,
-    state=grade_state,
+    name="iechs_grade", title="IEC-HS grade, Hines 2023", toxicity="iec_hs_grade", source="hines2023", also=CRS_ASTCT_2019.also, version="1",
+    criteria=grade_criteria, state=grade_state,
     codes=tuple(dict.fromkeys((*_FEATURE_CODES, *CRS_ASTCT_2019.codes, *AGAINST_IECHS, "dialysis", "bleeding"))),
     options=tuple(dict.fromkeys((*_OPTIONS, "map_cut", "hypotension_evidence", "angiotensin_counts", "count_inodilators", "push_dose_counts", "baseline_o2", "untreated_hypoxia"))),
     gate=col("gate"), gate_evidence=("dx_event_id",), met=col("gate"),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import polars as pl
 from polars import col, lit
 
+from aftercar.evidence.cuts import ALC_WATCH
 from aftercar.grade.course import NO_IDS, blank_rows, bounded, course_rows, gather, ids
 from aftercar.grade.days import EARLY_LAST_DAY, course_days, ever
 from aftercar.grade.findings import covered, settings
@@ -26,7 +27,6 @@ _WHEN = [col("day").min().alias("onset"), col("event_id").alias("sign_ids"), col
 # Movement and neurocognitive toxicity
 
 MOVEMENT = ("bradykinesia", "rigidity", "postural_instability", "hypomimia", "hypophonia", "micrographia")
-ALC_WATCH = 3.0  # 10^9/L; above it delayed neurotoxicity is ten times as frequent
 
 
 def mnt_criteria(options: Options) -> tuple[Criterion, ...]:
@@ -227,8 +227,8 @@ def _admitted(record: Record, shown: pl.LazyFrame) -> pl.LazyFrame:
 _PALSY_CODES = ("cranial_nerve_palsy", "cranial_nerve_palsy_grade", "icp_sign")
 
 MNT = Scale(
-    name="mnt", title="Movement and neurocognitive toxicity", toxicity="mnt", source="vanoekelen2021", version="1",
-    criteria=mnt_criteria, window=mnt, lasts=False, codes=("mnt_sign", "mnt_grade", "alc"), needs=("mnt_sign", "mnt_grade", "alc"), options=("day0", "unknown_attribution"),
+    name="mnt", title="Movement and neurocognitive toxicity", toxicity="mnt", source="vanoekelen2021", also=("cohen2022", "ash2025_5953"),
+    version="1", criteria=mnt_criteria, window=mnt, lasts=False, codes=("mnt_sign", "mnt_grade", "alc"), needs=("mnt_sign", "mnt_grade", "alc"), options=("day0", "unknown_attribution"),
     marks={"two signs": "P", "grade": "M"},
 )  # fmt: skip
 

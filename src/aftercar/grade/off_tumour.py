@@ -1,4 +1,4 @@
-"""Effects on healthy tissue that bears the target: those that `evidence/off_tumor.csv` lists, and whether the record shows them."""
+"""Effects on healthy tissue that bears the target: those that `evidence/data/off_tumor.csv` lists, and whether the record shows them."""
 
 from __future__ import annotations
 
@@ -110,8 +110,8 @@ def window(record: Record, options: Options, scale: Scale) -> pl.LazyFrame:
 
 
 OFF_TUMOUR = Scale(
-    name="off_tumour", title="Effects on healthy tissue that bears the target", toxicity="off_tumour", source="lecture", version="1",
-    criteria=criteria, window=window, lasts=False,
+    name="off_tumour", title="Effects on healthy tissue that bears the target", toxicity="off_tumour", source="lecture",
+    also=tuple(sorted({e.source for e in off_tumour_effects()} - {"lecture"})), version="1", criteria=criteria, window=window, lasts=False,
     codes=(*b_cells.B_CELL_APLASIA.codes, "igg", *colitis.COLITIS.codes, "ice", *ICE_ITEMS, "consciousness", "mnt_sign", "organ_effect"),
     options=("day0", "unknown_attribution", "bca_cut"),
     marks={e.text: e.mark for e in off_tumour_effects() if e.mark != "V"},

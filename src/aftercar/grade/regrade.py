@@ -18,6 +18,7 @@ from polars import col, lit
 from aftercar import __version__
 from aftercar.errors import InputError, OptionError, nearest
 from aftercar.files import replace_folder
+from aftercar.frames import load
 from aftercar.grade.adjudicate import kappas
 from aftercar.grade.explain import read_run, timeline_of
 from aftercar.grade.options import Options
@@ -77,7 +78,7 @@ def regrade(
     folder = Path(folder)
     run = read_run(folder)
     pair = compared(from_, to)
-    worst, episodes = (pl.read_parquet(folder / f"{name}.parquet") for name in ("worst", "episodes"))
+    worst, episodes = (load(folder / f"{name}.parquet") for name in ("worst", "episodes"))
     graded = {rule.partition("@")[0] for rule in run["rules"]}
     again = not all(set(_members(family)) <= graded for family in pair)
     if again:

@@ -78,6 +78,7 @@ class Scale:
 
     Attributes:
         title: the scale as people write it.
+        source, also: the paper of the table, and others that its inputs or options stand on; keys of `evidence.sources`.
         default: whether it is the scale of its toxicity where none is named.
         window: instead of `state`, for scales that give one row a course: `(Record, Options, Scale) -> grade rows`, as `course_rows` makes them.
         needs: concepts of which one must be charted for there to be anything to say; without them no course is looked at.
@@ -105,6 +106,7 @@ class Scale:
     criteria: Callable[[Options], tuple[Criterion, ...]]
     codes: tuple[str, ...]
     options: tuple[str, ...]
+    also: tuple[str, ...] = ()
     state: Callable[[Record, Options], pl.DataFrame] | None = None
     window: Callable[[Record, Options, Scale], pl.LazyFrame] | None = None
     default: bool = True
@@ -128,6 +130,11 @@ class Scale:
     def rules(self) -> str:
         """Name and version, as results carry them."""
         return f"{self.name}@{self.version}"
+
+    @property
+    def papers(self) -> tuple[str, ...]:
+        """The keys of all papers that it stands on."""
+        return (self.source, *self.also)
 
     @property
     def family(self) -> str:

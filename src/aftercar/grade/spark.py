@@ -130,7 +130,7 @@ def _session(master: str | None, settings: Mapping[str, str]) -> Generator[Spark
         spark = builder.getOrCreate()
     except Exception as error:  # of Spark, of the bridge to Java, or of the system
         raise AftercarError(
-            f"Spark did not start{f' with the master {master}' if master else ''}. It needs Java 17 or newer; its messages say more."
+            f"Spark did not start{f' with the master {master}' if master else ''}. Is the master right and reachable, and Java 17 or newer there? Spark's own messages say more."
         ) from error
     try:
         yield spark

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from aftercar.evidence.references import references
-from aftercar.manage.rules import EVERY, LOCAL, MARKS, STRENGTH, TOPICS, Problem, Rule, check, every_rule, profiles, rulebook
+from aftercar.evidence.sources import MARKS, references
+from aftercar.manage.rules import EVERY, LOCAL, STRENGTH, TOPICS, Problem, Rule, check, every_rule, profiles, rulebook
 from aftercar.manage.vocabulary import fact
 from aftercar.manage.when import All
 

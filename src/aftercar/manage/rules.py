@@ -13,17 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from aftercar.errors import InputError, OptionError, nearest
-from aftercar.evidence.references import references
+from aftercar.evidence.sources import MARKS, references
 from aftercar.manage.when import All, Condition, parse
 from aftercar.timeline.concepts import of_group
 
 STRENGTH = {
     "G": "guideline or consensus", "R": "randomised trial", "P1": "phase I trial", "P2": "phase II trial", "L": "label",
     "C": "case series", "X": "preclinical", "O": "opinion",
-}  # fmt: skip
-MARKS = {
-    "V": "checked against a source", "M": "from memory", "M?": "from memory, to be checked", "P": "a convention of this project",
-    "lecture": "only the lecture says so",
 }  # fmt: skip
 UNITS = ("mg", "mg/kg", "g", "g/kg", "ug/kg", "mg/m2", "10*6/kg")
 TOPICS = {

@@ -16,6 +16,7 @@ from polars import col
 
 from aftercar.errors import InputError
 from aftercar.files import write_text
+from aftercar.frames import load, scan
 from aftercar.report import cohort, cohort_figures, other
 from aftercar.report.course import courses
 from aftercar.report.legend import legend_svg
@@ -48,17 +49,17 @@ def write_report(
     lacking = [n for n in (*(f"{t}.parquet" for t in TABLES), "run.json") if not (folder / n).is_file()]
     if lacking:
         raise InputError(f"{folder} holds no result: {', '.join(lacking)} not found. `aftercar grade` makes one.")
-    subjects = pl.read_parquet(folder / "subjects.parquet")
+    subjects = load(folder / "subjects.parquet")
     shown = _shown(subjects["subject_id"], subjects_shown, limit)
     own = col("subject_id").is_in(shown.implode())
     rows = timeline.lazy().filter(col("subject_id").cast(shown.dtype).is_in(shown.implode())).collect()
     text = render_report(
         run=json.loads((folder / "run.json").read_text(encoding="utf-8")),
         subjects=subjects,
-        worst=pl.read_parquet(folder / "worst.parquet"),
-        episodes=pl.read_parquet(folder / "episodes.parquet"),
-        rejected=pl.read_parquet(folder / "rejected.parquet"),
-        grades=pl.scan_parquet(folder / "grades.parquet").filter(own).collect(),
+        worst=load(folder / "worst.parquet"),
+        episodes=load(folder / "episodes.parquet"),
+        rejected=load(folder / "rejected.parquet"),
+        grades=scan(folder / "grades.parquet").filter(own).collect(),
         timeline=rows,
         shown=shown.to_list(),
     )
@@ -102,8 +103,8 @@ def render_report(
     ]
     marked = [c for row in own["criteria"].drop_nulls() for c in row]
     counts = run.get("counts") or {}
-    return _template().render(
-        css=Markup(_resource("page.css")),
+    return template("page.html.j2").render(
+        css=Markup(resource("page.css")),
         run=run,
         simulated=simulated,
         counts=counts,
@@ -145,12 +146,14 @@ def _grouped(n: int | None) -> str:
     return "not recorded" if n is None else f"{n:,}"
 
 
-def _resource(name: str) -> str:
+def resource(name: str) -> str:
+    """A file that stands beside this module."""
     return files("aftercar.report").joinpath(name).read_text(encoding="utf-8")
 
 
 @cache
-def _template() -> jinja2.Template:
+def template(name: str) -> jinja2.Template:
+    """A template that stands beside this module; what goes in is escaped."""
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["grouped"] = _grouped
-    return environment.from_string(_resource("page.html.j2"))
+    return environment.from_string(resource(name))

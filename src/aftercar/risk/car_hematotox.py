@@ -9,8 +9,8 @@ from aftercar.risk.inputs import BEFORE_LD, Input
 from aftercar.risk.options import Options
 from aftercar.risk.score import Cell, Finding, Groups, Item, Score, Value, points
 from aftercar.timeline.concepts import of_group
+from aftercar.timeline.subjects import ALL_LEUKAEMIA
 
-ALL_LEUKAEMIA = r"(?i)\bALL\b|lymphoblastic"  # acute lymphoblastic leukaemia, by its letters or its name
 VALIDATED = r"(?i)LBCL|large.?b.?cell|\bMCL\b|mantle|\bMM\b|myeloma"  # lymphoma it was built in, and those in which it was tested
 
 INPUTS = (

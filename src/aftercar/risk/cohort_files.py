@@ -10,6 +10,7 @@ from polars import col, lit
 
 from aftercar.errors import InputError, OptionError, nearest
 from aftercar.files import write_whole
+from aftercar.frames import load
 
 _YES, _NO = ("1", "1.0", "true", "yes", "y"), ("0", "0.0", "false", "no", "n")
 
@@ -21,7 +22,7 @@ def read_table(path: Path | str) -> pl.DataFrame:
         InputError: it cannot be read, or has no such column.
     """
     path = Path(path)
-    readers = {".parquet": pl.read_parquet, ".json": pl.read_json, ".csv": lambda p: pl.read_csv(p, infer_schema_length=None)}
+    readers = {".parquet": load, ".json": pl.read_json, ".csv": lambda p: pl.read_csv(p, infer_schema_length=None)}
     if path.suffix.lower() not in readers:
         raise InputError(f"{path}: a table ends with {', '.join(readers)}.")
     try:

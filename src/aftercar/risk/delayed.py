@@ -5,11 +5,11 @@ from __future__ import annotations
 import polars as pl
 from polars import col, lit
 
+from aftercar.evidence.cuts import ALC_WATCH
 from aftercar.risk.inputs import COURSE, DAYS_0_30, Input
 from aftercar.risk.options import Options
 from aftercar.risk.score import Finding, Score, Value, all_of, at_least, count_of
 
-PEAK_CUT = 3.0  # 10^9/L; above it is high
 # The peak falls into these days; without a count in them a low peak is not known. A convention of this project.
 PEAK_DAYS = (10, 21)
 
@@ -19,7 +19,7 @@ BCMA = col("target").str.to_uppercase() == "BCMA"
 
 def peak(options: Options) -> Value:
     """Whether the peak lies above the cut."""
-    return all_of({"alc": (f"peak of lymphocytes > {PEAK_CUT:g} x 10^9/L", at_least("alc", PEAK_CUT, above=True))})
+    return all_of({"alc": (f"peak of lymphocytes > {ALC_WATCH:g} x 10^9/L", at_least("alc", ALC_WATCH, above=True))})
 
 
 def history(options: Options) -> Value:

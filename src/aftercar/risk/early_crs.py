@@ -9,9 +9,9 @@ from aftercar.risk.inputs import EARLY_H, FIRST_36_H, Input
 from aftercar.risk.options import Options
 from aftercar.risk.score import Finding, Score, Value, all_of, at_least
 from aftercar.timeline.state import HOUR
+from aftercar.timeline.units import TOLERANCE_C
 
 FEVER_C = 38.9  # belongs to fever
-TOLERANCE_C = 1e-6  # 102.02 F is 38.9 C
 MCP1_CUT = 1343.5  # pg/mL
 IL6_CUT = 16.0  # pg/mL
 
@@ -19,7 +19,7 @@ IL6_CUT = 16.0  # pg/mL
 def _watched(options: Options) -> pl.Expr:
     """Over the temperatures of the window: none of its stretches is longer than the gap that is allowed."""
     at = col("elapsed_s")
-    longest = pl.max_horizontal(at.min(), at.diff().max(), EARLY_H * HOUR - at.max())
+    longest = pl.max_horizontal(at.min(), at.sort().diff().max(), EARLY_H * HOUR - at.max())
     return longest <= float(options["hay_max_gap_h"]) * HOUR
 
 

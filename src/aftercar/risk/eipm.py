@@ -15,11 +15,11 @@ import polars as pl
 from polars import col
 
 from aftercar.errors import InputError, nearest
-from aftercar.risk.car_hematotox import ALL_LEUKAEMIA
 from aftercar.risk.inputs import BEFORE_LD, DAY_3, Input
 from aftercar.risk.options import Options
 from aftercar.risk.score import Finding, Score, Value, exactly
 from aftercar.risk.unpublished import NO_COEFFICIENTS
+from aftercar.timeline.subjects import ALL_LEUKAEMIA
 
 ZERO = 0.01  # stands for 0 before the logarithm is taken
 _COUNTS = (

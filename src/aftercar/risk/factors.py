@@ -13,9 +13,8 @@ import polars as pl
 from polars import col, lit
 
 from aftercar.evidence.risk_factors import RiskFactor, risk_factors
-from aftercar.risk.car_hematotox import ALL_LEUKAEMIA
 from aftercar.risk.inputs import Input
-from aftercar.timeline.subjects import TARGETS
+from aftercar.timeline.subjects import ALL_LEUKAEMIA, TARGETS
 
 FACTORS: dict[str, Any] = {
     "subject_id": None,
@@ -41,6 +40,7 @@ LIMITS = ("platelets_lln", "anc_lln", "hemoglobin_lln")
 BESIDE = (*LIMITS, "infection_workup")
 # Lower limits of normal where the laboratory's are not charted.
 USUAL = {"platelets": 150.0, "anc": 1500.0, "haemoglobin": 10.0}
+INFECTION_FROM_D = -30  # earlier ones are history
 CD28 = ("axi-cel", "axicabtagene", "yescarta", "brexu-cel", "brexucabtagene", "tecartus")
 LOW_AFFINITY = ("obe-cel", "obecabtagene", "aucatzyl")
 
@@ -91,15 +91,15 @@ def rules() -> dict[str, Rule]:
         ),
         "Hyperferritinaemia at baseline": Rule(col("ferritin") >= 650, "ferritin >= 650 ng/mL before lymphodepletion [P]"),
         "Severe CRS": Rule(col("crs_3"), "CRS of grade 3 or more, ASTCT, in the grades"),
-        "Infections": Rule(pl.when(col("infection")).then(True), "a positive infection work-up"),
+        "Infections": Rule(pl.when(col("infection")).then(True), "a positive infection work-up from day -30 on [P]"),
         "Age >= 65 and platelets <= 140 x10^9/L": Rule(elderly, "age, and platelets before lymphodepletion"),
     }  # fmt: skip
 
 
-def factor_rows(drawn: pl.DataFrame) -> pl.DataFrame:
-    """Every factor of every course: the columns of `FACTORS`."""
+def factor_rows(drawn: pl.DataFrame) -> list[pl.DataFrame]:
+    """A table a factor, of a row a course, with the columns of `FACTORS`."""
     told = rules()
-    return pl.concat([_rows(drawn, factor, told.get(factor.factor)) for factor in risk_factors()])
+    return [_rows(drawn, factor, told.get(factor.factor)) for factor in risk_factors()]
 
 
 def _rows(drawn: pl.DataFrame, factor: RiskFactor, rule: Rule | None) -> pl.DataFrame:

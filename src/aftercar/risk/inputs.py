@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import polars as pl
 from polars import col, lit
@@ -25,7 +25,7 @@ EARLY_H = 36  # of the scores of the first hours after the infusion
 
 @dataclass(frozen=True, eq=False)
 class Window:
-    """When a value must have been charted to count: `holds` reads the columns of `readings`."""
+    """When a value must have been charted to count: `holds` reads the columns of `Charted`."""
 
     name: str
     says: str
@@ -55,11 +55,11 @@ class Input:
     """One measured thing that a score reads.
 
     Attributes:
-        name: its column; `<name>_id`, `<name>_time`, `<name>_day` say where it stands, `<name>_whole` whether the window was watched,
+        name: its column; `<name>_event_id`, `<name>_time`, `<name>_day` say where it stands, `<name>_whole` whether the window was watched,
             `<name>_limit` whether it lies outside of what the assay measures.
         unit: the unit of the paper, UCUM; values are converted to it.
         pick: of several values the last of the window, or the highest. At one time the worst counts.
-        whole: over the rows in the window, in order of time, whether nothing higher can have gone unseen; by default one value is enough.
+        whole: over the rows in the window, in any order, whether nothing higher can have gone unseen; by default one value is enough.
         window: where it differs from that of the score.
     """
 
@@ -77,85 +77,95 @@ class Input:
         return ((value - b) / a).round(8)
 
 
-def readings(timeline: pl.DataFrame, courses: pl.DataFrame, codes: Iterable[str]) -> pl.DataFrame:
-    """Every charted row of these codes beside each course that it may belong to, in order of course and time, the worst of one time last.
+@dataclass(frozen=True)
+class Charted:
+    """Every charted row beside each course that it may belong to.
 
-    Rows before an infusion count for it, whatever came before; rows from the next infusion on do not.
-
-    Returns:
-        `course, code, value, event_id, time, day` (calendar days to day 0), `elapsed_s`, `before_ld` (not after the first dose of
-        lymphodepletion), `since_*_d` (days since a drug that may have made the value; null without) and `limit` (-1 below, 1 above what the assay measures).
+    Attributes:
+        by_code: of each code `course, event_id, time, text_value, value, day` (calendar days to day 0), `elapsed_s`, `limit` (-1 below, 1 above
+            what the assay measures), `before_ld` (not after the first dose of lymphodepletion), sorted by course and time, the worst of
+            one time last.
+        lymphodepletion: `course, ld_began, ld_drugs`, a row a course that had one.
     """
-    wanted = timeline.filter(col("code").is_in([*codes]) & col("time").is_not_null())
-    places = courses.filter(col("day0").is_not_null()).select("subject_id", "course", "day0", "until")
+
+    by_code: dict[str, pl.DataFrame]
+    lymphodepletion: pl.DataFrame
+
+    def of(self, *codes: str) -> pl.DataFrame:
+        """Rows of these codes, code by code."""
+        found = [self.by_code[c] for c in codes if c in self.by_code]
+        return pl.concat(found) if found else pl.DataFrame(schema=_ROWS)
+
+
+_ROWS: dict[str, Any] = {
+    "course": pl.Int64,
+    "event_id": pl.Int64,
+    "time": pl.Datetime("us"),
+    "text_value": pl.String,
+    "value": pl.Float64,
+    "day": pl.Int32,
+    "elapsed_s": pl.Int64,
+    "limit": pl.Int32,
+    "before_ld": pl.Boolean,
+}
+
+
+def chart(timeline: pl.DataFrame, courses: pl.DataFrame, codes: Iterable[str]) -> Charted:
+    """Place the timeline's rows of these codes. Those before an infusion count for it, whatever came before; those from the next one on do not."""
+    codes = [*codes]
+    places = courses.lazy().filter(col("day0").is_not_null()).select("subject_id", "course", "day0", "until")
+    wanted = timeline.lazy().filter(col("code").is_in(codes) & col("time").is_not_null())
     rows = wanted.join(places, on="subject_id", how="inner").filter((col("time") < col("until")).fill_null(True))
     least = [c for c in codes if concept(c).worst == "min"]
-    value = col("numeric_value")
-    return rows.select(
-        "course",
-        "code",
-        "event_id",
-        "time",
-        "text_value",
-        value=value,
-        day=days_since_day0("time"),
-        elapsed_s=(col("time") - col("day0")).dt.total_seconds(),
-        limit=pl.when(col("note").str.contains("charted as <", literal=True))
+    value, note = col("numeric_value"), col("note")
+    sign = (
+        pl.when(note.str.contains("charted as <", literal=True))
         .then(-1)
-        .when(col("note").str.contains("charted as >", literal=True))
+        .when(note.str.contains("charted as >", literal=True))
         .then(1)
-        .otherwise(0)
-        .fill_null(0),
-        badness=pl.when(col("code").is_in(least)).then(-value).otherwise(value),
-    ).sort("course", "time", "badness", "event_id", nulls_last=False)
-
-
-def began_lymphodepletion(rows: pl.DataFrame) -> pl.DataFrame:
-    """When lymphodepletion began: the first dose of the last treatment before the infusion: `course, began, drugs`, a row a course that had one."""
-    doses = rows.filter(
-        col("code").is_in(LYMPHODEPLETION)
-        & (col("value") != 0).fill_null(True)
-        & (col("elapsed_s") < 0)
-        & (col("day") >= LYMPHODEPLETION_FROM_D)
     )
+    ordered = rows.select(
+        "code", "course", "event_id", "time", "text_value", value=value, day=days_since_day0("time"),
+        elapsed_s=(col("time") - col("day0")).dt.total_seconds(), limit=sign.otherwise(0).fill_null(0),
+        badness=pl.when(col("code").is_in(least)).then(-value).otherwise(value),
+    ).sort("course", "time", "badness", "event_id", nulls_last=False).drop("badness").collect()  # fmt: skip
+    began = _lymphodepletion(ordered.filter(col("code").is_in(LYMPHODEPLETION)))
+    # Of one time the value is taken to come first; where no dose is charted the days alone decide.
+    ordered = ordered.join(began.select("course", "ld_began"), on="course", how="left", maintain_order="left")
+    ordered = ordered.with_columns(before_ld=(col("time") <= col("ld_began")).fill_null(True)).drop("ld_began")
+    parts = ordered.partition_by("code", as_dict=True, maintain_order=True, include_key=False)
+    return Charted({str(code): part for (code,), part in parts.items()}, began)
+
+
+def _lymphodepletion(doses: pl.DataFrame) -> pl.DataFrame:
+    """When lymphodepletion began, and with what: the first dose of the last treatment before the infusion."""
+    given = (col("value") != 0).fill_null(True)
+    doses = doses.filter(given & (col("elapsed_s") < 0) & (col("day") >= LYMPHODEPLETION_FROM_D))
     gap = (col("day") - col("day").shift(1).over("course")).fill_null(0)
     doses = doses.with_columns(treatment=(gap > NEW_TREATMENT_D).cum_sum().over("course"))
     last = doses.filter(col("treatment") == col("treatment").max().over("course"))
-    return last.group_by("course").agg(began=col("time").min(), drugs=col("code").unique())
+    return last.group_by("course").agg(ld_began=col("time").min(), ld_drugs=col("code").unique())
 
 
-def with_lymphodepletion(rows: pl.DataFrame) -> pl.DataFrame:
-    """Add `before_ld`: not after the first dose, or no dose is charted. Of one time the value is taken to come first."""
-    began = began_lymphodepletion(rows).select("course", "began")
-    rows = rows.join(began, on="course", how="left", maintain_order="left")
-    return rows.with_columns(before_ld=(col("time") <= col("began")).fill_null(True)).drop("began")
-
-
-def draw(rows: pl.DataFrame, courses: pl.DataFrame, inputs: Iterable[Input], window: Window, options: Options) -> pl.DataFrame:
+def draw(charted: Charted, courses: pl.DataFrame, inputs: Iterable[Input], window: Window, options: Options) -> pl.DataFrame:
     """Of each course the inputs within the window, beside `courses`; null where nothing was charted."""
-    known = rows.filter(col("value").is_not_null())
     for given in inputs:
-        inside = known.filter((col("code") == given.code) & (given.window or window).holds(options))
-        watched = lit(True) if given.whole is None else given.whole(options)
-        chosen = inside if given.pick == "last" else inside.sort("course", "value", "time", descending=[False, False, True])
-        one = chosen.group_by("course").agg(
-            given.published(col("value").last()).alias(given.name),
-            col("event_id").last().alias(f"{given.name}_id"),
-            col("time").last().alias(f"{given.name}_time"),
-            col("day").last().alias(f"{given.name}_day"),
-            col("limit").last().alias(f"{given.name}_limit"),
+        name = given.name
+        inside = charted.of(given.code).filter(col("value").is_not_null() & (given.window or window).holds(options))
+        if given.pick == "highest":  # of equal ones the first
+            inside = inside.sort("course", "value", "time", "event_id", descending=[False, False, True, True])
+        one = inside.group_by("course").agg(
+            given.published(col("value").last()).alias(name),
+            *(col(c).last().alias(f"{name}_{c}") for c in ("event_id", "time", "day", "limit")),
+            (lit(True) if given.whole is None else given.whole(options)).alias(f"{name}_whole"),
         )
-        whole = inside.group_by("course").agg(watched.alias(f"{given.name}_whole"))
         courses = courses.join(one, on="course", how="left", maintain_order="left")
-        courses = courses.join(whole, on="course", how="left", maintain_order="left")
     return courses.with_columns(col(f"{i.name}_whole").fill_null(False) for i in inputs)
 
 
-def shortly_before(rows: pl.DataFrame, courses: pl.DataFrame, codes: tuple[str, ...], name: str) -> pl.DataFrame:
+def shortly_before(charted: Charted, courses: pl.DataFrame, codes: tuple[str, ...], name: str) -> pl.DataFrame:
     """Add `<name>_given`: the latest of these drugs up to the time of the input lies at most `RECENT_D` days before it."""
-    given = (
-        rows.filter(col("code").is_in(codes) & (col("value") != 0).fill_null(True)).select("course", given="time").sort("given")
-    )
+    given = charted.of(*codes).filter((col("value") != 0).fill_null(True)).select("course", given="time").sort("given")
     asked = courses.select("course", at=f"{name}_time").drop_nulls().sort("at")
     found = asked.join_asof(given, left_on="at", right_on="given", by="course", strategy="backward", check_sortedness=False)
     recent = (col("at") - col("given")).dt.total_seconds() <= RECENT_D * DAY

@@ -13,16 +13,7 @@ from aftercar.errors import InputError, OptionError, nearest
 from aftercar.risk import car_hematotox, delayed, early_crs, easix, eipm, factors, unpublished
 from aftercar.risk.car_hematotox import G_CSF
 from aftercar.risk.eipm import Coefficients, read_coefficients, with_coefficients
-from aftercar.risk.inputs import (
-    BEFORE_LD,
-    LYMPHODEPLETION,
-    Window,
-    began_lymphodepletion,
-    draw,
-    readings,
-    shortly_before,
-    with_lymphodepletion,
-)
+from aftercar.risk.inputs import BEFORE_LD, LYMPHODEPLETION, Charted, Window, chart, draw, shortly_before
 from aftercar.risk.options import Options
 from aftercar.risk.score import Score, input_rows, no_inputs, score_rows, slot_rows
 from aftercar.timeline import subjects as subject_rows
@@ -110,16 +101,17 @@ def score_folder(
     """Score a timeline folder shard by shard; arguments and errors as for `score_timeline`.
 
     Args:
-        progress: called with the shards that are done, and all.
+        progress: called with the shards that are done, and all; first before the work.
     """
     store = open_timeline(timeline)
     chosen = options if isinstance(options, Options) else Options(options)
     asked = _asked(scores, _read(coefficients))
-    parts = []
-    for n, shard in enumerate(store.shards(), start=1):
+    say = progress or (lambda done, all_: None)
+    say(0, len(store.files))
+    parts: list[Result] = []
+    for shard in store.shards():
         parts.append(score_lazy(shard, asked, chosen, worst))
-        if progress:
-            progress(n, len(store.files))
+        say(len(parts), len(store.files))
     return Result(*(pl.concat(getattr(part, f.name) for part in parts) for f in fields(Result)))
 
 
@@ -151,9 +143,8 @@ def score_lazy(charted: pl.LazyFrame, scores: list[Score], options: Options, wor
     courses = subjects(timeline, options["day0"], ends).with_columns(
         course=pl.int_range(pl.len(), dtype=pl.Int64), followed_s=(col("record_end") - col("day0")).dt.total_seconds()
     )
-    rows = with_lymphodepletion(readings(timeline, courses, sorted(codes)))
-    began = began_lymphodepletion(rows).rename({"began": "ld_began", "drugs": "ld_drugs"})
-    courses = _with_grades(courses.join(began, on="course", how="left", maintain_order="left"), worst)
+    rows = chart(timeline, courses, sorted(codes))
+    courses = _with_grades(courses.join(rows.lymphodepletion, on="course", how="left", maintain_order="left"), worst)
     values, inputs = [], [no_inputs(courses)]
     for score in scores:
         if score.value is None:
@@ -161,19 +152,26 @@ def score_lazy(charted: pl.LazyFrame, scores: list[Score], options: Options, wor
         for window in score.windows if score.value is not None else ():
             drawn = _drawn(rows, courses, score, window, options)
             values.append(score_rows(drawn, score, window, options))
-            inputs.append(input_rows(drawn, score, window))
+            inputs += input_rows(drawn, score, window)
     baseline = _with_limits(draw(rows, courses, factors.INPUTS, BEFORE_LD, options), rows)
-    # Sorted stably: of one course the rows stay in the order of scores, windows, inputs and factors.
-    return Result(*(pl.concat(t).sort(COURSE, maintain_order=True) for t in (values, inputs, [factors.factor_rows(baseline)])))
+    return Result(_by_course(values), _by_course(inputs), _by_course(factors.factor_rows(baseline)))
 
 
-def _drawn(rows: pl.DataFrame, courses: pl.DataFrame, score: Score, window: Window, options: Options) -> pl.DataFrame:
+def _by_course(parts: list[pl.DataFrame]) -> pl.DataFrame:
+    """Tables of a row a course, all in the same order of courses, as one: of each course the rows of all tables, in the order of the tables."""
+    filled = [p for p in parts if p.height] or parts[:1]
+    n, height = len(filled), filled[0].height
+    place = pl.int_range(n * height, dtype=pl.UInt32, eager=True)
+    return pl.concat(filled)[place % n * height + place // n]
+
+
+def _drawn(charted: Charted, courses: pl.DataFrame, score: Score, window: Window, options: Options) -> pl.DataFrame:
     """The courses with the inputs of a score, and what may have made them."""
-    drawn = draw(rows, courses, score.inputs, window, options)
+    drawn = draw(charted, courses, score.inputs, window, options)
     if "platelet_transfusion" in score.beside:
-        drawn = shortly_before(rows, drawn, ("platelet_transfusion",), "platelets")
+        drawn = shortly_before(charted, drawn, ("platelet_transfusion",), "platelets")
     if set(G_CSF) <= set(score.beside):
-        drawn = shortly_before(rows, drawn, G_CSF, "anc")
+        drawn = shortly_before(charted, drawn, G_CSF, "anc")
     return drawn
 
 
@@ -194,11 +192,13 @@ def _with_grades(courses: pl.DataFrame, worst: pl.DataFrame | None) -> pl.DataFr
     return courses.with_columns(no_grades=lit(False))
 
 
-def _with_limits(courses: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
+def _with_limits(courses: pl.DataFrame, charted: Charted) -> pl.DataFrame:
     """Add the laboratory's limits, the last that are charted, and whether an infection was found."""
-    limits = rows.filter(col("code").is_in(factors.LIMITS) & col("value").is_not_null())
-    found = limits.group_by("course").agg(col("value").filter(col("code") == c).last().alias(c) for c in factors.LIMITS)
-    infected = rows.filter((col("code") == "infection_workup") & (col("text_value") == "positive"))
-    for table in (found, infected.select("course", infection=lit(True)).unique()):
+    tables = [
+        charted.of(code).drop_nulls("value").group_by("course").agg(col("value").last().alias(code)) for code in factors.LIMITS
+    ]
+    infected = charted.of("infection_workup").filter((col("text_value") == "positive") & (col("day") >= factors.INFECTION_FROM_D))
+    tables.append(infected.select("course", infection=lit(True)).unique())
+    for table in tables:
         courses = courses.join(table, on="course", how="left", maintain_order="left")
     return courses

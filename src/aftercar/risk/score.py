@@ -152,8 +152,8 @@ class Score:
 
     @property
     def published(self) -> str:
-        """Published performance in one line."""
-        return "; ".join(map(str, self.findings))
+        """What it foretells, in whom it was built, and how it did there, in one line."""
+        return "; ".join([self.predicts, f"built in {self.population}", *map(str, self.findings)])
 
 
 def points(items: tuple[Item, ...]) -> Value:
@@ -223,7 +223,7 @@ def score_rows(drawn: pl.DataFrame, score: Score, window: Window, options: Optio
     usable = applies & ~pl.any_horizontal(lit(False), *(r.fill_null(False) for r in refused.values()))
     flags = {**refused, **(score.flags or {})}
     groups = score.groups(options)
-    ids = [pl.when("_applies").then(f"{i.name}_id") for i in score.inputs]
+    ids = [pl.when("_applies").then(f"{i.name}_event_id") for i in score.inputs]
     rows = drawn.lazy().with_columns(
         _usable=usable,
         _value=pl.when(usable).then(value.lower.cast(pl.Float64)),
@@ -257,9 +257,9 @@ def score_rows(drawn: pl.DataFrame, score: Score, window: Window, options: Optio
         .cast(STATUS),
         criteria=_texts([pl.when("_usable").then(words) for words in value.criteria]),
         missing=_texts([pl.when(col("_open") & unknown).then(lit(name)) for name, unknown in value.unknown.items()]),
-        flags=_texts([pl.when(when.fill_null(False)).then(lit(name)) for name, when in flags.items()]),
-        evidence=pl.concat_arr(ids).arr.to_list().list.drop_nulls().list.unique().list.sort() if ids else lit([], pl.List(pl.Int64)),
-        published=lit(score.published or None, pl.String),
+        flags=_texts([pl.when(when.fill_null(False) & col("day0").is_not_null()).then(lit(name)) for name, when in flags.items()]),
+        evidence=pl.concat_arr(ids).arr.to_list().list.drop_nulls() if ids else lit([], pl.List(pl.Int64)),
+        published=lit(score.published),
         rules=lit(score.rules),
         options=lit(json.dumps(options.used_by(score.options))),
     ).select(SCORES.keys()).collect()  # fmt: skip
@@ -280,9 +280,9 @@ def _group(value: pl.Expr, groups: Groups, *, above: bool) -> pl.Expr:
     return found
 
 
-def input_rows(drawn: pl.DataFrame, score: Score, window: Window) -> pl.DataFrame:
-    """The inputs of a score one under the other, the columns of `INPUTS`; null where nothing was charted."""
-    parts = [
+def input_rows(drawn: pl.DataFrame, score: Score, window: Window) -> list[pl.DataFrame]:
+    """A table an input, of a row a course, with the columns of `INPUTS`; null where nothing was charted."""
+    return [
         drawn.select(
             "subject_id",
             "infusion",
@@ -290,15 +290,14 @@ def input_rows(drawn: pl.DataFrame, score: Score, window: Window) -> pl.DataFram
             window=lit((i.window or window).name),
             input=lit(i.name),
             value=col(i.name),
-            charted_as=col(f"{i.name}_limit").replace_strict({-1: "<", 1: ">"}, default=None, return_dtype=pl.String),
+            charted_as=pl.when(col(f"{i.name}_limit") < 0).then(lit("<")).when(col(f"{i.name}_limit") > 0).then(lit(">")),
             unit=lit(i.unit),
             time=col(f"{i.name}_time"),
             day=col(f"{i.name}_day"),
-            event_id=col(f"{i.name}_id"),
+            event_id=col(f"{i.name}_event_id"),
         )
         for i in score.inputs
     ]
-    return pl.concat(parts) if parts else no_inputs(drawn)
 
 
 def no_inputs(courses: pl.DataFrame) -> pl.DataFrame:

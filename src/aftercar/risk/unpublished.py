@@ -14,7 +14,7 @@ def _slot(name: str, title: str, predicts: str, population: str, source: str, wh
 
 SCORES = (
     _slot("teachey2016_all", "cytokine model, all patients, Teachey 2016", "severe CRS (Penn grade 4-5)", "CTL019 in ALL", "teachey2016", NO_COEFFICIENTS,
-          Finding("IFN-gamma, sgp130, sIL1RA in the first 3 days (three-cytokine signature)", "teachey2016"), Finding("sensitivity 86 %, specificity 89 %, AUC 0.93", "teachey2016", "M")),
+          Finding("IFN-gamma, sgp130, sIL1RA in the first 3 days (three-cytokine signature)", "teachey2016"), Finding("sensitivity 86 %, specificity 89 %, AUC 0.93", "teachey2016", "M"), Finding("CRP and ferritin did not predict severe CRS", "teachey2016")),
     _slot("teachey2016_paediatric", "cytokine model, children, Teachey 2016", "severe CRS (Penn grade 4-5)", "CTL019 in ALL, children", "teachey2016", NO_COEFFICIENTS,
           Finding("IFN-gamma, IL-13, MIP-1alpha in the first 3 days; sensitivity 100 %, specificity 96 %, AUC 0.98", "teachey2016", "M")),
     _slot("teachey2016_tree", "cytokine trees, Teachey 2016", "severe CRS (Penn grade 4-5)", "CTL019 in ALL", "teachey2016", "cuts are not published where they can be checked: not computed",

@@ -13,7 +13,7 @@ import typer
 from aftercar import __version__
 from aftercar.errors import AftercarError, OptionError
 from aftercar.files import place
-from aftercar.serve import advise, risk
+from aftercar.serve import advise, evidence, risk
 
 if TYPE_CHECKING:
     import polars as pl
@@ -68,6 +68,9 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(0) from None
     except OSError as error:
+        if "No space left" in str(error):  # as Polars reports it, too
+            print(f"The disk is full. {_left(error)}", file=sys.stderr)
+            raise SystemExit(2) from None
         print(f"The system refused: {error.strerror or type(error).__name__}. {_left(error)}", file=sys.stderr)
         raise SystemExit(2) from None
     except Exception as error:
@@ -228,16 +231,16 @@ def report(
     timeline: Annotated[Path | None, typer.Option("--timeline", help="Where the timeline is, if it was moved.")] = None,
 ) -> None:
     """Write the HTML report: the cohort, and a figure for each subject."""
-    import polars as pl
 
     from aftercar.errors import InputError
+    from aftercar.frames import load
     from aftercar.grade.explain import match_id, open_graded, read_run
     from aftercar.report import write_report
     from aftercar.serve import show
 
     run = read_run(folder)
     store = open_graded(folder, run, timeline)
-    known = pl.read_parquet(folder / "subjects.parquet", columns=["subject_id"])["subject_id"]
+    known = load(folder / "subjects.parquet", ["subject_id"])["subject_id"]
     shown = [match_id(s, known.dtype) for s in subject] if subject else None
     if shown and not set(shown) <= set(known):
         raise InputError("A subject that was asked for is not among the results. Ids are written as in the source.")
@@ -383,6 +386,9 @@ def _record(folder: Path, good: pl.DataFrame, bad: pl.DataFrame, *, one: bool) -
     show_review.recorded(append(folder, good), bad)
 
 
+app.add_typer(evidence.app, name="evidence")
+app.command()(evidence.cite)
+
 adjudicating = typer.Typer(
     help="Grades by readers beside those by software: record, lock, compare. DIR is a results folder.",
     no_args_is_help=True,
@@ -418,14 +424,14 @@ def _folders(context: typer.Context) -> tuple[Path, Path | None]:
 
 def _worst(context: typer.Context) -> tuple[Path, pl.DataFrame]:
     """The timeline folder and the table `worst`."""
-    import polars as pl
 
     from aftercar.errors import InputError
+    from aftercar.frames import load
 
     timeline, results = _folders(context)
     if results is None:
         raise InputError("This needs a results folder: `aftercar grade TIMELINE --out DIR` makes one.")
-    return timeline, pl.read_parquet(results / "worst.parquet")
+    return timeline, load(results / "worst.parquet")
 
 
 @adjudicating.command("grade")
@@ -531,14 +537,14 @@ def adjudicate_unlock(
 @adjudicating.command("agreement")
 def adjudicate_agreement(context: typer.Context) -> None:
     """Print how far readers agree with one another and with the software."""
-    import polars as pl
 
+    from aftercar.frames import load
     from aftercar.grade.adjudicate import agreement
     from aftercar.serve import show_review
     from aftercar.timeline.statements import read_statements
 
     timeline, results = _folders(context)
-    worst = pl.read_parquet(results / "worst.parquet") if results else None
+    worst = load(results / "worst.parquet") if results else None
     show_review.agreed(agreement(read_statements(timeline), worst))
 
 

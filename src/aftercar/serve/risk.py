@@ -40,22 +40,29 @@ def risk(
     out: Annotated[Path | None, typer.Option("--out", help="Write the table: FILE.parquet, .csv or .json.")] = None,
 ) -> None:
     """Score risk from what was charted in each score's own window; what is missing widens a score, or leaves it without a value."""
+    from aftercar.grade.explain import open_graded, read_run
     from aftercar.risk.cohort_files import read_table, write_table
     from aftercar.risk.options import parse_pairs
     from aftercar.risk.run import score_folder
     from aftercar.serve import show, show_risk
+    from aftercar.timeline.store import open_timeline
 
     options = parse_pairs(option or [])
-    worst = read_table(grades / "worst.parquet") if grades else None
+    store = open_timeline(timeline)
+    worst = None
+    if grades:
+        open_graded(grades, read_run(grades), timeline)  # grades of another timeline are refused
+        worst = read_table(grades / "worst.parquet")
     with show.counting("scoring", "shards") as step:
         result = score_folder(timeline, score, options, worst=worst, coefficients=coefficients, progress=step)
     table = result.factors if factors else result.scores
     if subject is not None:
-        show_risk.of_subject(timeline, result, subject, factors=factors)
+        show_risk.of_subject(store, result, subject, factors=factors)
     elif factors:
         show_risk.factors(table)
     else:
         show_risk.scores(table)
+    show.dataset_note(store.info.get("banner"), bool(store.info.get("simulated", False)))
     if out:
         write_table(table, out)
         print(f"Written: {out}")
@@ -85,10 +92,11 @@ def risk_validate(
     names = rows["score"].unique().to_list() if "score" in rows.columns else []
     known = REGISTRY.get(names[0]) if len(names) == 1 else None
     cut = known.cut if cut is None and known is not None and not probability else cut
+    window = rows["window"][0] if "window" in rows.columns and rows.height else window
     facts = {"score": known.name if known else column or "value", "window": window, "outcome": outcome}
     found = validate(rows, read_outcomes(outcomes, outcome), probability=probability, cut=cut, facts=facts)
     show_risk.validated(found)
     if out:
-        title = f"{known.title if known else facts['score']} against {outcome}"
+        title = f"{known.title if known else facts['score']}{', ' + window if window else ''}, against {outcome}"
         write_validation(found, out, validation_svg(found, title))
         print(f"Written: {out}")

@@ -18,6 +18,7 @@ from rich.table import Table
 
 from aftercar.conformance.run import TRAPS, Check
 from aftercar.evidence.sources import MARKS
+from aftercar.frames import scan
 from aftercar.grade.describe import allowed
 from aftercar.grade.explain import Explanation
 from aftercar.grade.options import OPTIONS
@@ -147,7 +148,7 @@ def imported(timeline: Store) -> None:
         f"{told['read']:,} read = {told['accepted']:,} accepted + {told['rejected']:,} rejected; {told['subjects']:,} subjects"
     )
     if told["rejected"]:
-        groups = reasons(pl.scan_parquet(folder / "rejected.parquet"))
+        groups = reasons(scan(folder / "rejected.parquet"))
         for reason, detail, n, first in groups.head(12).iter_rows():
             console.print(f"  {reason}: {n:,} rows, first at {first}", style="bold", soft_wrap=True)
             if detail:
@@ -175,11 +176,11 @@ def imported(timeline: Store) -> None:
         console.print(
             f"{without:,} subjects have no infusion (cart_infusion) and cannot be graded: are ids spelled alike in all files?"
         )
-    _marks(told["banner"], told["simulated"])
+    dataset_note(told["banner"], told["simulated"])
     console.print(f"Timeline: {folder}")
 
 
-def _marks(note: str | None, simulated: bool) -> None:
+def dataset_note(note: str | None, simulated: bool) -> None:
     """What every result of a dataset must say."""
     if simulated:
         console.print("Simulated: virtual patients, not a prediction for a person.", style="bold")
@@ -211,7 +212,7 @@ def graded(run: dict[str, Any], out: Path) -> None:
     console.print(f"{counts['subjects']:,} subjects, {counts['infusions']:,} infusions")
     family = {s.name: s.family for s in SCALES.values()}
     alike = ["scale", "grade", "grade_upper", "status", "assessed"]
-    worst = pl.scan_parquet(str(out / "worst.parquet")).group_by(alike).len("n").collect(engine="streaming")
+    worst = scan(out / "worst.parquet").group_by(alike).len("n").collect(engine="streaming")
     table = _table("worst grade", "0", "1", "2", "3", "4", "5", "any", ">= 3", "open", "n/a")
     words = _table("diagnosis", *WORDS.values())
     blank = []
@@ -243,7 +244,7 @@ def graded(run: dict[str, Any], out: Path) -> None:
     console.print(
         "open: missing data leave a higher grade possible (grade_upper). n/a: the scale does not apply. Derived by software, not adjudicated."
     )
-    _marks(run["timeline_note"], run["simulated"])
+    dataset_note(run["timeline_note"], run["simulated"])
     console.print(f"Results: {out}")
 
 
@@ -314,7 +315,7 @@ def explained(why: Explanation) -> None:
             f"Adjudicated: {_title(row['scale'])}, infusion {row['infusion']}: grade {row['adjudicated_grade']} by {by}, {row['adjudicated_at']:%Y-%m-%d}.",
             style="bold",
         )
-    _marks(why.run.get("timeline_note"), why.run.get("simulated", False))
+    dataset_note(why.run.get("timeline_note"), why.run.get("simulated", False))
     console.print(
         "Other grades are derived by software, not adjudicated."
         if adjudicated.height

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -15,7 +14,7 @@ from aftercar.risk.run import REGISTRY, Result, centiles
 from aftercar.risk.score import Score
 from aftercar.risk.validate import Validation
 from aftercar.serve.show import console
-from aftercar.timeline.store import open_timeline
+from aftercar.timeline.store import Store
 
 NOT_A_DECISION = (
     "A score is not a decision: it is derived by software from existing records, tells of groups and not of a person, and must not be the only "
@@ -118,7 +117,7 @@ def factors(table: pl.DataFrame) -> None:
     console.print(NOT_A_DECISION, soft_wrap=True)
 
 
-def of_subject(timeline: Path, result: Result, subject: str, *, factors: bool) -> None:
+def of_subject(store: Store, result: Result, subject: str, *, factors: bool) -> None:
     """Each score of one subject with its inputs and the rows they stand in; or the risk factors.
 
     Raises:
@@ -133,9 +132,7 @@ def of_subject(timeline: Path, result: Result, subject: str, *, factors: bool) -
         return
     inputs = result.inputs.filter(own)
     ids = inputs["event_id"].drop_nulls().unique()
-    charted = (
-        open_timeline(timeline).scan().filter(own & col("event_id").is_in(ids.implode())).select("event_id", "source").collect()
-    )
+    charted = store.scan().filter(own & col("event_id").is_in(ids.implode())).select("event_id", "source").collect()
     places = dict(charted.iter_rows())
     for row in rows.iter_rows(named=True):
         _score_of(row, inputs.filter(score=row["score"], infusion=row["infusion"]), places)
@@ -267,7 +264,7 @@ def _probability(told: dict[str, float | None]) -> None:
 
 def _decision(table: pl.DataFrame) -> None:
     if table.is_empty():
-        console.print("No decision curve: it needs a probability (--probability), or a cut (--cut).")
+        console.print("No decision curve: it needs known values, and a probability (--probability) or a cut (--cut).")
         return
     shown = _table("threshold", "net benefit", "treat all", "treat none")
     for r in table.filter((col("threshold") * 100).round().cast(pl.Int32).is_in([5, 10, 20, 30, 40, 50])).iter_rows(named=True):

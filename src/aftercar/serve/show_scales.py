@@ -34,6 +34,8 @@ def one(d: Description) -> None:
         f"\n{d.name}: {d.title}" + (f" (default of {d.toxicity})" if d.default else f" (of {d.toxicity})"), style="bold"
     )
     console.print(f"Version {d.version}. {d.citation}" + (f". doi {d.doi}" if d.doi else ""))
+    for paper in d.also.values():
+        console.print(f"Also: {paper}")
     used = [g for g in GRADES if any(g in row for row in d.table.values())]
     table = Table(pad_edge=False, header_style="bold", show_lines=True)
     table.add_column("", overflow="fold")

@@ -21,6 +21,7 @@ from polars import col, lit
 
 from aftercar.errors import InputError, nearest
 from aftercar.files import place
+from aftercar.frames import load
 from aftercar.timeline.schema import ATTRIBUTIONS
 
 FILE = "statements.parquet"
@@ -59,7 +60,7 @@ def read_statements(folder: Path | str) -> pl.DataFrame:
     if not path.is_file():
         return pl.DataFrame(schema=STATEMENTS)
     try:
-        log = pl.read_parquet(str(path))
+        log = load(path)
     except pl.exceptions.PolarsError as error:
         raise InputError(f"{path} is damaged. Restore it from a backup: statements cannot be made again.") from error
     wrong = [c for c, dtype in STATEMENTS.items() if log.schema.get(c) not in (dtype, pl.String if c == "subject_id" else dtype)]
@@ -323,7 +324,7 @@ def read_rows(path: Path, needed: Iterable[str], optional: Iterable[str]) -> pl.
     """
     needed, optional = list(needed), list(optional)
     try:
-        frame = pl.read_csv(path, infer_schema=False)
+        frame = pl.read_csv(path, infer_schema=False, glob=False)
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file.") from error
     except pl.exceptions.PolarsError as error:

@@ -17,7 +17,8 @@ from polars import col
 
 from aftercar import __version__
 from aftercar.errors import InputError
-from aftercar.files import place, replace_folder, writing
+from aftercar.files import place, reached, replace_folder, writing
+from aftercar.frames import scan
 from aftercar.timeline.concepts import concepts
 from aftercar.timeline.readers import Counts, Imported, Intake, open_pieces, require_rows
 from aftercar.timeline.readers.mapping import read_mapping
@@ -57,6 +58,17 @@ class Store:
             schema = frame.collect_schema()
         return attributed(aligned(frame, schema), read_statements(self.folder))
 
+    def require(self, n: int) -> None:
+        """Read a file to its end.
+
+        Raises:
+            InputError: it is damaged.
+        """
+        try:
+            _scan(self.files[n])[0].collect(engine="streaming")
+        except pl.exceptions.PolarsError as error:
+            raise InputError(f"{self.files[n].name} of the timeline is damaged. Import again.") from error
+
     def rows(self) -> list[int]:
         """How many rows each file holds.
 
@@ -83,7 +95,7 @@ class Store:
 
 def _scan(path: Path) -> tuple[pl.LazyFrame, pl.Schema]:
     try:
-        frame = pl.scan_parquet(str(path))
+        frame = scan(path)
         return frame, frame.collect_schema()
     except pl.exceptions.PolarsError as error:
         raise InputError(f"{path.name} of the timeline cannot be read. Is it whole?") from error
@@ -180,7 +192,7 @@ def _about(fresh: Path, name: str, counts: Counts, told: _Told) -> None:
         fresh / "metadata" / "dataset.json",
         {"dataset_name": name, "etl_name": "aftercar", "etl_version": __version__, "meds_version": MEDS_VERSION},
     )
-    by_reason = pl.scan_parquet(fresh / "rejected.parquet").group_by("reason").len()
+    by_reason = scan(fresh / "rejected.parquet").group_by("reason").len()
     _json(
         fresh / "import.json",
         {
@@ -210,7 +222,7 @@ def open_timeline(folder: Path | str) -> Store:
         InputError: no timeline there.
     """
     folder = place(folder)
-    files = tuple(sorted((folder / "data").rglob("*.parquet"))) if folder.is_dir() else ()
+    files = tuple(sorted((folder / "data").rglob("*.parquet"))) if reached(folder) else ()
     if not files:
         raise InputError(f"{folder}: no timeline there (no data/*.parquet). `aftercar import SRC --to {folder}` makes one.")
     info = folder / "import.json"

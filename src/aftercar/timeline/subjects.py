@@ -18,6 +18,8 @@ TARGETS = {
              "tecartus", "liso-cel", "lisocabtagene", "breyanzi", "obe-cel", "obecabtagene", "aucatzyl"),
 }  # fmt: skip
 
+ALL_LEUKAEMIA = r"(?i)\bALL\b|lymphoblastic"  # in the disease: acute lymphoblastic leukaemia, by its letters or its name
+
 _DATED = ("last_follow_up", "progression", "next_therapy", "death")
 
 # The table of results; `subjects` gives a few columns more.

@@ -15,6 +15,8 @@ from typing import Any
 from aftercar.errors import UnitError
 from aftercar.timeline.concepts import Concept
 
+TOLERANCE_C = 1e-6  # a temperature that came from Fahrenheit may miss its cut by so much
+
 # Hospital shorthand that is not UCUM, or means something else in it (K/uL is kelvin per microlitre).
 SHORTHAND = {
     "K/uL": "10*3/uL", "K/mcL": "10*3/uL", "k/uL": "10*3/uL", "K/mm3": "10*3/uL", "thou/uL": "10*3/uL",
