@@ -21,12 +21,13 @@ demo:  ## grade the example cohort and write a report
 	$(BIN)/aftercar report $(DEMO)/grades
 	@echo "Open the report in a browser: $(DEMO)/grades/report.html"
 
-check:  ## format, lint, types, evidence, locks; only reads
+check:  ## format, lint, types, evidence, rules of management, locks; only reads
 	@$(PY) dev/setup.py --dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/basedpyright
 	$(BIN)/aftercar evidence check
+	$(BIN)/aftercar rules --lint
 	@if grep -n '://' requirements*.lock; then echo "A lock holds an address: see 'make lock'."; exit 1; fi
 
 fix:  ## format, mend what the linter can, print docs/scales.md

@@ -117,15 +117,15 @@ def test_conformance_fails_with_1_and_counts_last(tmp_path: Path, capsys: pytest
     path.write_text("""
 schema_version: 1
 cases:
-- {id: A, patient: {age_y: 50}, timeline: [{h: 40, vitals: {temp_c: 38.4, sbp: 120}}], expected: [{scale: crs_astct2019, grade: 1}, {scale: mgmt, value: 1}]}
+- {id: A, patient: {age_y: 50}, timeline: [{h: 40, vitals: {temp_c: 38.4, sbp: 120}}], expected: [{scale: crs_astct2019, grade: 1}, {scale: mgmt, actions: [x]}]}
 - {id: B, patient: {age_y: 50}, timeline: [{h: 40, vitals: {temp_c: 38.4, sbp: 120}}], expected: [{scale: crs_astct2019, grade: 2}]}
 - {id: C, patient: {age_y: 50}, timeline: [{h: 40, vitals: {temperature: 38.4}}], expected: [{scale: crs_astct2019, grade: 1}]}
 """)
     code, out, _ = run("conformance", str(path), "--json", str(tmp_path / "out.json"), capsys=capsys)
     assert code == 1
-    assert out.splitlines()[-1] == "1 passed, 2 failed, 1 not supported"
+    assert out.splitlines()[-1] == "1 passed, 3 failed, 0 not supported"
     outcomes = {(c["case"], c["scale"]): c["outcome"] for c in json.loads((tmp_path / "out.json").read_text())["checks"]}
-    assert outcomes[("A", "mgmt")] == "not supported" and outcomes[("B", "crs_astct2019")] == "failed"
+    assert outcomes[("A", "mgmt")] == "failed" and outcomes[("B", "crs_astct2019")] == "failed"
 
 
 def test_as_a_program() -> None:
@@ -141,8 +141,8 @@ def test_a_case_may_hold_what_concerns_other_scales(tmp_path: Path, capsys: pyte
 schema_version: 1
 cases:
 - {id: A, patient: {age_y: 50, bmi: 30}, timeline: [{h: 40, vitals: {temp_c: 38.4, sbp: 120, rr: 20}, lab: {lactate: {v: 2, u: mmol/L}}, event: {kind: transfusion}}], expected: [{scale: crs_astct2019, grade: 1}, {scale: mgmt, actions: [x]}]}
-- {id: B, patient: {agey: 50}, timeline: [], expected: [{scale: crs_astct2019, grade: 0}, {scale: mgmt, value: 3}]}
+- {id: B, patient: {agey: 50}, timeline: [], expected: [{scale: crs_astct2019, grade: 0}, {scale: mgmt, actions: [x]}]}
 - {id: C, patient: {age_y: 50}, timeline: [{h: 40, vitals: {temp_c: 38.4, sbp: 120}}], expected: [{scale: crs_astct2091, grade: 1}, {scale: crs_astct2019}]}
 """)
     code, out, _ = run("conformance", str(path), capsys=capsys)
-    assert (code, out.splitlines()[-1]) == (1, "1 passed, 3 failed, 2 not supported")
+    assert (code, out.splitlines()[-1]) == (1, "1 passed, 5 failed, 0 not supported")

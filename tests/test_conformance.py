@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from aftercar.conformance.run import NOT_BUILT, SCORES, TRAPS, VIGNETTE_TRAPS, Check, difference, run_cases, suite, trap_of
+from aftercar.conformance.run import ADVISED, SCORES, TRAPS, VIGNETTE_TRAPS, Check, difference, run_cases, suite, trap_of
 from aftercar.errors import OptionError
 from aftercar.grade.run import SCALES
 from aftercar.timeline.readers.cases import Case, read_cases
@@ -31,9 +31,9 @@ def test_cases(file: Path) -> None:
     assert not failed, "\n".join(failed)
 
 
-def test_every_scale_has_cases_and_what_is_not_built_is_never_passed(checks: list[Check]) -> None:
-    built = {*SCALES, *SCORES, "crs_episodes"}
-    assert {c.scale for c in checks if c.outcome == "not supported"} <= NOT_BUILT - built
+def test_every_scale_has_cases(checks: list[Check]) -> None:
+    built = {*SCALES, *SCORES, *ADVISED, "crs_episodes"}
+    assert {c.outcome for c in checks} == {"passed"}
     assert built - {c.scale for c in checks if c.outcome == "passed"} == set()
 
 
@@ -98,3 +98,23 @@ SCORED = {"status": "incomplete", "grade": 1, "grade_upper": 1, "value": {"score
 def test_what_is_compared(want: dict[str, object], got: dict[str, object], wrong: str) -> None:
     found = difference(want, got)
     assert found == "" if not wrong else wrong in found
+
+
+@pytest.mark.parametrize(
+    ("want", "says"),
+    [
+        ("{scale: mgmt, actions: [dialysis]}", "not among actions: dialysis"),
+        ("{scale: mgmt, blocked: [dexamethasone]}", "not among blocked: dexamethasone"),
+        ("{scale: mgmt, actions: [neurology], options: {profile: nobody}}", "There is no profile 'nobody'"),
+        ("{scale: crs_astct2019, grade: 0, options: {profile: asco2021}}", "there is no option 'profile'"),
+        ("{scale: icans_astct, grade: 2, blocked: [tocilizumab]}", "blocked is not given by this scale"),
+        ("{scale: tocilizumab_rules, value: 561}", "value 560.0, expected 561"),
+        ("{scale: tocilizumab_rules, status: allowed}", "status blocked, expected allowed"),
+    ],
+)
+def test_a_wrong_expectation_of_advice_fails(want: str, says: str, tmp_path: Path) -> None:
+    path = tmp_path / "cases.yaml"
+    story = "{id: A, patient: {age_y: 50, weight_kg: 70}, timeline: [{h: 40, vitals: {temp_c: 36.8, sbp: 120}, neuro: {ice: 5, consciousness: voice, motor: none, icp: []}, tx: {drug: tocilizumab, dose: 560, unit: mg}}], expected: [%s]}"
+    path.write_text(f"schema_version: 1\ncases:\n- {story % want}\n")
+    (check,) = run_cases([path])
+    assert check.outcome == "failed" and says in check.difference

@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "grade": "errors files frames intervals evidence timeline options",
     "manage": "errors files frames evidence timeline options grade",
     "risk": "errors files frames intervals evidence timeline options",
-    "conformance": "errors timeline options grade risk",  # worked cases, and what asks them of graders and scores
+    "conformance": "errors timeline options grade manage risk",  # worked cases, and what asks them of graders, scores and rules
     "cohort": "errors files frames intervals evidence timeline options grade",
     "trial": "errors files frames intervals evidence timeline options grade cohort",
     "simulate": "errors files frames evidence timeline grade",

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from aftercar.grade.explain import explain
     from aftercar.grade.folder import grade_folder
     from aftercar.grade.run import Result, grade_timeline
+    from aftercar.manage.advise import advise_folder, advise_timeline
     from aftercar.report import write_report
     from aftercar.risk.run import score_folder, score_timeline
     from aftercar.risk.validate import validate
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 _HOMES = {
     "Imported": "aftercar.timeline.readers",
     "Result": "aftercar.grade.run",
+    "advise_folder": "aftercar.manage.advise",
+    "advise_timeline": "aftercar.manage.advise",
     "cite": "aftercar.grade.cite",
     "explain": "aftercar.grade.explain",
     "export_folder": "aftercar.export",
@@ -48,6 +51,8 @@ _HOMES = {
 __all__ = [
     "Imported",
     "Result",
+    "advise_folder",
+    "advise_timeline",
     "cite",
     "explain",
     "export_folder",

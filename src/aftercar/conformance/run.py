@@ -1,4 +1,4 @@
-"""Run worked cases through the readers, graders and scores, and compare with what they expect.
+"""Run worked cases through the readers, graders, scores and rules of management, and compare with what they expect.
 
 The cases of the package (`suite`) are data beside the code. `conformance.against` asks another grader the same questions and compares
 its answers by the same `difference`.
@@ -19,6 +19,8 @@ from polars import col
 from aftercar.errors import OptionError, nearest
 from aftercar.grade.options import OPTIONS
 from aftercar.grade.run import SCALES, Result, grade_timeline
+from aftercar.manage.advise import Advice, advise_timeline
+from aftercar.manage.rules import DEFAULT_PROFILE
 from aftercar.risk.options import OPTIONS as RISK_OPTIONS
 from aftercar.risk.run import REGISTRY, score_timeline
 from aftercar.timeline.readers.cases import Case, cases_timeline, read_cases
@@ -58,9 +60,10 @@ VIGNETTE_TRAPS = {
 _EPISODES = {"crs_episodes": "crs"}
 # Risk scores that have a value; HScore is a scale over time.
 SCORES = {name for name, score in REGISTRY.items() if score.value is not None} - set(SCALES)
-# Scales of the schema that are not built yet; any other name is a mistake.
-NOT_BUILT = {"tocilizumab_rules", "mgmt"}
-_KNOWN = {*SCALES, *_EPISODES, *SCORES, *NOT_BUILT}
+# What `aftercar advise` says: its options and block list, and the limits and dose of tocilizumab. Their option names a profile.
+ADVISED = {"tocilizumab_rules", "mgmt"}
+_PROFILE = "profile"
+_KNOWN = {*SCALES, *_EPISODES, *SCORES, *ADVISED}
 _ASSERTS = {"grade", "status", "value", "min", "max", "group", "flags", "actions", "blocked"}
 _EXPECTED_KEYS = {"scale", "at_h", "at_day", "options", "why", *_ASSERTS}
 
@@ -128,7 +131,7 @@ def plan(paths: Iterable[Path | str], traps: Iterable[str] | None = None) -> Pla
             told = want if isinstance(want, dict) else {}
             if problem := _problem(case, want):
                 refused.append(checked(case, told, "failed", difference=problem))
-            elif case.problem and want["scale"] not in NOT_BUILT:
+            elif case.problem:
                 refused.append(checked(case, told, "failed", difference=case.problem))
             else:
                 asked.append((case, want))
@@ -138,18 +141,15 @@ def plan(paths: Iterable[Path | str], traps: Iterable[str] | None = None) -> Pla
 def run_cases(paths: Iterable[Path | str], traps: Iterable[str] | None = None) -> list[Check]:
     """Check every expectation of every case; arguments and errors as for `plan`."""
     todo = plan(paths, traps)
-    by_options: dict[tuple[bool, tuple[tuple[str, str], ...]], list[tuple[Case, Expectation]]] = {}
+    by_options: dict[tuple[Ask, tuple[tuple[str, str], ...]], list[tuple[Case, Expectation]]] = {}
     checks: list[Check] = []
     for case, want in todo.asked:
-        if want["scale"] in NOT_BUILT:
-            checks.append(checked(case, want, "not supported", difference="this scale is not built"))
-            continue
+        ask, read = _whom(want["scale"])
         options = chosen_options(case, want)
-        read = RISK_OPTIONS if want["scale"] in SCORES else OPTIONS
         key = tuple(sorted((k, str(v)) for k, v in options.items() if k in read))
-        by_options.setdefault((want["scale"] in SCORES, key), []).append((case, want))
-    for (scored, options), group in by_options.items():
-        checks += _run_group(dict(options), group, _scored if scored else _graded)
+        by_options.setdefault((ask, key), []).append((case, want))
+    for (ask, options), group in by_options.items():
+        checks += _run_group(dict(options), group, ask)
     return todo.sort(checks)
 
 
@@ -199,8 +199,9 @@ def _problem(case: Case, want: Any) -> str:
     for options in (case.body.get("options"), want.get("options")):
         if options is not None and not isinstance(options, dict):
             return "options is not a table"
-        if wrong := sorted(map(str, set(options or {}) - set(OPTIONS) - set(RISK_OPTIONS))):
-            return f"there is no option {wrong[0]!r}. {nearest(wrong[0], {*OPTIONS, *RISK_OPTIONS})}"
+        known = {*OPTIONS, *RISK_OPTIONS, *([_PROFILE] if scale in ADVISED else [])}
+        if wrong := sorted(map(str, set(options or {}) - known)):
+            return f"there is no option {wrong[0]!r}. {nearest(wrong[0], known)}"
     return ""
 
 
@@ -211,11 +212,17 @@ def _when(want: Expectation) -> str:
 Answer = Callable[[str, Expectation], dict[str, Any]]  # of the case of that name
 
 
-def _run_group(
-    options: dict[str, str],
-    group: list[tuple[Case, Expectation]],
-    ask: Callable[[pl.DataFrame, list[tuple[Case, Expectation]], dict[str, str]], Answer],
-) -> list[Check]:
+Ask = Callable[[pl.DataFrame, list[tuple[Case, Expectation]], dict[str, str]], Answer]
+
+
+def _whom(scale: str) -> tuple[Ask, Iterable[str]]:
+    """Who answers for a scale, and which options it reads."""
+    if scale in ADVISED:
+        return _advised, [*OPTIONS, _PROFILE]
+    return (_scored, RISK_OPTIONS) if scale in SCORES else (_graded, OPTIONS)
+
+
+def _run_group(options: dict[str, str], group: list[tuple[Case, Expectation]], ask: Ask) -> list[Check]:
     members = list({case.id: case for case, _ in group}.values())
     timeline, problems = cases_timeline(members)
     try:
@@ -241,6 +248,34 @@ def _scored(timeline: pl.DataFrame, group: list[tuple[Case, Expectation]], optio
     worst = grade_timeline(timeline, ["crs", "icans"]).worst
     scores = score_timeline(timeline, {want["scale"] for _, want in group}, options, worst=worst).scores
     return lambda case, want: _got_score(scores, case, want)
+
+
+def _advised(timeline: pl.DataFrame, group: list[tuple[Case, Expectation]], options: dict[str, str]) -> Answer:
+    """Advice; asked at a time, it is asked of all cases of the group."""
+    profile = options.pop(_PROFILE, DEFAULT_PROFILE)
+    asked = {_hour(want) for _, want in group}
+    told = {at: advise_timeline(timeline, at, profile=profile, options=options) for at in asked}
+    return lambda case, want: _got_advice(told[_hour(want)], case, want)
+
+
+def _hour(want: Expectation) -> float | None:
+    """When an expectation is asked; null: of the whole record."""
+    return float(want["at_h"]) if "at_h" in want else 24.0 * float(want["at_day"]) if "at_day" in want else None
+
+
+def _got_advice(told: Advice, case: str, want: Expectation) -> dict[str, Any]:
+    rows = told.advice.filter(col("subject_id") == case)
+    if rows.is_empty():
+        return {"status": "no state at that time"}
+    if want["scale"] == "tocilizumab_rules":
+        (row,) = told.limits.filter((col("subject_id") == case) & (col("drug") == "tocilizumab")).to_dicts()
+        word = "blocked" if row["reached"] else "allowed"
+        return {"status": word if "status" in want else "graded", "value": row["dose_mg"], "flags": row["reached"]}
+    return {
+        "status": "graded",
+        "actions": rows.filter(col("status") == "option")["action"].unique().sort().to_list(),
+        "blocked": rows.filter(col("status") == "blocked")["blocks"].explode().drop_nulls().unique().sort().to_list(),
+    }
 
 
 def _got_score(scores: pl.DataFrame, case: str, want: Expectation) -> dict[str, Any]:
@@ -270,8 +305,7 @@ def _got(result: Result, case: str, want: Expectation) -> dict[str, Any]:
     if scale in _EPISODES:
         own = (col("subject_id") == case) & (col("toxicity") == _EPISODES[scale]) & col("scale").is_in(_family("crs"))
         return {"value": result.episodes.filter(own)["max_grade"].to_list(), "status": "graded"}
-    if "at_h" in want or "at_day" in want:
-        hour = float(want["at_h"]) if "at_h" in want else 24.0 * float(want["at_day"])
+    if (hour := _hour(want)) is not None:
         time = datetime.fromisoformat(RELATIVE_EPOCH) + timedelta(hours=hour)
         rows = result.grades.filter((col("subject_id") == case) & (col("scale") == scale) & (col("start") <= time))
         rows = rows.filter((col("end") > time) | col("end").is_null())
@@ -327,7 +361,11 @@ def difference(want: Expectation, got: dict[str, Any]) -> str:
         wrong.append(f"group {got.get('group')}, expected {want['group']}")
     if lacking := set(want.get("flags") or []) - set(got.get("flags") or []):
         wrong.append(f"no flag {', '.join(sorted(lacking))}")
-    wrong += [f"{key} is not given by this scale" for key in ("actions", "blocked") if key in want]
+    for key in ("actions", "blocked"):
+        if key in want and key not in got:
+            wrong.append(f"{key} is not given by this scale")
+        elif lacking := set(want.get(key) or []) - set(got.get(key) or []):
+            wrong.append(f"not among {key}: {', '.join(sorted(lacking))}")
     return "; ".join(wrong)
 
 

@@ -1,0 +1,74 @@
+"""Our own check of rules, profiles and what they cite: each class looks for one kind of fault. A part of `make check`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from aftercar.evidence.sources import MARKS, references
+from aftercar.manage.rules import EVERY, LOCAL, STRENGTH, TOPICS, Problem, Rule, check, every_rule, profiles, rulebook
+from aftercar.manage.vocabulary import fact
+from aftercar.manage.when import All
+
+
+def lint() -> list[Problem]:
+    """What is wrong in the rules that come with aftercar; empty where nothing is."""
+    found = check()  # fields, names, references, doses: without these the rest cannot be read
+    return found or [problem for one in CHECKS for problem in one(every_rule())]
+
+
+def known_facts(rules: tuple[Rule, ...]) -> Iterator[Problem]:
+    """Every comparison is of a fact that can be told in words."""
+    for rule in rules:
+        for leaf in rule.when.leaves():
+            if not fact(leaf.fact).label:
+                yield Problem(rule.file, rule.id, "when", f"{leaf.fact} has no words")
+
+
+def only_blocks_always_hold(rules: tuple[Rule, ...]) -> Iterator[Problem]:
+    """An option that always holds is no option of a patient."""
+    for rule in rules:
+        if not rule.blocks and isinstance(rule.when, All) and not rule.when.parts:
+            yield Problem(rule.file, rule.id, "when", "only rules of the block list may always hold")
+
+
+def cited(rules: tuple[Rule, ...]) -> Iterator[Problem]:
+    """Every source is a paper of the evidence, with its place, strength and mark."""
+    for rule in rules:
+        if rule.source not in references():
+            yield Problem(rule.file, rule.id, "source", f"{rule.source!r} is not a key of the references")
+        if not rule.at:
+            yield Problem(rule.file, rule.id, "source", "`at` says where in the source it stands")
+        if rule.strength not in STRENGTH or rule.mark not in MARKS:
+            yield Problem(rule.file, rule.id, "strength", "a strength and a mark that are known")
+
+
+def blocks_name_something(rules: tuple[Rule, ...]) -> Iterator[Problem]:
+    """What the block list blocks is offered by some rule, or is known never to be."""
+    offered = {name for r in rules if not r.blocks for name in (r.action, r.drug.name if r.drug else "")}
+    for rule in rules:
+        for name in rule.blocks:
+            if name not in offered | NEVER_OFFERED:
+                yield Problem(rule.file, rule.id, "blocks", f"no rule offers {name!r}")
+
+
+# Blocked although no rule offers them: what somebody might think of.
+NEVER_OFFERED = {"gm_csf", "etanercept", "live_vaccine"}
+
+
+def every_profile_is_whole(rules: tuple[Rule, ...]) -> Iterator[Problem]:
+    """A profile has rules for every topic, and every rule is of some profile."""
+    used: set[str] = set()
+    for profile in profiles().values():
+        book = rulebook(profile.name) if profile.name != LOCAL else None
+        topics = {r.topic for r in book.rules} if book else set(TOPICS)
+        used |= {r.id for r in book.rules} if book else set()
+        for topic in set(TOPICS) - topics:
+            yield Problem("profiles.toml", profile.name, topic, "it has no rule for this topic")
+    for rule in rules:
+        if rule.id not in used:
+            yield Problem(rule.file, rule.id, "variant", f"no profile follows {rule.variant!r}; {EVERY} is for all")
+
+
+CHECKS: tuple[Callable[[tuple[Rule, ...]], Iterator[Problem]], ...] = (
+    known_facts, only_blocks_always_hold, cited, blocks_name_something, every_profile_is_whole,
+)  # fmt: skip

@@ -1,0 +1,455 @@
+"""Rules, drugs and profiles out of TOML, checked: what is wrong comes as a list with file, rule, field and what to do."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import date
+from functools import cache
+from importlib.resources import files
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from aftercar.errors import InputError, OptionError, nearest
+from aftercar.evidence.sources import MARKS, references
+from aftercar.manage.when import All, Condition, parse
+from aftercar.timeline.concepts import of_group
+
+STRENGTH = {
+    "G": "guideline or consensus", "R": "randomised trial", "P1": "phase I trial", "P2": "phase II trial", "L": "label",
+    "C": "case series", "X": "preclinical", "O": "opinion",
+}  # fmt: skip
+UNITS = ("mg", "mg/kg", "g", "g/kg", "ug/kg", "mg/m2", "10*6/kg")
+TOPICS = {
+    "crs": "CRS", "icans": "ICANS", "refractory": "Refractory CRS and ICANS", "prophylaxis": "Early and prophylactic strategies",
+    "iechs": "IEC-HS", "cytopenia": "Cytopenia", "late": "Later toxicities", "infection": "Infection and immunoglobulin",
+    "block": "Block list",
+}  # fmt: skip
+EVERY = "all"  # the variant of a topic on which the profiles do not differ
+LOCAL = "local"
+DEFAULT_PROFILE = "asco2021"
+
+
+@dataclass(frozen=True)
+class Band:
+    """A dose from `from_kg` up to below `below_kg` of body weight, at most `maximum` mg a dose (or the unit's own amount)."""
+
+    value: float
+    unit: str
+    from_kg: float = 0.0
+    below_kg: float = float("inf")
+    maximum: float | None = None
+
+    @property
+    def by_weight(self) -> bool:
+        """Whether the weight must be known."""
+        return self.unit.endswith("/kg") or self.from_kg > 0 or self.below_kg != float("inf")
+
+
+@dataclass(frozen=True)
+class Drug:
+    """A row of the drug table: dose by weight, limits, cautions, evidence."""
+
+    name: str
+    label: str
+    dose: tuple[Band, ...] = ()
+    route: str = ""
+    schedule: str = ""
+    interval_h: float | None = None
+    most_in_24h: int | None = None
+    most_in_all: int | None = None
+    cautions: tuple[str, ...] = ()
+    strength: str = ""
+    mark: str = ""
+    source: str = ""
+
+    @property
+    def limited(self) -> bool:
+        """Whether there is a limit to how often it is given."""
+        return bool(self.interval_h or self.most_in_24h or self.most_in_all)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One row of a decision table.
+
+    Attributes:
+        at, date: where in the source it stands, and its date: of a paper the year.
+        unless: where it holds the option is not offered.
+        action: one word for it, as worked cases name it.
+        drug: the row of the drug table whose dose and cautions go with it, and which the block list may block.
+        most_a_day: how often a day its dose is given at most, so that steroids of two tables can be compared.
+        blocks: of a rule of the block list, the actions and drugs that it blocks.
+    """
+
+    id: str
+    topic: str
+    variant: str
+    file: str
+    when: Condition
+    option: str
+    action: str
+    source: str
+    at: str
+    date: str
+    strength: str
+    mark: str
+    unless: Condition | None = None
+    drug: Drug | None = None
+    schedule: str = ""
+    most_a_day: float | None = None
+    cautions: tuple[str, ...] = ()
+    population: str = ""
+    blocks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong in a file of rules, where, and what to do."""
+
+    file: str
+    rule: str
+    field: str
+    problem: str
+
+    def __str__(self) -> str:
+        """It in one line."""
+        return ", ".join(filter(None, (self.file, self.rule, self.field))) + f": {self.problem}"
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Which variant of each topic a source, or a ward, follows."""
+
+    name: str
+    title: str
+    note: str
+    use: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RuleBook:
+    """The rules of one profile, the block list last, and the drug table."""
+
+    profile: Profile
+    rules: tuple[Rule, ...]
+    drugs: dict[str, Drug]
+
+
+# ---- reading
+
+
+def _read(path: Any) -> dict[str, Any]:
+    return tomllib.loads(path.read_text(encoding="utf-8"))
+
+
+def _own() -> list[Any]:
+    folder = files("aftercar.manage").joinpath("rules")
+    return sorted((f for f in folder.iterdir() if f.name.endswith(".toml")), key=lambda f: f.name)
+
+
+@cache
+def profiles() -> dict[str, Profile]:
+    """All profiles by name, in the order of `profiles.toml`."""
+    text = files("aftercar.manage").joinpath("profiles.toml").read_text(encoding="utf-8")
+    return {name: Profile(name, **entry) for name, entry in tomllib.loads(text).items()}
+
+
+@cache
+def _ours() -> tuple[tuple[Rule, ...], dict[str, Drug]]:
+    rules, drugs, problems = _load(_own())
+    if problems:
+        raise AssertionError("\n".join(map(str, problems)))
+    return rules, drugs
+
+
+def rulebook(profile: str = DEFAULT_PROFILE, folder: Path | str | None = None) -> RuleBook:
+    """The rules that a profile chooses.
+
+    Args:
+        profile: its name.
+        folder: one's own TOML files, laid out as ours: their topics stand in for those of the profile, their drugs for ours of that name.
+    Raises:
+        OptionError: there is no such profile, or `local` without a folder.
+        InputError: the folder has no rules, or they are wrong: file, rule, field, and what is allowed.
+    """
+    if profile not in profiles():
+        raise OptionError(f"There is no profile {profile!r}. {nearest(profile, profiles())}")
+    chosen = profiles()[profile]
+    if profile == LOCAL and folder is None:
+        raise OptionError("The profile local is made of your own rules: name their folder with --rules.")
+    rules, drugs = _ours()
+    taken = [r for r in rules if r.variant == chosen.use.get(r.topic, EVERY)]
+    if folder is not None:
+        own, own_drugs = _folder(Path(folder))
+        own = tuple(r for r in own if r.variant in (LOCAL, EVERY, chosen.use.get(r.topic)))
+        if not own and not own_drugs:
+            raise InputError(f"{folder}: no rule there is of the variant {LOCAL}, {EVERY} or of {profile}.")
+        kept = (r for r in taken if r.topic not in {o.topic for o in own})
+        taken = [*(_with_drug(r, drugs, own_drugs) for r in kept), *own]
+        drugs = drugs | own_drugs
+    order = list(TOPICS)
+    return RuleBook(chosen, tuple(sorted(taken, key=lambda r: order.index(r.topic))), drugs)
+
+
+def _with_drug(rule: Rule, ours: dict[str, Drug], own: dict[str, Drug]) -> Rule:
+    """A rule of ours with the user's row of the drug table; a dose that the rule itself states stays."""
+    if rule.drug is None or rule.drug.name not in own:
+        return rule
+    drug = own[rule.drug.name]
+    stated = rule.drug.dose != ours[drug.name].dose
+    return replace(rule, drug=replace(drug, dose=rule.drug.dose) if stated else drug)
+
+
+def every_rule() -> tuple[Rule, ...]:
+    """The rules of all profiles."""
+    return _ours()[0]
+
+
+def check(folder: Path | str | None = None) -> list[Problem]:
+    """What is wrong in a folder of rules; without one, in those that come with aftercar.
+
+    Raises:
+        InputError: there is no file of rules.
+    """
+    if folder is None:
+        return [*_load(_own())[2], *_profile_problems()]
+    rules, _, problems = _load(_files(Path(folder)))
+    return [*problems, *_followed(rules)]
+
+
+def _files(folder: Path) -> list[Path]:
+    found = sorted(folder.glob("*.toml")) if folder.is_dir() else []
+    if not found:
+        raise InputError(f"{folder}: no rules there (no *.toml).")
+    return found
+
+
+def _folder(folder: Path) -> tuple[tuple[Rule, ...], dict[str, Drug]]:
+    rules, drugs, problems = _load(_files(folder))
+    problems += _followed(rules)
+    if problems:
+        more = f"\n  and {len(problems) - 5} more: `aftercar rules --check {folder}`" if len(problems) > 5 else ""
+        raise InputError(f"{folder}: rules that cannot be used.\n  " + "\n  ".join(map(str, problems[:5])) + more)
+    return rules, drugs
+
+
+def _followed(rules: tuple[Rule, ...]) -> Iterator[Problem]:
+    """A variant that no profile follows would be lost in silence."""
+    known = {LOCAL, EVERY, *(variant for p in profiles().values() for variant in p.use.values())}
+    for file, variant in dict.fromkeys((r.file, r.variant) for r in rules):
+        if variant not in known:
+            yield Problem(
+                file, "", "variant", f"no profile follows {variant!r}; {LOCAL} is for your own, {EVERY} for all profiles"
+            )
+
+
+def _profile_problems() -> Iterator[Problem]:
+    variants = {(r.topic, r.variant) for r in _ours()[0]}
+    for profile in profiles().values():
+        for topic, variant in profile.use.items():
+            if (topic, variant) not in variants:
+                yield Problem("profiles.toml", profile.name, topic, f"there is no variant {variant!r} of this topic")
+
+
+_DRUGS = "drugs.toml"
+_FILE = {"topic", "variant", "title", "source", "strength", "mark", "rule"}
+_RULE = {
+    "id", "when", "unless", "option", "action", "drug", "dose", "schedule", "most_a_day", "cautions", "population", "source", "strength", "mark", "blocks",
+}  # fmt: skip
+_SOURCE = {"key", "at", "date"}
+_DRUG = {
+    "label", "dose", "route", "schedule", "interval_h", "most_in_24h", "most_in_all", "cautions", "strength", "mark", "source",
+}  # fmt: skip
+_BAND = {"value", "unit", "from_kg", "below_kg", "maximum"}
+
+
+def _load(paths: Iterable[Any]) -> tuple[tuple[Rule, ...], dict[str, Drug], list[Problem]]:
+    """Rules and drugs of some files, and what is wrong in them."""
+    problems: list[Problem] = []
+    contents: dict[str, dict[str, Any]] = {}
+    for path in paths:
+        try:
+            contents[path.name] = _read(path)
+        except (OSError, UnicodeDecodeError):
+            problems.append(Problem(path.name, "", "", "cannot be read"))
+        except tomllib.TOMLDecodeError as error:
+            problems.append(Problem(path.name, "", "", f"is not TOML: {error}"))
+    own = contents.pop(_DRUGS, {})
+    drugs = {name: d for name, entry in own.items() if (d := _drug(name, entry, problems))}
+    known = _known_drugs() | drugs
+    rules = [r for name, content in contents.items() for r in _rules(name, content, known, problems)]
+    seen: dict[str, str] = {}
+    for r in rules:
+        if r.id in seen:
+            problems.append(Problem(r.file, r.id, "id", f"{seen[r.id]} has a rule of that name"))
+        seen[r.id] = r.file
+    return tuple(rules), drugs, problems
+
+
+@cache
+def _known_drugs() -> dict[str, Drug]:
+    ours = _read(next(p for p in _own() if p.name == _DRUGS))
+    problems: list[Problem] = []
+    return {name: d for name, entry in ours.items() if (d := _drug(name, entry, problems))}
+
+
+class _Field:
+    """Reads the fields of one table of a file; what is wrong becomes a problem."""
+
+    def __init__(self, file: str, rule: str, table: dict[str, Any], problems: list[Problem]) -> None:
+        self.file, self.rule, self.table, self.problems = file, rule, table, problems
+
+    def wrong(self, name: str, problem: str) -> None:
+        self.problems.append(Problem(self.file, self.rule, name, problem))
+
+    def only(self, allowed: set[str]) -> None:
+        for name in self.table:
+            if name not in allowed:
+                self.wrong(name, f"is not a field. {nearest(name, allowed) or 'Allowed: ' + ', '.join(sorted(allowed)) + '.'}")
+
+    def word(self, name: str, *, needed: bool = False, among: Iterable[str] = ()) -> str:
+        value, allowed = self.table.get(name, ""), list(among)
+        if not isinstance(value, str):
+            self.wrong(name, "must be a text in quotes")
+            return ""
+        if needed and not value:
+            self.wrong(name, "is missing")
+        elif value and allowed and value not in allowed:
+            self.wrong(name, f"{value!r} is not known. {nearest(value, allowed) or 'Known: ' + ', '.join(allowed) + '.'}")
+        return value
+
+    def words(self, name: str) -> tuple[str, ...]:
+        value = self.table.get(name, [])
+        if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
+            self.wrong(name, "must be a list of texts")
+            return ()
+        return tuple(value)
+
+    def number(self, name: str) -> float | None:
+        value = self.table.get(name)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float)) or value <= 0):
+            self.wrong(name, "must be a number above 0")
+            return None
+        return value
+
+    def condition(self, name: str) -> Condition | None:
+        if name not in self.table:
+            return None
+        try:
+            return parse(self.table[name])
+        except OptionError as error:
+            self.wrong(name, str(error))
+            return None
+
+    def reference(self, key: object) -> str:
+        if key == LOCAL:
+            return LOCAL
+        if not isinstance(key, str) or key not in references():
+            self.wrong("source", f"{key!r} is not a key of the references, nor local. {nearest(str(key), references())}".strip())
+            return ""
+        return key
+
+
+def _rules(file: str, content: dict[str, Any], drugs: dict[str, Drug], problems: list[Problem]) -> Iterator[Rule]:
+    head = _Field(file, "", content, problems)
+    head.only(_FILE)
+    topic = head.word("topic", needed=True, among=TOPICS)
+    variant = head.word("variant", needed=True)
+    rows = content.get("rule", [])
+    if not isinstance(rows, list) or not rows or not all(isinstance(r, dict) for r in rows):
+        head.wrong("rule", "a file of rules has at least one [[rule]]")
+        return
+    common = {k: content[k] for k in ("source", "strength", "mark") if k in content}
+    for n, row in enumerate(rows, 1):
+        before = len(problems)
+        rule = _rule(file, topic, variant, common | row, _Field(file, str(row.get("id") or f"rule {n}"), row, problems), drugs)
+        if rule is not None and len(problems) == before and topic in TOPICS:
+            yield rule
+
+
+def _rule(file: str, topic: str, variant: str, row: dict[str, Any], given: _Field, drugs: dict[str, Drug]) -> Rule | None:
+    given.only(_RULE)
+    given.table = row
+    if "when" not in row:
+        given.wrong("when", "is missing; {} always holds")
+    when, unless = given.condition("when"), given.condition("unless")
+    source = row.get("source")
+    if not isinstance(source, dict) or set(source) - _SOURCE or not isinstance(source.get("at"), str):
+        given.wrong(
+            "source",
+            'must be { key = "...", at = "table 2" }; of your own protocol { key = "local", at = "...", date = 2026-01-31 }',
+        )
+        return None
+    drug = given.word("drug", among=drugs)
+    blocks = given.words("blocks")
+    if (topic == "block") != bool(blocks):
+        given.wrong("blocks", "rules of the block list, and only they, name what they block")
+    rule = Rule(
+        id=given.word("id", needed=True), topic=topic, variant=variant, file=file, option=given.word("option", needed=True),
+        action=given.word("action") or drug, source=given.reference(source.get("key")), at=source["at"], date=_date(given, source),
+        strength=given.word("strength", needed=True, among=STRENGTH), mark=given.word("mark", needed=True, among=MARKS),
+        when=when or All(()), unless=unless, drug=_with_dose(given, drugs.get(drug)), schedule=given.word("schedule"),
+        most_a_day=given.number("most_a_day"), cautions=given.words("cautions"), population=given.word("population"), blocks=blocks,
+    )  # fmt: skip
+    return rule if when is not None else None
+
+
+def _date(given: _Field, source: dict[str, Any]) -> str:
+    """As it is given, else the year of the paper; one's own protocol has a date."""
+    if isinstance(told := source.get("date"), date):
+        return told.isoformat()
+    if told is not None or source.get("key") == LOCAL:
+        given.wrong("source", "`date` is a day, such as 2026-01-31")
+    paper = references().get(str(source.get("key")))
+    return paper.year if paper else ""
+
+
+def _with_dose(given: _Field, drug: Drug | None) -> Drug | None:
+    """The drug, with the dose that the rule itself states in place of that of the drug table."""
+    if "dose" not in given.table:
+        return drug
+    if drug is None:
+        given.wrong("dose", "needs `drug`, the row of drugs.toml that it is a dose of")
+        return None
+    return replace(drug, dose=_bands(given))
+
+
+def _bands(given: _Field) -> tuple[Band, ...]:
+    told = given.table.get("dose", [])
+    bands: list[Band] = []
+    for entry in told if isinstance(told, list) else [told]:
+        if not isinstance(entry, dict) or set(entry) - _BAND or not {"value", "unit"} <= set(entry):
+            given.wrong("dose", 'must be { value = 8, unit = "mg/kg" }, if need be with from_kg, below_kg and maximum')
+            return ()
+        part = _Field(given.file, given.rule, entry, given.problems)
+        part.word("unit", needed=True, among=UNITS)
+        numbers = {k: part.number(k) for k in ("value", "from_kg", "below_kg", "maximum") if k in entry}
+        if any(v is None for v in numbers.values()):
+            return ()
+        bands.append(Band(unit=str(entry["unit"]), **{k: float(v) for k, v in numbers.items() if v is not None}))
+    ordered = sorted(bands, key=lambda b: b.from_kg)
+    if any(a.below_kg > b.from_kg for a, b in pairwise(ordered)):
+        given.wrong("dose", "its bands of weight overlap")
+    return tuple(bands)
+
+
+def _drug(name: str, entry: dict[str, Any], problems: list[Problem]) -> Drug | None:
+    before = len(problems)
+    given = _Field(_DRUGS, name, entry, problems)
+    given.only(_DRUG)
+    most = {k: given.number(k) for k in ("most_in_24h", "most_in_all")}
+    if given.number("interval_h") or any(most.values()):
+        try:
+            of_group(name)  # doses are counted by the concept
+        except OptionError as error:
+            given.wrong("interval_h", str(error))
+    drug = Drug(
+        name=name, label=given.word("label", needed=True), dose=_bands(given), route=given.word("route"), schedule=given.word("schedule"),
+        interval_h=given.number("interval_h"), **{k: int(v) if v else None for k, v in most.items()}, cautions=given.words("cautions"),
+        strength=given.word("strength", needed=True), mark=given.word("mark", needed=True, among=MARKS),
+        source=given.reference(entry.get("source")),
+    )  # fmt: skip
+    return drug if len(problems) == before else None

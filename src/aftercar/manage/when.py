@@ -1,0 +1,154 @@
+"""Conditions of rules: a small tree of comparisons, read from TOML and compiled to Polars expressions in three-valued logic.
+
+Each fact is an interval (`NAME:lo`, `NAME:hi`). A condition holds *surely* where it holds for every value of the intervals, and *perhaps*
+where it holds for some. The two differ only where something is not known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+from polars import col, lit
+
+from aftercar.errors import OptionError
+from aftercar.manage.vocabulary import Fact, fact
+
+# How a comparison is written: a suffix of the fact's name. Without one: equal to.
+COMPARISONS = {"min": "at least", "max": "at most", "over": "above", "under": "below"}
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """One comparison of one fact with a number; `is` compares for equality."""
+
+    fact: str
+    comparison: str
+    value: float
+
+    @property
+    def sure(self) -> pl.Expr:
+        """Whether it holds whatever is not known."""
+        lo, hi = col(f"{self.fact}:lo"), col(f"{self.fact}:hi")
+        v = self.value
+        return {"min": lo >= v, "over": lo > v, "max": hi <= v, "under": hi < v, "is": (lo == v) & (hi == v)}[self.comparison]
+
+    @property
+    def perhaps(self) -> pl.Expr:
+        """Whether it may hold."""
+        lo, hi = col(f"{self.fact}:lo"), col(f"{self.fact}:hi")
+        v = self.value
+        return {"min": hi >= v, "over": hi > v, "max": lo <= v, "under": lo < v, "is": (lo <= v) & (hi >= v)}[self.comparison]
+
+    @property
+    def text(self) -> str:
+        """It in words.
+
+        >>> Leaf("crs_h", "min", 72).text
+        'CRS without a break at least 72 h'
+        """
+        what: Fact = fact(self.fact)
+        if what.flag:
+            return what.label if self.value else f"not: {what.label}"
+        if what.label.endswith(" grade") and self.comparison in ("max", "is") and not self.value:
+            return f"no {what.label.removesuffix(' grade')}"
+        words = [what.label, COMPARISONS.get(self.comparison, ""), f"{self.value:g}", what.unit]
+        return " ".join(filter(None, words))
+
+    def leaves(self) -> Iterator[Leaf]:
+        """Itself."""
+        yield self
+
+
+@dataclass(frozen=True)
+class All:
+    """Every part holds; without parts it always does."""
+
+    parts: tuple[Condition, ...]
+
+    @property
+    def text(self) -> str:
+        """It in words."""
+        return " and ".join(p.text for p in self.parts) or "always"
+
+    def leaves(self) -> Iterator[Leaf]:
+        """The comparisons in it."""
+        for part in self.parts:
+            yield from part.leaves()
+
+
+@dataclass(frozen=True)
+class Any_:
+    """At least one part holds."""
+
+    parts: tuple[Condition, ...]
+
+    @property
+    def text(self) -> str:
+        """It in words."""
+        return "(" + " or ".join(p.text for p in self.parts) + ")"
+
+    def leaves(self) -> Iterator[Leaf]:
+        """The comparisons in it."""
+        for part in self.parts:
+            yield from part.leaves()
+
+
+Condition = Leaf | All | Any_
+
+
+def parse(told: object) -> Condition:
+    """A condition out of a TOML table: `FACT_min = 2` and the like hold together; `any = [{...}, {...}]` asks for one of several.
+
+    Raises:
+        OptionError: what in it is not known, and what is allowed.
+
+    >>> parse({"crs_min": 2, "any": [{"icans": 0}, {"given.tocilizumab_min": 1}]}).text
+    'CRS grade at least 2 and (no ICANS or doses of tocilizumab so far at least 1)'
+    """
+    if not isinstance(told, Mapping):
+        raise OptionError("it must be a table, such as { crs_min = 2 }.")
+    parts: list[Condition] = []
+    for key, value in _flat(told):
+        if key == "any":
+            if not isinstance(value, list) or not value:
+                raise OptionError("`any` takes a list of tables, such as [{ crs_min = 2 }, { icans_min = 2 }].")
+            parts.append(Any_(tuple(parse(v) for v in value)))
+        else:
+            parts.append(_leaf(key, value))
+    return parts[0] if len(parts) == 1 else All(tuple(parts))
+
+
+def _flat(told: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """`given.tocilizumab_min = 1` is a table in a table for TOML."""
+    for key, value in told.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{before}{key}.")
+        else:
+            yield f"{before}{key}", value
+
+
+def _leaf(key: str, value: object) -> Leaf:
+    name, comparison = key, "is"
+    for suffix in COMPARISONS:
+        if key.endswith(f"_{suffix}"):
+            name, comparison = key[: -len(suffix) - 1], suffix
+    what = fact(name)
+    if what.flag:
+        if comparison != "is" or not isinstance(value, bool):
+            raise OptionError(f"{name} is yes or no: {name} = true, or = false.")
+    elif isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise OptionError(f"{key} is compared with a number.")
+    return Leaf(name, comparison, float(value))
+
+
+def compiled(condition: Condition, place: Mapping[Leaf, int], *, surely: bool) -> pl.Expr:
+    """A condition on a frame that holds each leaf as a column `sN` (surely) and `pN` (perhaps), N its place."""
+    if isinstance(condition, Leaf):
+        return col(f"{'s' if surely else 'p'}{place[condition]}")
+    parts = [compiled(p, place, surely=surely) for p in condition.parts]
+    if isinstance(condition, Any_):
+        return pl.any_horizontal(parts)
+    return pl.all_horizontal(parts) if parts else lit(True)
