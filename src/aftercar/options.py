@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from aftercar.errors import OptionError, nearest
 from aftercar.timeline.concepts import of_group
@@ -98,6 +98,15 @@ class Chosen(Mapping[str, Any]):
             if name not in self.table:
                 raise OptionError(f"No option is called {name!r}. {nearest(name, self.table)}")
         self._values = {n: o.parse((chosen or {}).get(n, o.default)) for n, o in self.table.items()}
+
+    @classmethod
+    def of_words(cls, given: Iterable[str] | None) -> Self:
+        """Options from `name=value` words.
+
+        Raises:
+            OptionError: a word without `=`, or an option or value that does not exist.
+        """
+        return cls(pairs(given or ()))
 
     def __getitem__(self, name: str) -> Any:
         return self._values[name]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
-from aftercar.options import DAY0, Chosen, Option, pairs
+from aftercar.options import DAY0, Chosen, Option
 
 OPTIONS = {
     o.name: o
@@ -25,12 +23,3 @@ class Options(Chosen):
     """A full set of the options of risk scores."""
 
     table = OPTIONS
-
-
-def parse_pairs(given: Iterable[str]) -> Options:
-    """Options from `name=value` words.
-
-    Raises:
-        OptionError: a word without `=`, or one that `Options` refuses.
-    """
-    return Options(pairs(given))

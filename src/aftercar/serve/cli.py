@@ -185,12 +185,12 @@ def grade(
     ] = None,
 ) -> None:
     """Grade every toxicity of every subject, and print a summary. A run that was stopped goes on where it stopped."""
+    from aftercar.grade import options as questions
     from aftercar.grade.folder import grade_folder, on_this_machine
-    from aftercar.grade.options import parse_pairs
     from aftercar.options import pairs
     from aftercar.serve import show
 
-    options = parse_pairs(option or [])
+    options = questions.Options.of_words(option)
     if engine is Engine.spark:
         from aftercar.grade.spark import on_spark
 
@@ -303,11 +303,11 @@ def scales(
     import json
 
     from aftercar.grade import describe as words
-    from aftercar.grade.options import parse_pairs
+    from aftercar.grade import options as questions
     from aftercar.grade.run import scales_named
     from aftercar.serve import show_scales
 
-    chosen = parse_pairs(option or [])
+    chosen = questions.Options.of_words(option)
     described = [words.describe(s, chosen) for s in scales_named(names or ["all"], others=True)]
     if json_:
         print(json.dumps([d.to_json() for d in described], indent=2, ensure_ascii=False))

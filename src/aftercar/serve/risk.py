@@ -41,13 +41,13 @@ def risk(
 ) -> None:
     """Score risk from what was charted in each score's own window; what is missing widens a score, or leaves it without a value."""
     from aftercar.grade.explain import open_graded, read_run
+    from aftercar.risk import options as questions
     from aftercar.risk.cohort_files import read_table, write_table
-    from aftercar.risk.options import parse_pairs
     from aftercar.risk.run import score_folder
     from aftercar.serve import show, show_risk
     from aftercar.timeline.store import open_timeline
 
-    options = parse_pairs(option or [])
+    options = questions.Options.of_words(option)
     store = open_timeline(timeline)
     worst = None
     if grades:
