@@ -13,7 +13,7 @@ import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,7 @@ class Job:
     def grade(self, n: int) -> int:
         """Grade the shard of that number, unless it is done; its number comes back."""
         if not self.done(n):
-            store = open_timeline(self.timeline)
+            store = _opened(self.timeline, self.parts)
             try:
                 result = grade_lazy(store.shard(n), [SCALES[s] for s in self.scales], self.options)
             except pl.exceptions.PolarsError:
@@ -66,6 +66,12 @@ class Job:
     def done(self, n: int) -> bool:
         """Whether a shard is graded."""
         return self.part(n, TABLES[-1]).is_file()
+
+
+@lru_cache(maxsize=1)
+def _opened(timeline: Path, parts: Path) -> Store:
+    """The timeline of a job, listed once a process and job (`parts` is its own): a thousand shards are not to be listed a thousand times."""
+    return open_timeline(timeline)
 
 
 Engine = Callable[[Job, Sequence[int]], Iterator[int]]
@@ -129,14 +135,14 @@ def grade_folder(
             f"{store.folder}: statement {broken['n'][0]} {broken['problem'][0]}. `aftercar adjudicate {store.folder} verify` lists all; "
             "restore statements.parquet from a backup."
         )
-    chosen = scales_named(scales)
+    chosen = tuple(s.name for s in scales_named(scales))
     opts = options if isinstance(options, Options) else Options(options)
     work = engine or on_this_machine()
     target = place(out)
-    run = _run(store, target, [s.name for s in chosen], opts)
+    run = _run(store, target, chosen, opts)
     key = _key(run)
     with replace_folder(target, marker="run.json", key=key) as fresh:
-        job = Job(store.folder.absolute(), fresh / key, tuple(s.name for s in chosen), opts)
+        job = Job(store.folder.absolute(), fresh / key, chosen, opts)
         rows = _rows(store)
         todo = [n for n in range(len(rows)) if not job.done(n)]
         say = progress or (lambda done, all_: None)
@@ -149,7 +155,7 @@ def grade_folder(
             pl.scan_ipc(parts, glob=False).sink_parquet(str(fresh / f"{table}.parquet"), maintain_order=True)
         _refuse_parted_subjects(fresh / "subjects.parquet")
         _rejected(store, fresh / "rejected.parquet")
-        run |= _counts(store, fresh, [s.name for s in chosen])
+        run |= _counts(store, fresh, chosen)
         (fresh / "run.json").write_text(json.dumps(run, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         remove_folder(job.parts)
     return run
@@ -193,7 +199,7 @@ def _rejected(store: Store, target: Path) -> None:
         pl.DataFrame(schema=REJECTED).write_parquet(str(target))
 
 
-def _run(store: Store, out: Path, scales: list[str], options: Options) -> dict[str, Any]:
+def _run(store: Store, out: Path, scales: Sequence[str], options: Options) -> dict[str, Any]:
     """What `run.json` says before the work is done."""
     chosen = [SCALES[s] for s in scales]
     return {
@@ -214,7 +220,7 @@ def _run(store: Store, out: Path, scales: list[str], options: Options) -> dict[s
     }
 
 
-def _counts(store: Store, fresh: Path, scales: list[str]) -> dict[str, Any]:
+def _counts(store: Store, fresh: Path, scales: Sequence[str]) -> dict[str, Any]:
     """What `run.json` counts."""
     family = {s: SCALES[s].family for s in scales}
     worst = scan(fresh / "worst.parquet").group_by("scale", "grade", "status").len()
