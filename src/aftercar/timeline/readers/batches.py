@@ -19,6 +19,7 @@ import polars as pl
 from polars import col
 
 from aftercar.errors import InputError
+from aftercar.frames import scan
 from aftercar.timeline.schema import REJECTED
 
 ROW = "aftercar:row"  # no column of a user is called so
@@ -101,7 +102,7 @@ def not_blank(frame: pl.DataFrame) -> pl.DataFrame:
 def _parquet(path: Path, name: str, wanted: Callable[[str], bool]) -> Iterator[Batch]:
     done = 0
     try:
-        lazy = pl.scan_parquet(path, glob=False)
+        lazy = scan(path)
         flat = [c for c, t in lazy.collect_schema().items() if not (t.is_nested() or isinstance(t, (pl.Binary, pl.Object)))]
         lazy = lazy.select(filter(wanted, flat))
         height = lazy.select(pl.len()).collect().item()

@@ -22,6 +22,7 @@ import polars as pl
 from polars import col, lit
 
 from aftercar.errors import InputError
+from aftercar.frames import scan
 from aftercar.timeline.concepts import coded_words, codes, concepts
 from aftercar.timeline.readers.batches import ROW, Batch, no_table, read_batches
 from aftercar.timeline.readers.mapping import Mapping, Mappings, Target
@@ -335,7 +336,7 @@ def _postgres(url: str) -> Callable[[str, Path], None]:
 def _scan(path: Path) -> pl.LazyFrame:
     """A file lazily, with names in lower case. Vocabularies as Athena hands them out are split by tabs and quote nothing."""
     if path.name.casefold().endswith((".parquet", ".pq")):
-        frame = pl.scan_parquet(path, glob=False)
+        frame = scan(path)
     else:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             header = file.readline().decode("utf-8-sig", "replace")

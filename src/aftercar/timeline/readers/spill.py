@@ -14,6 +14,7 @@ import polars as pl
 from polars import col, lit
 
 from aftercar.files import writing
+from aftercar.frames import scan
 from aftercar.timeline.readers.batches import Batch
 
 RUN_ROWS = 500_000  # of a run, and of a stretch of subjects; memory is some hundred MB for so many
@@ -55,7 +56,7 @@ class Spill:
     def scan(self) -> pl.LazyFrame:
         """All rows, in order."""
         held = pl.concat([pl.DataFrame(schema=self._schema), *self._held])
-        return pl.concat([*(pl.scan_parquet(path, glob=False) for path in self._files), held.lazy()])
+        return pl.concat([*map(scan, self._files), held.lazy()])
 
 
 class BySubject(Spill):
@@ -86,7 +87,7 @@ class BySubject(Spill):
         if self._rows:
             self._put_down(self._room)
         for path in self._files:
-            run = pl.scan_parquet(path, glob=False)
+            run = scan(path)
             if not self._whole and run.collect_schema()[self._subject] != pl.String:  # sorted before a word was among them
                 _write(self._sorted(run.collect()), path)
         sizes = self._sorted(self._sizes)
