@@ -220,6 +220,8 @@ class Ward:
             self._all("ice", ice, where=asked),
             self._all("consciousness", text=words[level], where=asked),
             self._all("seizure", text=np.full(index.shape, "clinical_generalised"), where=seizure),
+            self._all("seizure_duration", np.full(index.shape, 2.0), where=seizure),
+            self._all("seizure_outcome", text=np.full(index.shape, "resolved_fast"), where=seizure),
             self._all("icp_sign", text=np.full(index.shape, "diffuse_oedema"), where=oedema),
         ]
 

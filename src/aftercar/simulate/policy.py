@@ -128,12 +128,22 @@ def drug(name: str, model: Model) -> dict[str, Any]:
         known = table["drug"].to_list()
         raise OptionError(f"The mechanism has no drug {name!r}. {nearest(name, known) or 'Known: ' + ', '.join(known) + '.'}")
     row = rows.row(0, named=True)
-    found = re.match(r"([\d.]+) ?(mg/kg|mg)", row["dose"] or "")
+    found = _DOSE.match(row["dose"] or "")
     if not found:
-        raise InputError(f"drugs.csv, {name}, dose: must be such as `100 mg` or `8 mg/kg`.")
+        raise InputError(f"drugs.csv, {name}, dose: must be such as `100 mg` or `8 mg/kg at most 800 mg`.")
     mg = float(found[1]) * (WEIGHT_KG if found[2] == "mg/kg" else 1.0)
-    every = re.match(r"q(\d+)h", row["schedule"] or "")
-    return row | {"mg": mg, "every_h": float(every[1]) if every else None}
+    return row | {"mg": min(mg, float(found[3] or mg)), "every_h": _every(row["schedule"] or "")}
+
+
+_DOSE = re.compile(r"([\d.]+) ?(mg/kg|mg)(?: at most ([\d.]+) mg)?")
+_WORDS = {"daily": 24.0, "twice a day": 12.0, "weekly": 168.0, "twice a week": 84.0}
+
+
+def _every(schedule: str) -> float | None:
+    """Hours from one dose to the next; null where it is given once."""
+    if found := re.match(r"every (\d+) (h|d)", schedule):
+        return float(found[1]) * (24.0 if found[2] == "d" else 1.0)
+    return next((hours for word, hours in _WORDS.items() if schedule.startswith(word)), None)
 
 
 _ASKED = re.compile(r"(?P<drug>\w+)(?::(?P<mg>[\d.]+))?(?:@day(?P<first>[\d.]+)(?:-(?P<last>[\d.]+))?)?")
