@@ -155,7 +155,7 @@ class Ward:
 
     def _temperature(self, values: Floats, rows: np.ndarray) -> list[pl.DataFrame]:
         told = self.chart["temperature"]
-        drive = np.maximum(values[:, :, self._of("fever")], 0.0)
+        drive = np.maximum(values[:, :, self._of("fever")] - told["rest"], 0.0)
         half = self.person["fever_half"][rows][:, None]
         value = told["baseline"] + told["rise"] * drive / (drive + half) + told["noise"] * self.noise["temperature"][rows]
         return [self._all("temperature", np.round(np.clip(value, 34.0, 42.5), 1))]
