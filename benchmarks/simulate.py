@@ -13,11 +13,11 @@ import argparse
 import os
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -93,7 +93,7 @@ def _spans(c: Cohort, i: int) -> list[tuple[float, float, int | None]]:
     """From dose to dose: begin, end, and the dose that is given at the begin."""
     order = np.argsort(c.dose_days[i])
     edges = [0.0, *c.dose_days[i][order], float(c.times[-1])]
-    return [(a, b, None if k == 0 else int(order[k - 1])) for k, (a, b) in enumerate(zip(edges, edges[1:], strict=False))]
+    return [(a, b, None if k == 0 else int(order[k - 1])) for k, (a, b) in enumerate(pairwise(edges))]
 
 
 def _roadrunner(c: Cohort, answers: Path) -> Callable[[], None]:
@@ -178,7 +178,7 @@ def _lsoda(c: Cohort, answers: Path) -> Callable[[], None]:
                     y[places[dose]] += GIVEN[dose][1]
                 last = int(np.searchsorted(c.times, end + 1e-12, side="right"))
                 found = solve_ivp(
-                    f, (begin, end), y, method="LSODA", t_eval=np.append(c.times[told:last], end), rtol=1e-6, atol=1e-9
+                    f, (begin, end), y, method="LSODA", t_eval=np.unique(np.append(c.times[told:last], end)), rtol=1e-6, atol=1e-9
                 )
                 out[i, told:last] = found.y.T[: last - told]
                 y, told = found.y[:, -1].copy(), last
@@ -309,7 +309,6 @@ for CRS and ICANS in {grade.wall:.0f} s ({grade.peak:,.0f} MiB): {total:.0f} s i
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--child"]:
-        begun = time.perf_counter()
         timed(_child(sys.argv[2], int(sys.argv[3]), sys.argv[4]))
     else:
         main()

@@ -161,6 +161,10 @@ def _lower(what: str, less: float, than: float, by: float = 0.0) -> tuple[str, b
     return f"{what}: {than:.4g} -> {less:.4g}", less < than - by
 
 
+def _halved(what: str, less: float, than: float) -> tuple[str, bool]:
+    return f"{what}: {than:.4g} -> {less:.4g}", less < than / 2
+
+
 def _gmcsf(lab: Laboratory) -> list[tuple[str, bool]]:
     base = lab.standard
     parts: list[tuple[str, bool]] = []
@@ -201,10 +205,12 @@ def _il5_tnf(lab: Laboratory) -> list[tuple[str, bool]]:
 
 
 def _dasatinib(lab: Laboratory) -> list[tuple[str, bool]]:
-    base, arm = lab.untreated, lab.arm(policy="supportive", drugs=("dasatinib@day3-10",))
+    base, arm = lab.untreated, lab.arm(policy="supportive", drugs=("dasatinib:100/6h@day3-10",))
+    usual = lab.arm(policy="supportive", drugs=("dasatinib:100/12h@day3-10",))
     left = (arm.at("effector", 10) + arm.at("memory", 10)) / (base.at("effector", 10) + base.at("memory", 10))
     return [
-        _lower("IFN-g a day after the first dose", arm.at("ifng", 4), 0.5 * base.at("ifng", 4)),
+        _halved("every 6 h: IFN-g a day after the first dose", arm.at("ifng", 4), base.at("ifng", 4)),
+        _halved("every 12 h: the same", usual.at("ifng", 4), base.at("ifng", 4)),
         (f"CAR-T not eliminated: {left:.2f} of those without it on day 10", arm.at("effector", 10) + arm.at("memory", 10) > 0.5 * (arm.at("effector", 3) + arm.at("memory", 3))),
         _lower("on withdrawal they expand", arm.at("effector", 10.5), arm.of("effector")[:, arm._time(11) :].max(axis=1).mean()),
         _lower("and cytokines return", arm.at("ifng", 10), float(np.median(arm.of("ifng")[:, arm._time(11) :].max(axis=1)))),

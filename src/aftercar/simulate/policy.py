@@ -146,11 +146,11 @@ def _every(schedule: str) -> float | None:
     return next((hours for word, hours in _WORDS.items() if schedule.startswith(word)), None)
 
 
-_ASKED = re.compile(r"(?P<drug>\w+)(?::(?P<mg>[\d.]+))?(?:@day(?P<first>[\d.]+)(?:-(?P<last>[\d.]+))?)?")
+_ASKED = re.compile(r"(?P<drug>\w+)(?::(?P<mg>[\d.]+))?(?:/(?P<every>[\d.]+)h)?(?:@day(?P<first>[\d.]+)(?:-(?P<last>[\d.]+))?)?")
 
 
 def asked(text: str, model: Model) -> Given:
-    """A drug as a user asks for it: `anakinra`, `anakinra@day2-10`, `dexamethasone:10@day0-2`.
+    """A drug as a user asks for it: `anakinra`, `anakinra@day2-10`, `dexamethasone:10@day0-2`, `dasatinib:100/6h@day3-10`.
 
     Raises:
         OptionError: it is not written so, or there is no such drug.
@@ -158,14 +158,15 @@ def asked(text: str, model: Model) -> Given:
     found = _ASKED.fullmatch(text.strip())
     if not found:
         raise OptionError(
-            f"{text!r}: write a drug such as anakinra@day2-10 or dexamethasone:10@day0-2 (mg, days since the infusion)."
+            f"{text!r}: write a drug such as anakinra@day2-10 or dasatinib:100/6h@day3-10 (mg, every so many hours, days since the infusion)."
         )
     usual = drug(found["drug"], model)
     first = float(found["first"] or 0.0) * 24
     last = first if found["last"] is None else float(found["last"]) * 24
     if last < first:
         raise OptionError(f"{text!r}: the last day comes before the first.")
-    hours = np.arange(first, last + 1e-9, usual["every_h"] or last - first + 1)
+    every = float(found["every"] or 0.0) or usual["every_h"] or last - first + 1
+    hours = np.arange(first, last + 1e-9, every)
     return Given(found["drug"], float(found["mg"] or usual["mg"]), tuple(float(h) for h in hours))
 
 
