@@ -46,9 +46,10 @@ class Arm:
 
     def at(self, state: str, day: float) -> float:
         """Median at a day."""
-        return float(np.median(self.of(state)[:, self._time(day)]))
+        return float(np.median(self.of(state)[:, self.place(day)]))
 
-    def _time(self, day: float) -> int:
+    def place(self, day: float) -> int:
+        """The round at or after a day."""
         return int(np.searchsorted(self.course.times, day))
 
     def onsets(self, toxicity: str) -> pl.DataFrame:
@@ -78,10 +79,10 @@ class Laboratory:
         disease: str = "LBCL",
         policy: str = "standard",
         drugs: tuple[str, ...] = (),
-        **changed: float,
+        changed: dict[str, float] | None = None,
     ) -> Arm:
         """The arm of a scenario; `changed` are parameters or initial states."""
-        scenario = Scenario(product, disease, policy, drugs, tuple(changed.items()), 45.0, self.folder)
+        scenario = Scenario(product, disease, policy, drugs, tuple((changed or {}).items()), 45.0, self.folder)
         if scenario not in self._arms:
             course = simulate(scenario, self.n, self.seed)
             graded = grade_lazy(course.timeline.lazy(), scales_named(["crs", "icans"]), Options(None))
@@ -168,7 +169,7 @@ def _halved(what: str, less: float, than: float) -> tuple[str, bool]:
 def _gmcsf(lab: Laboratory) -> list[tuple[str, bool]]:
     base = lab.standard
     parts: list[tuple[str, bool]] = []
-    for name, arm in (("antibody", lab.arm(drugs=("lenzilumab@day0",))), ("knock-out", lab.arm(gmcsf_knockout=1.0))):
+    for name, arm in (("antibody", lab.arm(drugs=("lenzilumab@day0",))), ("knock-out", lab.arm(changed={"gmcsf_knockout": 1.0}))):
         parts += [
             _lower(f"{name}, active macrophages", arm.peak("macrophage_active"), base.peak("macrophage_active")),
             _lower(f"{name}, CRS >= 2 (%)", arm.rate("crs", 2), base.rate("crs", 2)), _lower(f"{name}, ICANS (%)", arm.rate("icans", 1), base.rate("icans", 1)),
@@ -179,7 +180,7 @@ def _gmcsf(lab: Laboratory) -> list[tuple[str, bool]]:
 
 def _ifng(lab: Laboratory) -> list[tuple[str, bool]]:
     base, arm = lab.standard, lab.arm(drugs=("emapalumab@day0",))
-    killed = [float(np.median(a.of("tumour")[:, 0] - a.of("tumour")[:, a._time(28)])) for a in (base, arm)]
+    killed = [float(np.median(a.of("tumour")[:, 0] - a.of("tumour")[:, a.place(28)])) for a in (base, arm)]
     return [
         _lower("active macrophages", arm.peak("macrophage_active"), base.peak("macrophage_active")),
         (f"tumour killed by day 28 within 5 %: {killed[0]:.3g} -> {killed[1]:.3g}", abs(killed[1] / killed[0] - 1) < 0.05),
@@ -212,13 +213,13 @@ def _dasatinib(lab: Laboratory) -> list[tuple[str, bool]]:
         _halved("every 6 h: IFN-g a day after the first dose", arm.at("ifng", 4), base.at("ifng", 4)),
         _halved("every 12 h: the same", usual.at("ifng", 4), base.at("ifng", 4)),
         (f"CAR-T not eliminated: {left:.2f} of those without it on day 10", arm.at("effector", 10) + arm.at("memory", 10) > 0.5 * (arm.at("effector", 3) + arm.at("memory", 3))),
-        _lower("on withdrawal they expand", arm.at("effector", 10.5), arm.of("effector")[:, arm._time(11) :].max(axis=1).mean()),
-        _lower("and cytokines return", arm.at("ifng", 10), float(np.median(arm.of("ifng")[:, arm._time(11) :].max(axis=1)))),
+        _lower("on withdrawal they expand", arm.at("effector", 10.5), arm.of("effector")[:, arm.place(11) :].max(axis=1).mean()),
+        _lower("and cytokines return", arm.at("ifng", 10), float(np.median(arm.of("ifng")[:, arm.place(11) :].max(axis=1)))),
     ]  # fmt: skip
 
 
 def _macrophages(lab: Laboratory) -> list[tuple[str, bool]]:
-    arm = lab.arm(policy="supportive", monocyte=0.0, monocyte_supply=0.0)
+    arm = lab.arm(policy="supportive", changed={"monocyte": 0.0, "monocyte_supply": 0.0})
     return [
         (f"IL-6 stays near its baseline: peak {arm.peak('il6'):.3g} pg/mL", arm.peak("il6") < 5 * lab.value("il6_baseline")),
         (f"no severe CRS: {arm.rate('crs', 3):.1f} %", arm.rate("crs", 3) == 0),
@@ -236,7 +237,7 @@ def _prophylaxis(lab: Laboratory) -> list[tuple[str, bool]]:
 
 
 def _tak1(lab: Laboratory) -> list[tuple[str, bool]]:
-    base, arm = lab.untreated, lab.arm(policy="supportive", tak1=0.0)
+    base, arm = lab.untreated, lab.arm(policy="supportive", changed={"tak1": 0.0})
     return [
         _lower("ICANS (%)", arm.rate("icans", 1), base.rate("icans", 1)),
         (f"CRS {base.rate('crs', 1):.0f} -> {arm.rate('crs', 1):.0f} %", abs(base.rate("crs", 1) - arm.rate("crs", 1)) < 1),
@@ -246,8 +247,8 @@ def _tak1(lab: Laboratory) -> list[tuple[str, bool]]:
 def _monotone(lab: Laboratory) -> list[tuple[str, bool]]:
     parts: list[tuple[str, bool]] = []
     for name in ("tumour", "car_infused", "inflammation"):
-        medians = _median_of(lab, name)
-        arms = [lab.arm(policy="supportive", **{name: medians * factor}) for factor in (0.5, 1.0, 2.0)]
+        median = _median_of(lab, name)
+        arms = [lab.arm(policy="supportive", changed={name: median * factor}) for factor in (0.5, 1.0, 2.0)]
         for what in ("crs", "icans"):
             rates = [arm.rate(what, 2) for arm in arms]
             parts.append(
@@ -257,7 +258,7 @@ def _monotone(lab: Laboratory) -> list[tuple[str, bool]]:
                 )
             )
     axi, tisa = lab.arm(policy="supportive"), lab.arm("tisa-cel", "LBCL", policy="supportive")
-    slow = lab.arm(policy="supportive", binder_dwell=0.1)
+    slow = lab.arm(policy="supportive", changed={"binder_dwell": 0.1})
     return [
         *parts,
         (f"CD28 earlier: CRS day {axi.onset('crs'):.1f}, 4-1BB {tisa.onset('crs'):.1f}", axi.onset("crs") < tisa.onset("crs")),
@@ -290,10 +291,10 @@ def _marrow(lab: Laboratory) -> list[tuple[str, bool]]:
     if not severe.any() or not mild.any():
         return [("some have severe CRS and some mild", False)]
     low = (arm.of("neutrophils") < 0.5) @ np.diff(arm.course.times, prepend=0.0)
-    plates = arm.of("platelets")[:, arm._time(30)]
+    plates = arm.of("platelets")[:, arm.place(30)]
     depth = arm.of("neutrophils").min(axis=1)
-    lost = arm.of("normal_target")[:, arm._time(28)]
-    persists = arm.of("effector")[:, arm._time(28)] + arm.of("memory")[:, arm._time(28)]
+    lost = arm.of("normal_target")[:, arm.place(28)]
+    persists = arm.of("effector")[:, arm.place(28)] + arm.of("memory")[:, arm.place(28)]
     return [
         _lower("severe CRS: a deeper nadir of neutrophils", float(np.median(depth[severe])), float(np.median(depth[mild]))),
         _lower("and longer below 0.5 (days)", float(np.mean(low[mild])), float(np.mean(low[severe]))),

@@ -6,7 +6,11 @@ keeps the machine code on disk.
 
 import numpy as np
 from numba import njit  # pyright: ignore[reportMissingTypeStubs]
+from numpy.typing import NDArray
 from right_hand_side import rhs  # pyright: ignore[reportMissingImports]
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 DONE, TOO_MANY_STEPS, NOT_FINITE = 0, 1, 2
 MOST_STEPS = 200_000  # of one patient
@@ -14,7 +18,9 @@ SAFETY, SLOWEST, FASTEST, BETA = 0.9, 0.2, 5.0, 0.04  # step control: Hairer, No
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def ensemble(first, last, begin, y, p, times, dose_from, dose_time, dose_state, dose_amount, rtol, atol, out, status, steps):
+def ensemble(
+    first: int, last: int, begin: Ints, y: Floats, p: Floats, times: Floats, dose_from: Ints, dose_time: Floats, dose_state: Ints, dose_amount: Floats, rtol: float, atol: float, out: Floats, status: Ints, steps: Ints
+) -> None:  # fmt: skip
     """Integrate the patients `first` to `last` (excluded), each from `times[begin[i]]` and the state `y[i]`.
 
     Args:
@@ -47,7 +53,9 @@ def ensemble(first, last, begin, y, p, times, dose_from, dose_time, dose_state, 
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _one(begin, y, p, times, dose, last_dose, dose_time, dose_state, dose_amount, rtol, atol, out, work):
+def _one(
+    begin: int, y: Floats, p: Floats, times: Floats, dose: int, last_dose: int, dose_time: Floats, dose_state: Ints, dose_amount: Floats, rtol: float, atol: float, out: Floats, work: Floats
+) -> tuple[int, int]:  # fmt: skip
     n = y.shape[0]
     k1, k2, k3, k4, k5, k6, k7, new, at, rest = (
         work[0],
@@ -157,7 +165,9 @@ def _one(begin, y, p, times, dose, last_dose, dose_time, dose_state, dose_amount
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _first_step(y, slope, rtol, atol):
+def _first_step(
+    y: Floats, slope: Floats, rtol: float, atol: float
+) -> float:  # fmt: skip
     size, speed = 0.0, 0.0
     for j in range(y.shape[0]):
         scale = atol + rtol * abs(y[j])

@@ -204,8 +204,8 @@ class History:
             allowed = (hours[None, :] >= self.next[k, rows][:, None] - 1e-9) & (hours[None, :] > self.last[rows][:, None] + 1e-9)
             due[k] = held & (_since(held, hours) >= rule.for_h - 1e-9) & allowed & (self.fired[k, rows] < rule.most)[:, None]
         some = due.any(axis=0)
-        acted = some.any(axis=1)
-        first = some.argmax(axis=1)
+        acted = some.any(axis=-1)
+        first = some.argmax(axis=-1)
         parts = [self.given]
         for k, rule in enumerate(self.policy.rules):
             fires = acted & due[k, np.arange(n), first]
