@@ -41,7 +41,7 @@ MAY_IMPORT = {
     "serve": "errors files frames evidence timeline options grade manage risk conformance cohort trial simulate export report",
     "__main__": "serve",
 }
-HEAVY = ("jinja2", "numpy", "pandas", "pint", "polars", "pyarrow", "ucumvert", "yaml")
+HEAVY = ("antimony", "jinja2", "libsbml", "numba", "numpy", "pandas", "pint", "polars", "pyarrow", "roadrunner", "ucumvert", "yaml")
 
 # Addresses that may stand in a file: literature, standards and licences. Anything else is somebody's machine.
 CITED = {
@@ -64,6 +64,7 @@ CITED = {
     "www.ama-assn.org",
     "www.cms.gov",
     "www.nlm.nih.gov",
+    "www.sbml.org",
     "www.whocc.no",
     # Names that stand for the reader's own: a database, an object store, a cluster.
     "reader@warehouse",
@@ -179,7 +180,7 @@ def test_the_package_itself_imports_ours_only_when_asked() -> None:
 
 def test_the_package_needs_only_what_it_declares() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    modules = {"pyyaml": "yaml", "universal-pathlib": "upath"}
+    modules = {"libroadrunner": "roadrunner", "python-libsbml": "libsbml", "pyyaml": "yaml", "universal-pathlib": "upath"}
     extras = project.get("optional-dependencies", {}).values()
     lines = [*project["dependencies"], *(line for extra in extras for line in extra)]
     declared = {modules.get(name, name) for name in (Requirement(line).name for line in lines)}
