@@ -1,4 +1,4 @@
-"""The commands `model run`, `check`, `show` and `export`. Everything heavy is imported by the command that needs it."""
+"""The commands `model run`, `check`, `show`, `export` and `behaviours`. Everything heavy is imported by the command that needs it."""
 
 from __future__ import annotations
 
@@ -156,3 +156,27 @@ def export(
     write_text(out, model.sbml if to is Form.sbml else model.text)
     show_model.warnings(findings(read_sbml(model.sbml)))
     print(f"Written: {out}")
+
+
+@app.command()
+def behaviours(
+    n: Annotated[int, typer.Option("--n", min=10, help="How many virtual patients an arm.")] = 200,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same patients.")] = 1,
+    model: Annotated[Path | None, typer.Option("--model", help="A folder of your own files of the model.")] = None,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print as the page docs/behaviours.md.")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+) -> None:
+    """Ask of virtual patients which behaviours of the lecture hold. Exit 1 if one does not."""
+    from aftercar.serve import show, show_model
+    from aftercar.simulate.behaviours import asked, page
+
+    with show.working("simulating"):
+        found = asked(n, seed, None if model is None else str(model))
+    if markdown:
+        print(page(found, n, seed), end="")
+    elif json_:
+        print(found.write_json())
+    else:
+        show_model.behaviours(found)
+    if not found["holds"].all():
+        raise typer.Exit(1)

@@ -118,3 +118,15 @@ def _quantities(rows: pl.DataFrame) -> Table:
         cells = (("" if row[c] is None else f"{row[c]:.6g}" if c == "value" else row[c]) for c in said)
         table.add_row(row["name"], *cells)
     return table
+
+
+def behaviours(found: pl.DataFrame) -> None:
+    """Each behaviour with its parts, and whether they hold."""
+    table = _table("behaviour", "holds", "asked", left=("holds", "asked"))
+    before = 0
+    for row in found.iter_rows(named=True):
+        first = f"{row['behaviour']}. {row['text']}" if row["behaviour"] != before else ""
+        table.add_row(first, "yes" if row["holds"] else "NO", row["part"])
+        before = row["behaviour"]
+    console.print(table)
+    console.print(f"{found['holds'].sum()} of {found.height} hold. Simulated patients; agreement here is no validation.")

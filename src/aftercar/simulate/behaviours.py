@@ -162,6 +162,16 @@ def _lower(what: str, less: float, than: float, by: float = 0.0) -> tuple[str, b
     return f"{what}: {than:.4g} -> {less:.4g}", less < than - by
 
 
+def _higher(what: str, more: float, than: float) -> tuple[str, bool]:
+    return f"{what}: {than:.4g} -> {more:.4g}", more > than
+
+
+def _killed(arm: Arm) -> float:
+    """Median share of the tumour that is gone by day 28, in per cent."""
+    tumour = arm.of("tumour")
+    return 100.0 * float(np.median(1 - tumour[:, arm.place(28)] / tumour[:, 0]))
+
+
 def _halved(what: str, less: float, than: float) -> tuple[str, bool]:
     return f"{what}: {than:.4g} -> {less:.4g}", less < than / 2
 
@@ -173,17 +183,19 @@ def _gmcsf(lab: Laboratory) -> list[tuple[str, bool]]:
         parts += [
             _lower(f"{name}, active macrophages", arm.peak("macrophage_active"), base.peak("macrophage_active")),
             _lower(f"{name}, CRS >= 2 (%)", arm.rate("crs", 2), base.rate("crs", 2)), _lower(f"{name}, ICANS (%)", arm.rate("icans", 1), base.rate("icans", 1)),
-            _lower(f"{name}, CAR-T peak is higher", base.peak("effector"), arm.peak("effector")),
+            _higher(f"{name}, CAR-T peak", arm.peak("effector"), base.peak("effector")),
         ]  # fmt: skip
     return parts
 
 
 def _ifng(lab: Laboratory) -> list[tuple[str, bool]]:
     base, arm = lab.standard, lab.arm(drugs=("emapalumab@day0",))
-    killed = [float(np.median(a.of("tumour")[:, 0] - a.of("tumour")[:, a.place(28)])) for a in (base, arm)]
     return [
         _lower("active macrophages", arm.peak("macrophage_active"), base.peak("macrophage_active")),
-        (f"tumour killed by day 28 within 5 %: {killed[0]:.3g} -> {killed[1]:.3g}", abs(killed[1] / killed[0] - 1) < 0.05),
+        (
+            f"tumour killed by day 28 within 5 %: {_killed(base):.4g} -> {_killed(arm):.4g} %",
+            abs(_killed(arm) / _killed(base) - 1) < 0.05,
+        ),
     ]
 
 
@@ -192,7 +204,7 @@ def _anakinra(lab: Laboratory) -> list[tuple[str, bool]]:
     return [
         _lower("a short course lowers ICANS (%)", short.rate("icans", 1), base.rate("icans", 1), 1),
         _lower("a continuous one lowers the CAR-T peak", long.peak("effector"), base.peak("effector")),
-        _lower("and leaves more tumour at day 28", base.at("tumour", 28), long.at("tumour", 28)),
+        _higher("and leaves more tumour at day 28", long.at("tumour", 28), base.at("tumour", 28)),
     ]
 
 
@@ -213,8 +225,8 @@ def _dasatinib(lab: Laboratory) -> list[tuple[str, bool]]:
         _halved("every 6 h: IFN-g a day after the first dose", arm.at("ifng", 4), base.at("ifng", 4)),
         _halved("every 12 h: the same", usual.at("ifng", 4), base.at("ifng", 4)),
         (f"CAR-T not eliminated: {left:.2f} of those without it on day 10", arm.at("effector", 10) + arm.at("memory", 10) > 0.5 * (arm.at("effector", 3) + arm.at("memory", 3))),
-        _lower("on withdrawal they expand", arm.at("effector", 10.5), arm.of("effector")[:, arm.place(11) :].max(axis=1).mean()),
-        _lower("and cytokines return", arm.at("ifng", 10), float(np.median(arm.of("ifng")[:, arm.place(11) :].max(axis=1)))),
+        _higher("on withdrawal they expand", float(np.median(arm.of("effector")[:, arm.place(11) :].max(axis=1))), arm.at("effector", 10.5)),
+        _higher("and cytokines return", float(np.median(arm.of("ifng")[:, arm.place(11) :].max(axis=1))), arm.at("ifng", 10)),
     ]  # fmt: skip
 
 
@@ -264,7 +276,7 @@ def _monotone(lab: Laboratory) -> list[tuple[str, bool]]:
         (f"CD28 earlier: CRS day {axi.onset('crs'):.1f}, 4-1BB {tisa.onset('crs'):.1f}", axi.onset("crs") < tisa.onset("crs")),
         (f"and more ICANS: {axi.rate('icans', 1):.0f} %, 4-1BB {tisa.rate('icans', 1):.0f} %", axi.rate("icans", 1) > tisa.rate("icans", 1)),
         _lower("a binder that lets go: CRS >= 2 (%)", slow.rate("crs", 2), axi.rate("crs", 2)),
-        (f"with activity kept: tumour at day 28 {axi.at('tumour', 28):.3g} -> {slow.at('tumour', 28):.3g}", slow.at("tumour", 28) < 1.25 * axi.at("tumour", 28) + 0.01),
+        (f"with activity kept: tumour killed by day 28 {_killed(axi):.4g} -> {_killed(slow):.4g} %", _killed(slow) > 0.98 * _killed(axi)),
     ]  # fmt: skip
 
 
@@ -297,7 +309,7 @@ def _marrow(lab: Laboratory) -> list[tuple[str, bool]]:
     persists = arm.of("effector")[:, arm.place(28)] + arm.of("memory")[:, arm.place(28)]
     return [
         _lower("severe CRS: a deeper nadir of neutrophils", float(np.median(depth[severe])), float(np.median(depth[mild]))),
-        _lower("and longer below 0.5 (days)", float(np.mean(low[mild])), float(np.mean(low[severe]))),
+        _higher("and longer below 0.5 (days)", float(np.mean(low[severe])), float(np.mean(low[mild]))),
         _lower("platelets at day 30", float(np.median(plates[severe])), float(np.median(plates[mild]))),
         (f"B cells gone where CAR-T persist: {np.median(lost[persists > np.median(persists)]):.2f} of normal", float(np.median(lost[persists > np.median(persists)])) < 0.3),
     ]  # fmt: skip
@@ -336,3 +348,22 @@ def asked(n: int = 200, seed: int = 1, folder: str | None = None) -> pl.DataFram
     return pl.DataFrame(
         rows, schema={"behaviour": pl.Int64, "text": pl.String, "part": pl.String, "holds": pl.Boolean}, orient="row"
     )
+
+
+def page(found: pl.DataFrame, n: int, seed: int) -> str:
+    """The answers as a page of Markdown."""
+    lines = [
+        "# Behaviours of the mechanism",
+        "",
+        f"Printed by `aftercar model behaviours --markdown`: {n} virtual patients an arm, seed {seed}; the same patients go through every arm. Median values",
+        "and rates of one simulated population, without intervals. `NO` is a misfit that stands as it was found. While the model was written its structure and",
+        "values were changed in sight of behaviours 2, 6, 7, 10, 13 and 14: that these hold describes the model and validates nothing.",
+        "",
+        f"{found['holds'].sum()} of {found.height} parts hold.",
+        "",
+        "| | holds | asked |",
+        "| --- | --- | --- |",
+    ]
+    for row in found.iter_rows(named=True):
+        lines.append(f"| {row['behaviour']}. {row['text']} | {'yes' if row['holds'] else '**NO**'} | {row['part']} |")
+    return "\n".join(lines) + "\n"
