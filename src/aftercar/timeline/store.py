@@ -163,7 +163,7 @@ def write_shards(folder: Path | str, write: Callable[[Path], None], about: dict[
     """
     with _fresh(Path(folder)) as fresh:
         write(fresh / "data")
-        every = scan(fresh / "data" / "*.parquet", glob=True)
+        every = pl.concat([scan(path) for path in sorted((fresh / "data").iterdir())])
         infused = col("subject_id").filter(col("code") == "cart_infusion")
         rows, subjects, with_infusion = (
             every.select(pl.len(), col("subject_id").n_unique(), infused.n_unique().alias("infused")).collect(engine="streaming").row(0)
@@ -171,7 +171,7 @@ def write_shards(folder: Path | str, write: Callable[[Path], None], about: dict[
         told = _Told(rows, subjects, with_infusion, set(every.select(col("code").unique()).collect(engine="streaming")["code"]))
         with writing(fresh):
             pl.DataFrame(schema=REJECTED).write_parquet(fresh / "rejected.parquet")
-        _about(fresh, Path(folder).name, Counts(rows, rows), told, about)
+        _about(fresh, Path(folder).name, Counts(read=rows, accepted=rows), told, about)
     return Path(folder)
 
 
