@@ -102,20 +102,23 @@ class Ward:
                 normal[name] = r * normal[entry["with"]] + math.sqrt(1 - r * r) * normal[name]
         return {name: entry["median"] * np.exp(entry["sd_log"] * normal[name]) for name, entry in told.items()}
 
-    def chart_of(self, values: Floats, rows: np.ndarray, read: Collection[str] | None = None) -> pl.DataFrame:
-        """The timeline of some of the patients, without what was given.
+    def chart_of(
+        self, values: Floats, rows: np.ndarray, read: Collection[str] | None = None, given: pl.DataFrame | None = None
+    ) -> pl.DataFrame:
+        """The timeline of some of the patients, without `event_id`.
 
         Args:
             values: `[patient, time, state]` of those patients.
             rows: their places among the people.
             read: laboratory values that are not among these are left out.
+            given: drugs, as events of these rows.
         """
         index = {name: self._index(name, values, rows) for name in self.chart["index"]}
         parts = [
             *self._temperature(values, rows), *self._circulation(index["circulation"], rows), *self._respiration(index["respiration"], rows),
             *self._brain(index["cns"], rows), *self._laboratory(values, rows, read), *self._once(rows),
         ]  # fmt: skip
-        frame = pl.concat(parts)
+        frame = pl.concat(parts if given is None else [*parts, given])
         return as_timeline(frame, self.people.numbers[rows])
 
     def _index(self, name: str, values: Floats, rows: np.ndarray) -> Floats:

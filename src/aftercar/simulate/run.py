@@ -23,7 +23,7 @@ from aftercar.grade.options import Options
 from aftercar.grade.run import grade_lazy, scales_named
 from aftercar.simulate.engine import RTOL, Floats, integrate
 from aftercar.simulate.model import Model, load_model
-from aftercar.simulate.observe import INFUSED, SOURCE, Rounds, Ward, as_days, observation_map, rounds
+from aftercar.simulate.observe import Rounds, Ward, as_days, observation_map, rounds
 from aftercar.simulate.policy import Given, History, Policy, asked, named
 from aftercar.simulate.population import Patients, patients
 from aftercar.timeline.store import write_shards
@@ -185,22 +185,17 @@ def _course(
 def _charted(
     ward: Ward, values: Floats, rows: np.ndarray, history: History, until_h: float, read: Collection[str] | None = None
 ) -> pl.DataFrame:
-    """What was charted of some patients, with what was given to them."""
-    chart = ward.chart_of(values[rows], rows, read)
+    """What was charted of some patients (`rows`, ascending), with what was given to them."""
     concepts = ward.model.tables["drugs"].select("drug", "concept")
-    given = history.given.filter(col("row").is_in(rows) & (col("hour") <= until_h)).join(concepts, on="drug", how="left")
-    start = pl.lit(INFUSED, pl.Datetime("us"))
-    drugs = given.select(
-        subject_id=pl.Series(ward.people.numbers + 1, dtype=pl.Int64).gather(given["row"]),
-        time=start + pl.duration(microseconds=(col("hour") * 3_600_000_000).round().cast(pl.Int64)),
-        code="concept", numeric_value="mg", text_value=pl.lit(None, pl.String), end_time=pl.lit(None, pl.Datetime("us")), unit=pl.lit("mg"),
-        source=pl.lit(SOURCE), attributable_to=pl.lit(None, pl.String), note=pl.lit(None, pl.String),
-    ).filter(col("code").is_not_null() & (col("code") != ""))  # fmt: skip
-    return (
-        pl.concat([chart, drugs])
-        .sort("subject_id", "time", maintain_order=True)
-        .with_columns(event_id=pl.int_range(pl.len(), dtype=pl.Int64))
+    given = history.given.filter(col("row").is_in(rows) & (col("hour") <= until_h)).join(
+        concepts, on="drug", how="left", maintain_order="left"
     )
+    drugs = given.filter(col("concept").is_not_null() & (col("concept") != "")).select(
+        row=pl.Series(np.searchsorted(rows, given["row"].to_numpy()), dtype=pl.Int64), hour="hour", code="concept", numeric_value="mg",
+        text_value=pl.lit(None, pl.String), unit=pl.lit("mg"), end_hour=pl.lit(None, pl.Float64),
+    )  # fmt: skip
+    chart = ward.chart_of(values[rows], rows, read, drugs)
+    return chart.with_columns(event_id=pl.int_range(pl.len(), dtype=pl.Int64))
 
 
 def _grades(
