@@ -677,6 +677,16 @@ def test_a_drug_is_asked_for_in_words(text: str, mg: float, hours: tuple[float, 
     assert (found.mg, found.hours) == (mg, hours)
 
 
+def test_the_page_names_all_that_can_be_asked_for() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "simulate.md").read_text(encoding="utf-8")
+    model = load_model()
+    words = [*policies(model), *(c for columns in TABLES.values() for c in columns), *(f"{t}.csv" for t in TABLES)]
+    assert [w for w in words if f"`{w}`" not in page] == []
+    names = {*model.tables["products"]["product"], *model.tables["diseases"]["disease"], *model.tables["drugs"]["drug"]}
+    assert [n for n in sorted(names) if not re.search(rf"\b{n}\b", page)] == []
+    assert {"inflammation", "monocyte_supply", "monocyte", "tak1", "gmcsf_knockout"} <= {*model.states, *model.parameters}
+
+
 # ---- stopped runs
 
 STOPPED = """

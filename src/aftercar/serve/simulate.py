@@ -21,7 +21,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def simulate(
-    product: Annotated[str, typer.Option("--product", help="The product, such as axi-cel: `aftercar model show` lists them.")],
+    product: Annotated[str, typer.Option("--product", help="The product, such as axi-cel; docs/simulate.md lists them.")],
     disease: Annotated[str, typer.Option("--disease", help="The disease, such as LBCL.")],
     out: Annotated[Path, typer.Option("--out", help="The timeline folder to write.", metavar="TIMELINE")],
     n: Annotated[int, typer.Option("--n", min=1, help="How many virtual patients.")] = 100,
