@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from aftercar.evidence.sources import MARKS, references
-from aftercar.manage.rules import EVERY, LOCAL, STRENGTH, TOPICS, Problem, Rule, check, every_rule, profiles, rulebook
+from aftercar.manage.fields import LOCAL, STRENGTH, Problem
+from aftercar.manage.rules import EVERY, TOPICS, Rule, check, every_rule, profiles, rulebook
 from aftercar.manage.vocabulary import fact
 from aftercar.manage.when import All
 

@@ -12,7 +12,8 @@ from rich.table import Table
 from aftercar.evidence.sources import MARKS, references
 from aftercar.manage.advise import Advice
 from aftercar.manage.doses import EQUIVALENT_MG
-from aftercar.manage.rules import STRENGTH, TOPICS, Problem, Rule, RuleBook, every_rule
+from aftercar.manage.fields import STRENGTH, Problem
+from aftercar.manage.rules import TOPICS, Rule, RuleBook, every_rule
 from aftercar.manage.rules import profiles as known_profiles
 from aftercar.manage.vocabulary import LIMITS
 from aftercar.serve.show import console
