@@ -13,9 +13,11 @@ from functools import partial
 import polars as pl
 from polars import col, lit
 
+from aftercar.grade.late import bears
+from aftercar.grade.scale import GRADES
 from aftercar.manage import ledger
 from aftercar.manage.rules import Drug
-from aftercar.manage.vocabulary import CHARTED, DIAGNOSED, GRADED, MEASURED, PRODUCTS, SPELLS, TOP_GRADE, drug_of, limited
+from aftercar.manage.vocabulary import CHARTED, DIAGNOSED, GRADED, LAST, MEASURED, PRODUCTS, SPELLS, TOP_GRADE, drug_of, limited
 from aftercar.manage.when import Leaf
 from aftercar.timeline.concepts import concept, of_group
 from aftercar.timeline.state import DAY, HOUR, SPAN, Record, age_at, look, of_course, origin, readings
@@ -32,9 +34,14 @@ SCALES = tuple(dict.fromkeys(s for scales in GRADES_OF.values() for s in scales)
 Bounds = tuple[pl.Expr, pl.Expr]
 
 
+def ungraded(record: Record) -> pl.DataFrame:
+    """A table of grades without a row, for conditions that ask for none."""
+    return pl.DataFrame(schema={**GRADES, "subject_id": record.courses.schema["subject_id"]})
+
+
 def codes(names: Iterable[str]) -> list[str]:
     """The concepts that must be read for these facts, beside those of the scales."""
-    wanted = {"infection_workup", "diarrhoea", *MEASURED, *(code for code, _ in CHARTED.values())}
+    wanted = {"infection_workup", "diarrhoea", "anti_hbc", *MEASURED, *(code for code, _ in CHARTED.values())}
     for name in names:
         if found := drug_of(name):
             drug = found[1] if found[0] != "limit" else limited(found[1])[0]
@@ -177,8 +184,12 @@ class Facts:
                 tables[name] = _values(self.record, name)
             elif name == "anc_500_d":
                 tables |= {name: _runs(_values(self.record, "anc")), "anc": _values(self.record, "anc")}
+            elif name.startswith(LAST):
+                tables[name] = _values(self.record, name.removeprefix(LAST)).with_columns(until=(col("at") // SPAN + 1) * SPAN)
             elif name in ("infection", "infection_excluded"):
-                tables["infection"] = _last_word(self.record, "infection_workup")
+                tables["infection"] = _last_word(self.record.of("infection_workup").filter(col("at") >= origin(col("at"))))
+            elif name == "anti_hbc":  # mostly charted before the infusion
+                tables[name] = _last_word(self.record.of(name))
             elif name in CHARTED:
                 tables[name] = _since(self.record, *CHARTED[name])
         return tables
@@ -237,7 +248,7 @@ def _birthdays(courses: pl.DataFrame, ages: set[float]) -> pl.Series:
 
 
 def _measured(name: str) -> Bounds:
-    if name in MEASURED:
+    if name.removeprefix(LAST) in MEASURED:
         return col(f"{name}_value").fill_null(0.0), col(f"{name}_value").fill_null(INFINITE)
     there = col(f"{name}_at").is_not_null().cast(pl.Int8)
     return there, there
@@ -252,7 +263,7 @@ def _product(names: tuple[str, ...]) -> Bounds:
 
 
 def _target(name: str) -> Bounds:
-    return _flag(col("target").str.to_uppercase() == name)
+    return _flag(bears(name))
 
 
 def _diarrhoea() -> Bounds:
@@ -278,8 +289,9 @@ def _day() -> pl.Expr:
 _SINGLE: dict[str, Callable[[], Bounds]] = {
     "day": lambda: (_day(), _day()),
     "age_y": lambda: (col("age").fill_null(0.0), col("age").fill_null(OLDEST_Y)),
-    "infection": lambda: _flag(_word_is("positive", "negative")),
-    "infection_excluded": lambda: _flag(_word_is("negative", "positive")),
+    "infection": lambda: _flag(_word_is("infection", "positive", "negative")),
+    "infection_excluded": lambda: _flag(_word_is("infection", "negative", "positive")),
+    "anti_hbc": lambda: _flag(_word_is("anti_hbc", "positive", "negative")),
     "target_bcma": lambda: _target("BCMA"),
     "target_cd19": lambda: _target("CD19"),
     "diarrhoea_grade": _diarrhoea,
@@ -288,8 +300,8 @@ _SINGLE: dict[str, Callable[[], Bounds]] = {
 }
 
 
-def _word_is(yes: str, no: str) -> pl.Expr:
-    return pl.when(col("infection_word") == yes).then(True).when(col("infection_word") == no).then(False)
+def _word_is(name: str, yes: str, no: str) -> pl.Expr:
+    return pl.when(col(f"{name}_word") == yes).then(True).when(col(f"{name}_word") == no).then(False)
 
 
 def _values(record: Record, code: str) -> pl.DataFrame:
@@ -313,8 +325,8 @@ def _runs(anc: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _last_word(record: Record, code: str) -> pl.DataFrame:
-    rows = record.of(code).filter(col("at") >= origin(col("at"))).sort("at", "text_value", nulls_last=False)
+def _last_word(events: pl.DataFrame) -> pl.DataFrame:
+    rows = events.sort("at", "text_value", nulls_last=False)
     return rows.unique("at", keep="last", maintain_order=True).select(
         "at", until=(col("at") // SPAN + 1) * SPAN, word="text_value"
     )

@@ -207,5 +207,3 @@ def refuse(folder: Path, problems: list[Problem], what: str = "rules") -> None:
     if problems:
         more = f"\n  and {len(problems) - 5} more: `aftercar rules --check {folder}`" if len(problems) > 5 else ""
         raise InputError(f"{folder}: {what} that cannot be used.\n  " + "\n  ".join(map(str, problems[:5])) + more)
-
-

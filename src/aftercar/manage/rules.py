@@ -13,7 +13,7 @@ from typing import Any
 
 from aftercar.errors import InputError, OptionError, nearest
 from aftercar.evidence.sources import MARKS
-from aftercar.manage.fields import BASIS, LOCAL, STRENGTH, Fields, Problem, contents, each_once, refuse, rows_of, toml_files
+from aftercar.manage.fields import BASIS, LOCAL, Fields, Problem, contents, each_once, refuse, rows_of, toml_files
 from aftercar.manage.when import All, Condition
 from aftercar.timeline.concepts import of_group
 
@@ -240,7 +240,9 @@ _BAND = {"value", "unit", "from_kg", "below_kg", "maximum"}
 def _load(paths: Iterable[Any]) -> tuple[tuple[Rule, ...], dict[str, Drug], list[Problem]]:
     """Rules and drugs of some files, and what is wrong in them."""
     problems: list[Problem] = []
-    found = {name: content for name, content in contents(paths, problems).items() if "item" not in content}  # those are a calendar's
+    found = {
+        name: content for name, content in contents(paths, problems).items() if "item" not in content
+    }  # those are a calendar's
     own = found.pop(_DRUGS, {})
     drugs = {name: d for name, entry in own.items() if (d := _drug(name, entry, problems))}
     known = _known_drugs() | drugs

@@ -29,8 +29,9 @@ SPELLS = {
     "iechs_h": ("iechs", 1),
 }  # fmt: skip
 
-# Counts and markers, as they were last charted and still stand.
-MEASURED = ("anc", "platelets", "hemoglobin", "alc", "ferritin", "fibrinogen", "igg", "diarrhoea_grade")
+# Counts and markers, as they were last charted and still stand; `last.NAME` is the last one, however old it is.
+MEASURED = ("anc", "platelets", "hemoglobin", "alc", "ferritin", "fibrinogen", "igg", "b_cells", "cd4", "diarrhoea_grade")
+LAST = "last."
 
 # Charted once, there from then on: the concept, and its words that count (none: every word but the first).
 CHARTED: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -82,6 +83,7 @@ _PLAIN = (
     Fact("anc", "ANC", "/uL"), Fact("anc_500_d", "ANC below 500/uL without a break", "d"), Fact("platelets", "platelets", "10*9/L"),
     Fact("hemoglobin", "haemoglobin", "g/dL"), Fact("alc", "ALC", "10*9/L"), Fact("ferritin", "ferritin", "ng/mL"),
     Fact("fibrinogen", "fibrinogen", "mg/dL"), Fact("igg", "IgG", "mg/dL"), Fact("diarrhoea_grade", "diarrhoea grade"),
+    Fact("b_cells", "B cells", "/uL"), Fact("cd4", "CD4 cells", "/uL"), Fact("anti_hbc", "anti-HBc positive", flag=True),
     Fact("infection", "infection work-up positive", flag=True), Fact("infection_excluded", "infection work-up negative", flag=True),
     Fact("product_cd28", "a product with CD28 (axi-cel, brexu-cel)", flag=True), Fact("product_cilta", "cilta-cel", flag=True),
     Fact("target_bcma", "a product against BCMA", flag=True), Fact("target_cd19", "a product against CD19", flag=True),
@@ -121,6 +123,8 @@ def fact(name: str) -> Fact:
     """
     if name in plain():
         return plain()[name]
+    if (of := name.removeprefix(LAST)) != name and of in MEASURED:
+        return Fact(name, f"{plain()[of].label}, as last charted", plain()[of].unit)
     if found := drug_of(name):
         asked, drug = found
         if asked == "limit":
@@ -131,7 +135,7 @@ def fact(name: str) -> Fact:
             return Fact(name, LIMITS[limit].format(_spoken(whom)), flag=True)
         of_group(drug)
         return Fact(name, DRUG_FACTS[asked].format(_spoken(drug)), "h" if asked.endswith("_h") else "")
-    known = [*plain(), *(f"{asked}.DRUG" for asked in (*DRUG_FACTS, "limit"))]
+    known = [*plain(), *(f"{LAST}{of}" for of in MEASURED), *(f"{asked}.DRUG" for asked in (*DRUG_FACTS, "limit"))]
     raise OptionError(f"there is no fact {name!r}. {nearest(name, known)}")
 
 
@@ -148,4 +152,4 @@ def limited(name: str) -> tuple[str, str]:
 
 
 def _spoken(drug: str) -> str:
-    return {"g_csf": "G-CSF", "corticosteroid": "a corticosteroid"}.get(drug, drug.replace("_", " "))
+    return {"g_csf": "G-CSF", "corticosteroid": "a corticosteroid", "ivig": "immunoglobulin"}.get(drug, drug.replace("_", " "))

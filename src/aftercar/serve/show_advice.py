@@ -221,10 +221,13 @@ def rules(chosen: Iterable[Rule]) -> None:
         console.print(f"{rule.id}  [{rule.variant}]", style="bold")
         console.print(f"  when {rule.when.text}{unless}", soft_wrap=True)
         console.print(f"  {rule.option}" + (f"  ({rule.schedule})" if rule.schedule else ""), soft_wrap=True)
-        strength = _strength(rule.strength)
-        place = ", ".join(filter(None, (rule.source, rule.at, rule.date)))
-        console.print(f"  {strength}; {place}; [{rule.mark}]", soft_wrap=True)
-    _sources({r.source for r in rows}, {r.mark for r in rows})
+        console.print(f"  {place_of(rule.source, rule.at, rule.date, rule.strength, rule.mark)}", soft_wrap=True)
+    sources({r.source for r in rows}, {r.mark for r in rows})
+
+
+def place_of(source: str, at: str, date: str, strength: str, mark: str) -> str:
+    """What a rule stands on, in one line."""
+    return f"{_strength(strength)}; {', '.join(filter(None, (source, at, date)))}; [{mark}]"
 
 
 def problems(found: list[Problem]) -> None:
@@ -236,11 +239,12 @@ def problems(found: list[Problem]) -> None:
 
 def _foot(rows: pl.DataFrame) -> None:
     fired = rows.filter(col("status").is_in(["option", "blocked"]))
-    _sources(set(fired["source"]), set(fired["mark"]))
+    sources(set(fired["source"]), set(fired["mark"]))
     console.print(NEVER_ORDERS, soft_wrap=True)
 
 
-def _sources(keys: set[str], marks: set[str]) -> None:
+def sources(keys: set[str], marks: set[str]) -> None:
+    """The papers behind a screen, and what its marks mean."""
     console.print()
     for key in sorted(keys & set(references())):  # one's own protocol is no paper
         console.print(f"{key}: {references()[key].line}", soft_wrap=True)
