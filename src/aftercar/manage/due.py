@@ -19,6 +19,8 @@ NOT_DONE = (
     "unknown", "pending", "planned", "scheduled", "ordered", "not done", "not_done", "declined", "refused", "missed", "cancelled", "canceled",
     "no show", "no",
 )  # fmt: skip
+WINDOWS = ("course", "item", "n", "due_from", "due", "overdue_after", "closes", "stops", "stops_by")
+_STOPS = {"death": "death", "following": "another infusion"}
 _DAYS = 1 << 21  # the axis of an item: a million days on either side of 1970
 
 
@@ -34,11 +36,7 @@ def windows(courses: pl.DataFrame, items: Sequence[Item], until_y: float) -> pl.
     dates = {name: col(name).dt.date() for name in ("death", *ENDINGS)}
     days = courses.select("course", zero=col("day0").dt.date(), following=col("until").dt.date(), **dates)
     parts = [_series(days, n, item, until_y) for n, item in enumerate(items)]
-    return pl.concat(parts).select(_WINDOWS).sort("course", "item", "n")
-
-
-_WINDOWS = ("course", "item", "n", "due_from", "due", "overdue_after", "closes", "stops", "stops_by")
-_STOPS = {"death": "death", "following": "another infusion"}
+    return pl.concat(parts).select(WINDOWS).sort("course", "item", "n")
 
 
 def _series(days: pl.DataFrame, number: int, item: Item, until_y: float) -> pl.DataFrame:
@@ -72,7 +70,7 @@ def done(rec: Record, items: Sequence[Item]) -> pl.DataFrame:
             rows = every.filter(col("evidence").list.len() == len(item.done_by))
         else:
             rows = by_day.agg(col("at").first(), evidence=col("event_id").head(1))
-        parts.append(rows.select("at", "evidence", key=_key(len(items), lit(n))).select("key", "at", "evidence"))
+        parts.append(rows.select(_key(len(items), lit(n)).alias("key"), "at", "evidence"))
     return pl.concat(parts).sort("key")
 
 

@@ -17,7 +17,20 @@ from aftercar.grade.late import bears
 from aftercar.grade.scale import GRADES
 from aftercar.manage import ledger
 from aftercar.manage.rules import Drug
-from aftercar.manage.vocabulary import CHARTED, DIAGNOSED, GRADED, LAST, MEASURED, PRODUCTS, SPELLS, TOP_GRADE, drug_of, limited
+from aftercar.manage.vocabulary import (
+    CHARTED,
+    DAY_OF,
+    DIAGNOSED,
+    GRADED,
+    MEASURED,
+    PRODUCTS,
+    SPELLS,
+    TOP_GRADE,
+    UNAIDED,
+    drug_of,
+    lasting,
+    limited,
+)
 from aftercar.manage.when import Leaf
 from aftercar.timeline.concepts import concept, of_group
 from aftercar.timeline.state import DAY, HOUR, SPAN, Record, age_at, look, of_course, origin, readings
@@ -43,6 +56,8 @@ def codes(names: Iterable[str]) -> list[str]:
     """The concepts that must be read for these facts, beside those of the scales."""
     wanted = {"infection_workup", "diarrhoea", "anti_hbc", *MEASURED, *(code for code, _ in CHARTED.values())}
     for name in names:
+        if (of := lasting(name)) in UNAIDED:
+            wanted |= {*UNAIDED[of][:2]}
         if found := drug_of(name):
             drug = found[1] if found[0] != "limit" else limited(found[1])[0]
             wanted |= set(of_group(drug))
@@ -184,8 +199,8 @@ class Facts:
                 tables[name] = _values(self.record, name)
             elif name == "anc_500_d":
                 tables |= {name: _runs(_values(self.record, "anc")), "anc": _values(self.record, "anc")}
-            elif name.startswith(LAST):
-                tables[name] = _values(self.record, name.removeprefix(LAST)).with_columns(until=(col("at") // SPAN + 1) * SPAN)
+            elif (of := lasting(name)) is not None:
+                tables[name] = _last_values(self.record, of)
             elif name in ("infection", "infection_excluded"):
                 tables["infection"] = _last_word(self.record.of("infection_workup").filter(col("at") >= origin(col("at"))))
             elif name == "anti_hbc":  # mostly charted before the infusion
@@ -202,6 +217,9 @@ class Facts:
             return lo.fill_null(0.0), pl.max_horizontal(hi, lo).fill_null(0.0)
         if found := drug_of(name):
             return self._drug(*found, asked)
+        if name.startswith(DAY_OF):
+            day = (col(f"{name}_at") - col("day0_at")) / DAY
+            return day.fill_null(0.0), day.fill_null(INFINITE)
         return _SINGLE[name]() if name in _SINGLE else _measured(name)
 
     def _drug(self, asked_for: str, drug: str, asked: pl.DataFrame) -> Bounds:
@@ -248,7 +266,7 @@ def _birthdays(courses: pl.DataFrame, ages: set[float]) -> pl.Series:
 
 
 def _measured(name: str) -> Bounds:
-    if name.removeprefix(LAST) in MEASURED:
+    if name in MEASURED or lasting(name) is not None:
         return col(f"{name}_value").fill_null(0.0), col(f"{name}_value").fill_null(INFINITE)
     there = col(f"{name}_at").is_not_null().cast(pl.Int8)
     return there, there
@@ -308,6 +326,17 @@ def _values(record: Record, code: str) -> pl.DataFrame:
     """`at, until, value` of a concept from day 0 on."""
     rows = readings(record, code).filter((col("at") >= origin(col("at"))) & ~col("excluded"))
     return rows.select("at", "until", "value")
+
+
+def _last_values(record: Record, name: str) -> pl.DataFrame:
+    """`at, until, value` of a concept, each until the next one to the end of the course, however old it is by then."""
+    code, aid, days = UNAIDED.get(name, (name, "", 0))
+    values = _values(record, code).with_columns(until=(col("at") // SPAN + 1) * SPAN)
+    if not aid:
+        return values
+    aided = ledger.doses(record, aid).select("at", given="at")
+    beside = values.join_asof(aided, on="at", strategy="backward", coalesce=True)
+    return beside.filter((col("at") - col("given") > days * DAY).fill_null(True)).drop("given")
 
 
 def _runs(anc: pl.DataFrame) -> pl.DataFrame:

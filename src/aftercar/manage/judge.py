@@ -12,7 +12,7 @@ from datetime import date
 import polars as pl
 from polars import col, lit
 
-from aftercar.manage.due import with_done
+from aftercar.manage.due import WINDOWS, with_done
 from aftercar.manage.facts import Facts
 from aftercar.manage.items import Item
 from aftercar.manage.vocabulary import fact
@@ -23,6 +23,7 @@ STATUS = pl.Enum(["done", "done_late", "due", "overdue", "missed", "upcoming", "
 APPLIES = pl.Enum(["yes", "may", "no"])
 OPEN = ("due", "overdue", "missed")  # nothing was done in the window
 NOT_SEEN = "not seen in this record"
+_VERDICT = ("day", "now", "at", "evidence", "status", "applies", "reasons", "missing")
 
 
 def judged(rows: pl.DataFrame, items: Sequence[Item], done: pl.DataFrame, facts: Facts, at: date) -> pl.DataFrame:
@@ -38,18 +39,8 @@ def judged(rows: pl.DataFrame, items: Sequence[Item], done: pl.DataFrame, facts:
     rows = _with_conditions(with_done(rows, len(items), done), list(place), facts)
     rows = rows.with_columns(day=(col("at") - col("base")).floordiv(DAY).cast(pl.Int32).cast(pl.Date))
     parts = [_explained(_of_item(part, items[int(n)], place), items[int(n)], place) for (n,), part in rows.group_by("item")]
-    kept = (
-        *rows.columns[: rows.columns.index("base")],
-        "day",
-        "now",
-        "at",
-        "evidence",
-        "status",
-        "applies",
-        "reasons",
-        "missing",
-    )
-    return pl.concat([part.select(kept) for part in parts]).sort("course", "item", "n") if parts else _blank(rows).select(kept)
+    judged_rows = [part.select(*WINDOWS, *_VERDICT) for part in parts]
+    return pl.concat(judged_rows).sort("course", "item", "n") if parts else _blank(rows).select(*WINDOWS, *_VERDICT)
 
 
 def _blank(rows: pl.DataFrame) -> pl.DataFrame:

@@ -29,9 +29,12 @@ SPELLS = {
     "iechs_h": ("iechs", 1),
 }  # fmt: skip
 
-# Counts and markers, as they were last charted and still stand; `last.NAME` is the last one, however old it is.
+# Counts and markers, as they were last charted and still stand.
 MEASURED = ("anc", "platelets", "hemoglobin", "alc", "ferritin", "fibrinogen", "igg", "b_cells", "cd4", "diarrhoea_grade")
-LAST = "last."
+# However old it is: the last value (`last.NAME`), and how many days after the infusion it was charted (`day_of.NAME`). `igg_unaided` leaves out what
+# was measured within so many days after immunoglobulin.
+LAST, DAY_OF = "last.", "day_of."
+UNAIDED = {"igg_unaided": ("igg", "ivig", 28)}
 
 # Charted once, there from then on: the concept, and its words that count (none: every word but the first).
 CHARTED: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -111,6 +114,18 @@ def drug_of(name: str) -> tuple[str, str] | None:
     return (asked, drug) if drug and (asked in DRUG_FACTS or asked == "limit") else None
 
 
+def lasting(name: str) -> str | None:
+    """What is asked of, by a name such as `last.igg` or `day_of.igg`; null where neither is meant.
+
+    >>> lasting("day_of.igg")
+    'igg'
+    """
+    for prefix in (LAST, DAY_OF):
+        if name.startswith(prefix) and (of := name.removeprefix(prefix)) in (*MEASURED, *UNAIDED):
+            return of
+    return None
+
+
 @cache
 def fact(name: str) -> Fact:
     """A fact by name.
@@ -123,8 +138,14 @@ def fact(name: str) -> Fact:
     """
     if name in plain():
         return plain()[name]
-    if (of := name.removeprefix(LAST)) != name and of in MEASURED:
-        return Fact(name, f"{plain()[of].label}, as last charted", plain()[of].unit)
+    if (of := lasting(name)) is not None:
+        of, _, beside = UNAIDED.get(of, (of, "", 0))
+        what = plain()[of].label + (f" without immunoglobulin in the {beside} days before" if beside else "")
+        return (
+            Fact(name, f"day of the last {what}", "d")
+            if name.startswith(DAY_OF)
+            else Fact(name, f"{what}, as last charted", plain()[of].unit)
+        )
     if found := drug_of(name):
         asked, drug = found
         if asked == "limit":
@@ -135,7 +156,8 @@ def fact(name: str) -> Fact:
             return Fact(name, LIMITS[limit].format(_spoken(whom)), flag=True)
         of_group(drug)
         return Fact(name, DRUG_FACTS[asked].format(_spoken(drug)), "h" if asked.endswith("_h") else "")
-    known = [*plain(), *(f"{LAST}{of}" for of in MEASURED), *(f"{asked}.DRUG" for asked in (*DRUG_FACTS, "limit"))]
+    old = (f"{prefix}{of}" for prefix in (LAST, DAY_OF) for of in (*MEASURED, *UNAIDED))
+    known = [*plain(), *old, *(f"{asked}.DRUG" for asked in (*DRUG_FACTS, "limit"))]
     raise OptionError(f"there is no fact {name!r}. {nearest(name, known)}")
 
 
