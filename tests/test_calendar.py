@@ -113,6 +113,13 @@ def test_a_record_counts_for_the_window_that_it_falls_in(day: int, says: str) ->
     assert found[0] == says and found.count("missed") == (11 if says.startswith("done") or day == 45 else 12)
 
 
+@pytest.mark.parametrize(("day", "late"), [(41, None), (42, 1), (45, 4), (72, 31)])
+def test_an_item_is_overdue_from_the_day_after_its_window_on(day: int, late: int | None) -> None:
+    overdue = calendar_timeline(timeline(), on(day)).overdue.filter(col("item") == "visit-monthly")
+    assert overdue["overdue_d"].to_list() == ([] if late is None else [late])
+    assert overdue["overdue_since"].to_list() == ([] if late is None else [on(41)])
+
+
 def test_a_record_at_any_hour_of_its_day_counts_on_that_day() -> None:
     for hour in (-9.9, 0.0, 13.9):  # of day 16: 00:06, 10:00, 23:54
         assert statuses(timeline((16 + hour / 24, "follow_up_visit", None)), "visit-monthly", on(16))[0] == "done"

@@ -71,7 +71,8 @@ def calendar(
         else:
             for _ in cohort.watching(parts):
                 pass
-    show.dataset_note(open_timeline(timeline).info.get("banner"), False)
+    info = open_timeline(timeline).info
+    show.dataset_note(info.get("banner"), bool(info.get("simulated", False)))
     whole = joined(kept) if kept else None
     if subject is not None and whole is not None:
         show_calendar.of_subject(whole, asked=at, overdue=overdue)
