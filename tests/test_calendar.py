@@ -275,6 +275,13 @@ def test_for_life_goes_on_as_long_as_one_asks_and_the_rest_ends() -> None:
     assert calendar_timeline(timeline(), on(0), until_y=0.5).calendar["due"].max() == date(2020, 7, 1)
 
 
+@pytest.mark.parametrize("years", [0.25, 0.75, 1, 1.5, 7])
+def test_asking_for_fewer_years_leaves_out_dates_and_changes_none(years: float) -> None:
+    whole = calendar_timeline(timeline(), on(150)).calendar
+    part = calendar_timeline(timeline(), on(150), until_y=years).calendar
+    assert part.equals(whole.filter(col("due") <= naive.plus(ZERO.date(), (round(12 * years), 0))))
+
+
 @pytest.mark.parametrize(("told", "months", "days"), [("30d", 0, 30), ("2w", 0, 14), ("6mo", 6, 0), ("15y", 180, 0)])
 def test_spans(told: str, months: int, days: int) -> None:
     assert (span(told).months, span(told).days) == (months, days)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -143,20 +143,22 @@ class Item:
 
     def occurrences(self, years: float) -> Iterator[tuple[Span, Span | None]]:
         """Each due date up to so many years, and that of the next (where its window opens, this one closes); null where there is none."""
-        most = Span(round(12 * years))
-        every = [s for s in (*self.at, *self._series(most)) if s.about <= most.about]
-        for n, due in enumerate(every):
-            after = every[n + 1] if n + 1 < len(every) else due + self.every if self.every else None
-            yield due, after
+        dates = [*self.at, *self._series(12 * years * _MONTH_D)]
+        for due, following in zip_longest(dates, dates[1:]):
+            if due.about <= 12 * years * _MONTH_D:
+                yield due, following or (due + self.every if self.every else None)
 
-    def _series(self, most: Span) -> Iterator[Span]:
+    def _series(self, most: float) -> Iterator[Span]:
+        """Its dates up to the first one that is more than so many days away."""
         if self.first is None or self.every is None:
             return
-        last = min(most.about, self.last.about) if self.last else most.about
-        n = 0
-        while (due := self.first + self.every * n).about <= last:
+        due, n = self.first, 0
+        while self.last is None or due.about <= self.last.about:
             yield due
+            if due.about > most:
+                return
             n += 1
+            due = self.first + self.every * n
 
 
 # ---- reading
