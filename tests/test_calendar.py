@@ -159,6 +159,11 @@ def test_an_unknown_target_is_told_as_may_apply_with_what_would_settle_it() -> N
     assert "handwriting" in calendar_timeline(frame, on(60)).overdue["item"].to_list()
 
 
+def test_a_product_against_two_antigens_is_one_against_each() -> None:
+    frame = timeline(product=None, target="BCMA/CD19")
+    assert state(frame, "handwriting", 31) == ("due", "yes") and state(frame, "igg-monthly", 31) == ("due", "yes")
+
+
 def test_a_stop_needs_to_be_known_and_what_is_not_charted_does_not_stop() -> None:
     assert state(timeline(), "cd4-monthly", 100)[0] == "overdue"
     assert state(timeline((60, "cd4", 300)), "cd4-monthly", 100)[0] == "stopped"
