@@ -91,9 +91,13 @@ def cuts_of(book: RuleBook) -> dict[str, list[float]]:
     return found
 
 
-@pytest.mark.parametrize("profile", NAMED)
-def test_a_slow_reading_of_the_files_agrees(profile: str) -> None:
-    book, rng, plain = rulebook(profile), random.Random(profile), read_rules(profile)
+OTHERWISE = {"toci_max": "ema", "g1_toci_after_h": 48, "g_csf_from": "week_3", "toci_with_icans": "avoid", "first_il6": "either"}
+
+
+@pytest.mark.parametrize(("profile", "choices"), [*((name, {}) for name in NAMED), ("asco2021", OTHERWISE)])
+def test_a_slow_reading_of_the_files_agrees(profile: str, choices: dict[str, Any], tmp_path: Path) -> None:
+    folder = write(tmp_path, "".join(f"{k} = {v!r}\n" for k, v in choices.items()), "choices.toml") if choices else None
+    book, rng, plain = rulebook(profile, folder), random.Random(profile), read_rules(profile, choices)
     assert {r["id"] for r in plain} == {r.id for r in book.rules}
     rows = [random_facts(fact_names(book), cuts_of(book), rng) for _ in range(300)]
     found = statuses(frame(rows), book).to_dicts()
@@ -183,6 +187,13 @@ def test_a_folder_of_ones_own_stands_in_for_a_topic(tmp_path: Path) -> None:
         ('strength = "O"', 'strength = "Z"', "ward-1, strength: 'Z' is not known"),
         ('key = "local", at = "protocol 3", date = 2026-01-31', 'key = "lee2019", at = "t"', "'lee2019' is not a key"),
         (", date = 2026-01-31", "", "ward-1, source: `date` is a day"),
+        (
+            "crs_min = 1",
+            'crs_h_min = "g1_toci"',
+            "crs_h_min is compared with a number, or with the answer to a question. Did you mean g1",
+        ),
+        ('action = "call"', 'position = "ema"', "ward-1, position: needs `question`"),
+        ('action = "call"', 'question = "toci_max"\nposition = "eu"', "ward-1, position: 'eu' is not known"),
         ('topic = "crs"', 'topic = "crss"', "crs.toml, topic: 'crss' is not known. Did you mean crs"),
         ("[[rule]]", "[rule]", "a file of rules has at least one [[rule]]"),
         ('option = "Call the ward"', "option = Call", "crs.toml: is not TOML"),
@@ -253,6 +264,12 @@ def test_the_lint_finds_what_is_broken(change: dict[str, Any]) -> None:
     place = next(n for n, r in enumerate(rules) if r.id == "crs-2-telemetry" or r.id == "crs-telemetry")
     rules[place] = type(rules[place])(**{**rules[place].__dict__, **change, **({"id": "new"} if "variant" in change else {})})
     assert [p for one in CHECKS for p in one(tuple(rules))]
+
+
+def test_the_lint_finds_a_question_that_no_rule_names() -> None:
+    kept = tuple(r for r in every_rule() if r.topic != "block")
+    found = {p.rule for p in CHECKS[-1](kept)}
+    assert {"toci_max", "gm_csf", "tnf_blockade", "toci_with_icans"} == found
 
 
 def test_the_lint_finds_a_profile_without_a_topic(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -273,16 +273,16 @@ def _birthdays(courses: pl.DataFrame, ages: set[float]) -> pl.Series:
 def _measured(name: str) -> Bounds:
     if name in MEASURED:
         return col(f"{name}_value").fill_null(0.0), col(f"{name}_value").fill_null(INFINITE)
-    there = col(f"{name}_at").is_not_null().cast(pl.Int8)
-    return there, there
+    return _claimed(col(f"{name}_at").is_not_null())
 
 
 def _flag(known: pl.Expr) -> Bounds:
     return known.cast(pl.Int8).fill_null(0), known.cast(pl.Int8).fill_null(1)
 
 
-def _claimed(charted: pl.Expr) -> pl.Expr:
-    return charted.cast(pl.Int8).fill_null(0)
+def _claimed(charted: pl.Expr) -> Bounds:
+    there = charted.cast(pl.Int8).fill_null(0)
+    return there, there
 
 
 def _product(names: tuple[str, ...]) -> Bounds:
@@ -331,7 +331,7 @@ _SINGLE: dict[str, Callable[[], Bounds]] = {
     "target_bcma": lambda: _target("BCMA"),
     "target_cd19": lambda: _target("CD19"),
     "diarrhoea_grade": _diarrhoea,
-    "ferritin_doubled": lambda: (_claimed(col("ferritin_doubled_so")),) * 2,
+    "ferritin_doubled": lambda: _claimed(col("ferritin_doubled_so")),
     "anc_500_d": _anc_run,
     **{name: partial(_product, names) for name, names in PRODUCTS.items()},
 }

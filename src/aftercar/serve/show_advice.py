@@ -27,7 +27,7 @@ NEVER_ORDERS = (
 def _table(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in columns:
-        table.add_column(name, overflow="fold", no_wrap=name in ("rule", "topic", "drug", "last"))
+        table.add_column(name, overflow="fold", no_wrap=name in ("rule", "topic", "action", "drug", "last"))
     return table
 
 
@@ -191,7 +191,7 @@ def differences(table: pl.DataFrame, first: str, second: str) -> None:
     elif one:
         shown = _table("topic", "action", first, second)
         for row in table.iter_rows(named=True):
-            shown.add_row(TOPICS[row["topic"]], row["action"], *(_said(row, side) for side in ("first", "second")))
+            shown.add_row(row["topic"], row["action"], *(_said(row, side) for side in ("first", "second")))
         console.print(shown)
     else:
         counts = (
@@ -201,7 +201,7 @@ def differences(table: pl.DataFrame, first: str, second: str) -> None:
         )
         shown = _table("topic", "action", first, second, "courses")
         for topic, action, a, b, n in counts.iter_rows():
-            shown.add_row(TOPICS[topic], action, a or "nothing", b or "nothing", str(n))
+            shown.add_row(topic, action, a or "nothing", b or "nothing", str(n))
         console.print(shown)
     console.print(NEVER_ORDERS, soft_wrap=True)
 
