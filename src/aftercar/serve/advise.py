@@ -126,9 +126,12 @@ def rules(
     check: Annotated[Path | None, typer.Option("--check", help="A folder of your own rules: say what is wrong in it.")] = None,
     topic: Annotated[str | None, typer.Option("--topic", help="Print the rules of one topic.")] = None,
     profile: Annotated[str | None, typer.Option("--profile", help="Of one profile; without: of all.")] = None,
+    disagree: Annotated[
+        bool, typer.Option("--disagree", help="Print where sources disagree, and what each profile follows.")
+    ] = False,
     lint: Annotated[bool, typer.Option("--lint", help="Check the rules that come with aftercar.")] = False,
 ) -> None:
-    """List profiles and topics, print the rules of a topic with their sources, or check a folder of your own rules."""
+    """List profiles and topics, print the rules of a topic with their sources, where sources disagree, or check a folder of your own rules."""
     from aftercar.errors import nearest
     from aftercar.manage.lint import lint as lint_all
     from aftercar.manage.rules import TOPICS, every_rule, rulebook
@@ -139,6 +142,9 @@ def rules(
         found = check_rules(check) if check is not None else lint_all()
         show_advice.problems(found)
         raise typer.Exit(1 if found else 0)
+    if disagree:
+        show_advice.disagreements()
+        return
     if topic is not None and topic not in TOPICS:
         raise OptionError(f"There is no topic {topic!r}. {nearest(topic, TOPICS)}")
     chosen = rulebook(profile).rules if profile else every_rule()
