@@ -77,7 +77,7 @@ def windows(item: dict[str, Any], zero: date, years: int = 15) -> list[Window]:
 def facts(course: Course, moment: datetime) -> dict[str, Interval]:
     """What is known at a moment, as far as items ask for it."""
     known = [r for r in course.rows if r[0] <= moment]
-    found: dict[str, Interval] = {"day": ((moment - course.zero).total_seconds() / 86400,) * 2}
+    found: dict[str, Interval] = {}
     aids = [t for t, code, _ in course.ever if code == "ivig"]
     for name in ("anc", "platelets", "hemoglobin", "cd4", "b_cells", "igg_unaided"):
         values = [(t, v) for t, code, v in known if code == name.removesuffix("_unaided")]
@@ -88,7 +88,9 @@ def facts(course: Course, moment: datetime) -> dict[str, Interval]:
                 if not any(timedelta(0) <= t - a <= timedelta(days=28) for a in aids if a >= course.zero)
             ]
         found[f"last.{name}"] = (float(values[-1][1]),) * 2 if values else (0.0, float("inf"))
-        found[f"day_of.{name}"] = ((values[-1][0] - course.zero).total_seconds() / 86400,) * 2 if values else (0.0, float("inf"))
+        found[f"day_of.{name}"] = (
+            (float((values[-1][0].date() - course.zero.date()).days),) * 2 if values else (0.0, float("inf"))
+        )
     for antigen in ("CD19", "BCMA"):
         own = course.target
         found[f"target_{antigen.lower()}"] = (0.0, 1.0) if own is None else (float(own == antigen),) * 2

@@ -6,12 +6,14 @@ import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 from polars import col, lit
 from polars.testing import assert_frame_equal
 from test_differential_scales import COUNTS, GROUPS, LATE, at, ours
 from test_properties import COPY, DRUGS, OXYGEN, PRESSURE, SEEDS, SEIZURE, copies, few, last_rows, tables
 
 from aftercar.grade.run import grade_timeline
+from aftercar.grade.scale import evidence
 
 # What is hidden together, and the stream that no longer counts as complete.
 HIDDEN: dict[str, dict[str, tuple[tuple[str, ...], str | None]]] = {
@@ -126,3 +128,12 @@ def test_a_statement_about_a_count_counts_whatever_else_is_graded() -> None:
     ).with_columns(col("time").str.to_datetime(time_unit="us"))
     alone, together = (grade_timeline(timeline, s).worst.filter(scale="crs_lee2014") for s in (["crs_lee2014"], ["all"]))
     assert alone.equals(together) and alone["grade_upper"].item() == 4
+
+
+IDS = st.one_of(st.integers(0, 9), st.integers(-(1 << 63), (1 << 63) - 1))  # ours, or someone else's
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), IDS)), st.integers(6, 9))
+def test_evidence_is_each_row_once_in_order(pairs: list[tuple[int, int]], height: int) -> None:
+    behind = pl.DataFrame(pairs, schema={"row": pl.Int64, "id": pl.Int64}, orient="row")
+    assert evidence(behind, height).to_list() == [sorted({i for r, i in pairs if r == n}) for n in range(height)]

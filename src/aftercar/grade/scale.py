@@ -194,22 +194,28 @@ def _plan(scale: Scale, chosen: tuple[tuple[str, Any], ...]) -> _Plan:
     # An assessment stands until something becomes known or unknown, or what was charted expires: a row that is there for the sake of
     # another finding changes nothing.
     turn = col("_observed") | _any_new("course", "_applies", "_ids", *known)
+    assessed = ("_held_now", "_open_now") if cells_assessed != cells else ("_held", "_open")
+    held_or_open, held_or_open_now = (col(h) | col(o) for h, o in (("_held", "_open"), assessed))
     steps = (
         [*_named(held), *_named({"_applies": scale.applies, "_met": scale.met, "_observed": scale.observed.fill_null(False)})],
+        _named({name: _bits(conditions) for name, conditions in known.items()}),
         _named({
-            "grade": _worst(cells, unknown=False),
-            "grade_upper": _worst(cells, unknown=True),
-            "upper_assessed": _worst(cells_assessed, unknown=True),
+            "grade": _worst(criteria, col("_held")),
+            "grade_upper": _worst(criteria, held_or_open),
+            "upper_assessed": _worst(criteria, held_or_open_now),
             # An outcome such as death is known without a charting round.
-            "_outcome": _worst([(name, c) for name, c in cells_assessed if not c.gated], unknown=True),
-            **{name: _bits(conditions) for name, conditions in known.items()},
+            "_outcome": _worst(criteria, held_or_open_now, lambda c: not c.gated),
+            "_seen": pl.when(turn).then("_observed").forward_fill(),
         }),
-        _named({"_seen": pl.when(turn).then("_observed").forward_fill()}),
-        _named({"upper_assessed": pl.max_horizontal("grade", pl.when("_seen").then("upper_assessed").otherwise("_outcome"))}),
+        _named({
+            "upper_assessed": pl.max_horizontal("grade", pl.when("_seen").then("upper_assessed").otherwise("_outcome")),
+            "_higher": pl.when("_applies").then(col("_open") & _at_grade(criteria, lambda c, grade: c.grade == 0 or c.grade > grade)).otherwise(0),
+        }),
         _named({
             "_flags": _bits([f.fill_null(False) & col("_applies") for f in flags.values()]),
-            "_criteria": col("_held") & _cells(criteria, lambda c, grade: c.grade in (0, grade)),
-            "_missing": _bits([_may_raise(criteria, axis) & col("_applies") for axis in axes]),
+            "_criteria": col("_held") & _at_grade(criteria, lambda c, grade: c.grade in (0, grade)),
+            # What is unknown and could raise the grade.
+            "_missing": _bits([(col("_higher") & _mask(criteria, lambda c, axis=axis: c.axis == axis)) != 0 for axis in axes]),
             "status": _status() if scale.status is None else pl.coalesce(pl.when("_applies").then(scale.status), _status()),
             "present": scale.present,
             "_hidden": scale.hidden.fill_null(False),
@@ -238,7 +244,8 @@ def assess(states: pl.DataFrame, scale: Scale, options: Options) -> tuple[pl.Dat
         are bits, whose `names` are to be had. Beside them the rows behind: `row` (number), `id`, in no order.
     """
     plan = _plan(scale, tuple(options.items()))
-    ids = (col(c).list.sum() if states.schema[c] == pl.List else col(c) for c in plan.evidence)
+    lists = {name for name, dtype in states.schema.items() if dtype == pl.List}
+    ids = (col(c).list.sum() if c in lists else col(c) for c in plan.evidence)
     lazy = states.lazy().with_columns(_ids=pl.sum_horizontal(*ids, lit(0, pl.Int64)))  # changes where a row comes or goes
     for step in plan.steps:
         lazy = lazy.with_columns(step)
@@ -298,15 +305,15 @@ def _each(rows: pl.DataFrame, names: list[str]) -> pl.Series:
     return flat.reshape((rows.height, len(names))).arr.to_list()
 
 
-def _cells(criteria: tuple[Criterion, ...], chosen: Callable[[Criterion, int], bool]) -> pl.Expr:
+def _mask(criteria: tuple[Criterion, ...], chosen: Callable[[Criterion], bool]) -> pl.Expr:
+    """The bits of some cells."""
+    return lit(sum(1 << n for n, c in enumerate(criteria) if chosen(c)), pl.Int32)
+
+
+def _at_grade(criteria: tuple[Criterion, ...], chosen: Callable[[Criterion, int], bool]) -> pl.Expr:
     """The bits of the cells that are chosen at a row's grade."""
-    bits = {g: sum(1 << n for n, c in enumerate(criteria) if chosen(c, g)) for g in sorted({0, *(c.grade for c in criteria)})}
-    return pl.coalesce(pl.when(col("grade") == g).then(lit(b, pl.Int32)) for g, b in bits.items())
-
-
-def _may_raise(criteria: tuple[Criterion, ...], axis: str) -> pl.Expr:
-    """Whether an unknown cell of an axis could raise the grade."""
-    return (col("_open") & _cells(criteria, lambda c, grade: c.axis == axis and (c.grade == 0 or c.grade > grade))) != 0
+    grades = sorted({0, *(c.grade for c in criteria)})
+    return pl.coalesce(pl.when(col("grade") == g).then(_mask(criteria, lambda c, g=g: chosen(c, g))) for g in grades)
 
 
 def _settled(upper: str) -> pl.Expr:
@@ -315,10 +322,16 @@ def _settled(upper: str) -> pl.Expr:
     return pl.when(followed.fill_null(False)).then("grade").otherwise(upper)
 
 
-def _worst(cells: list[tuple[str, Criterion]], *, unknown: bool) -> pl.Expr:
-    """The highest cell that is met, by the columns that say so."""
-    held = ((col(name).fill_null(unknown) & col("_applies")).cast(pl.Int8) * lit(c.grade, pl.Int8) for name, c in cells)
-    return pl.max_horizontal(lit(0, pl.Int8), *held)
+def _worst(criteria: tuple[Criterion, ...], bits: pl.Expr, among: Callable[[Criterion], bool] = lambda c: True) -> pl.Expr:
+    """The highest grade of the cells whose bits are set."""
+    worst = lit(0, pl.Int8)
+    for g in sorted({c.grade for c in criteria if among(c)}):
+        worst = (
+            pl.when((bits & _mask(criteria, lambda c, g=g: among(c) and c.grade == g)) != 0)
+            .then(lit(g, pl.Int8))
+            .otherwise(worst)
+        )
+    return pl.when("_applies").then(worst).otherwise(lit(0, pl.Int8))
 
 
 def _status() -> pl.Expr:
@@ -357,13 +370,19 @@ def _behind(rows: pl.DataFrame, n: int) -> pl.DataFrame:
 
 def evidence(behind: pl.DataFrame, height: int) -> pl.Series:
     """Of each of so many rows the `id` of `behind` (`row, id`) as a list, each once, sorted."""
-    # Sorting all at once costs a tenth of sorting list by list.
-    repeated = (col("row") == col("row").shift(1)) & (col("id") == col("id").shift(1))
-    each = behind.lazy().sort("row", "id").filter(~repeated.fill_null(False))
-    lists = each.group_by("row", maintain_order=True).agg("id")
-    every = pl.LazyFrame({"row": pl.int_range(height, dtype=pl.Int64, eager=True)})
-    found = every.join(lists, on="row", how="left", maintain_order="left").select("id").collect(engine="in-memory")
-    return found["id"].fill_null(pl.Series([[]], dtype=pl.List(pl.Int64)))
+    # Sorting all at once costs a tenth of sorting list by list, and one number a fifth of two columns.
+    least = behind["id"].min() or 0
+    span = (behind["id"].max() or 0) - least + 1  # type: ignore[operator]
+    if span * max(height, 1) < 1 << 63:
+        keys = behind.lazy().select(key=col("row") * span + (col("id") - least)).sort("key")
+        each = keys.filter((col("key") != col("key").shift(1)).fill_null(True))
+        each = each.select(row=(col("key") // span).set_sorted(), id=col("key") % span + least)
+    else:  # ids of someone else's that are far apart
+        each = behind.lazy().unique().sort("row", "id")
+    lists = each.group_by("row", maintain_order=True).agg("id").collect(engine="in-memory")
+    place = pl.repeat(None, height, dtype=pl.UInt32, eager=True)
+    place = place.scatter(lists["row"], pl.int_range(lists.height, dtype=pl.UInt32, eager=True))
+    return lists["id"].gather(place).fill_null(pl.Series([[]], dtype=pl.List(pl.Int64)))
 
 
 def beside(rows: pl.DataFrame, n: int, record: Record) -> pl.DataFrame:
@@ -391,22 +410,21 @@ def episodes(rows: pl.DataFrame, gap_h: float, resolution_h: float) -> pl.DataFr
     )
     there = rows.filter(col("present") | col("hidden"))
     stop = pl.coalesce("end_at", pl.max_horizontal("at", "record_end"))
-    again = ((col("at") - stop.shift(1)).over("course") >= int(gap_h * HOUR)).fill_null(True)
-    there = there.with_columns(stop=stop, spell=again.cum_sum().over("course"))
+    # Rows follow one another in time and course by course: comparing neighbours costs a tenth of windows over courses.
+    parted = (col("course") != col("course").shift(1)) | (col("at") - col("stop").shift(1) >= int(gap_h * HOUR))
+    there = there.with_columns(stop=stop).with_columns(spell=parted.fill_null(True).cum_sum())
     # What is hidden before the first sign or after the last is no part of the episode.
-    first, last = (
-        col("at").filter("present").min().over("course", "spell"),
-        col("stop").filter("present").max().over("course", "spell"),
-    )
-    there = there.filter(col("present") | ((col("at") >= first) & (col("at") < last)))
-    there = there.with_columns(episode=col("spell").rank("dense").over("course").cast(pl.Int32))
-    found = there.group_by("course", "episode").agg(
+    signs = there.filter("present").group_by("spell").agg(first=col("at").min(), last=col("stop").max())
+    there = there.join(signs, on="spell", maintain_order="left")
+    there = there.filter(col("present") | ((col("at") >= col("first")) & (col("at") < col("last"))))
+    found = there.group_by("spell", maintain_order=True).agg(
+        course=col("course").first(),
         at=col("at").min(),
-        last_at=col("stop").filter("present").max(),
+        last_at=col("last").first(),
         max_grade=col("grade").max(),
         max_grade_upper=pl.max_horizontal(col("grade").max(), col("upper_assessed").max()),
         record_end=col("record_end").first(),
-    ).sort("at")  # fmt: skip
+    ).with_columns(episode=col("spell").rank("dense").over("course").cast(pl.Int32)).drop("spell")  # fmt: skip
     clear = rows.filter(~col("present") & col("seen")).select(clear_at="at").with_columns(col("clear_at").set_sorted())
     found = found.sort("last_at").join_asof(clear, left_on="last_at", right_on="clear_at", strategy="forward").sort("at")
     # A clear reading after a long silence does not say when the signs went.

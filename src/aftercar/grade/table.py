@@ -123,7 +123,8 @@ def grades(
         held = {name: held[name] + len(own[name]) for name in _LISTS}
     every = pl.concat(rows).with_row_index("row")
     every = every.sort(labels.order(every), maintain_order=True)
-    gone = every["row"].arg_sort().cast(pl.Int64)  # where each row has gone
+    now = pl.int_range(every.height, dtype=pl.Int64, eager=True)
+    gone = now.scatter(every["row"], now)  # where each row has gone
     ids = pl.concat([pl.DataFrame(schema={"row": pl.Int64, "id": pl.Int64}), *behind])
     ids = ids.with_columns(gone.gather(ids["row"]).alias("row"))
     table = every.with_columns(

@@ -20,13 +20,13 @@ from aftercar.grade.options import Options
 from aftercar.grade.run import Result, grade_lazy, scales_named
 from aftercar.manage import doses
 from aftercar.manage.facts import GRADES_OF, SCALES, Facts, codes
-from aftercar.manage.ledger import counted, ledger, limits
+from aftercar.manage.ledger import counted, ledger, limits, weight_at
 from aftercar.manage.rules import DEFAULT_PROFILE, Drug, Rule, RuleBook, rulebook
 from aftercar.manage.vocabulary import fact
 from aftercar.manage.when import Leaf, bits, compared, compiled, leaves
 from aftercar.timeline import subjects as subject_rows
 from aftercar.timeline.schema import conform
-from aftercar.timeline.state import HOUR, Record, clock, of_course, origin, record
+from aftercar.timeline.state import HOUR, Record, clock, origin, record
 from aftercar.timeline.store import open_timeline
 from aftercar.timeline.subjects import subjects
 
@@ -386,8 +386,7 @@ def _words(
 
 def _told(rows: pl.DataFrame, rec: Record, book: RuleBook) -> pl.DataFrame:
     """Answers as the table `ADVICE`, in the order of subjects, times and rules."""
-    weight = of_course(rec.courses, rows["course"], "weight_kg")[0]
-    rows = rows.with_columns(weight)
+    rows = rows.with_columns(weight_at(rec, rows["at"]))
     rows = rows.join(
         doses.amounts(book.rules, rows), on=["rule", "weight_kg"], how="left", nulls_equal=True, maintain_order="left"
     )

@@ -13,7 +13,7 @@ from typing import Any
 
 from aftercar.errors import OptionError, nearest
 from aftercar.manage.fields import BASIS, Basis, Fields, Problem, contents, each_once, refuse, rows_of, toml_files
-from aftercar.manage.vocabulary import DIAGNOSED, GRADED, SPELLS
+from aftercar.manage.vocabulary import CHANGES, DIAGNOSED, GRADED, SPELLS
 from aftercar.manage.when import All, Condition, leaves
 from aftercar.timeline.concepts import concept
 
@@ -296,7 +296,9 @@ def _acts(given: Fields) -> tuple[Act, ...]:
 def _ungraded(given: Fields, name: str, condition: Condition | None) -> None:
     """Nothing is graded for a calendar, and it keeps no count of doses against limits."""
     for leaf in leaves([condition]):
-        if leaf.fact in (*GRADED, *DIAGNOSED, *SPELLS) or leaf.fact.startswith("limit."):
+        if leaf.asks:
+            given.wrong(name, f"{leaf.asks} is a question of the rules; an item states its number")
+        if leaf.fact in (*GRADED, *DIAGNOSED, *SPELLS, *CHANGES, "crs_onset_h") or leaf.fact.startswith("limit."):
             given.wrong(name, f"{leaf.fact} is not asked here: the calendar reads charted findings, not grades or limits")
 
 

@@ -8,6 +8,7 @@ from aftercar.evidence.sources import MARKS, references
 from aftercar.manage.fields import LOCAL, STRENGTH, Problem
 from aftercar.manage.items import TOPICS as ITEM_TOPICS
 from aftercar.manage.items import Item, calendar_items, check_items
+from aftercar.manage.questions import questions
 from aftercar.manage.rules import EVERY, TOPICS, Rule, check, every_rule, profiles, rulebook
 from aftercar.manage.vocabulary import fact
 from aftercar.manage.when import All, leaves
@@ -63,20 +64,42 @@ NEVER_OFFERED = {"gm_csf", "etanercept", "live_vaccine"}
 
 def every_profile_is_whole(rules: tuple[Rule, ...]) -> Iterator[Problem]:
     """A profile has rules for every topic, and every rule is of some profile."""
-    used: set[str] = set()
+    used: set[tuple[str, str]] = set()
     for profile in profiles().values():
         book = rulebook(profile.name) if profile.name != LOCAL else None
         topics = {r.topic for r in book.rules} if book else set(TOPICS)
-        used |= {r.id for r in book.rules} if book else set()
+        used |= {(r.topic, r.variant) for r in book.rules} if book else set()
         for topic in set(TOPICS) - topics:
             yield Problem("profiles.toml", profile.name, topic, "it has no rule for this topic")
     for rule in rules:
-        if rule.id not in used:
+        if (rule.topic, rule.variant) not in used:
             yield Problem(rule.file, rule.id, "variant", f"no profile follows {rule.variant!r}; {EVERY} is for all")
 
 
+def questions_are_whole(rules: tuple[Rule, ...]) -> Iterator[Problem]:
+    """Where sources disagree each position has a mark, and a source or none that is checked; what may be chosen changes something."""
+    sides = {(r.question, r.position) for r in rules}
+    asked = {r.question for r in rules} | {leaf.asks for r in rules for leaf in r.when.leaves()}
+    for q in questions().values():
+        if q.name not in asked:
+            yield Problem(_QUESTIONS, q.name, "", "no rule names it")
+        if bool(q.allowed) == bool(q.decided):
+            yield Problem(_QUESTIONS, q.name, "decided", "either something may be chosen, or it says how it is decided")
+        if q.default is not None and q.default not in q.allowed:
+            yield Problem(_QUESTIONS, q.name, "default", f"{q.default!r} is none of its positions")
+        for p in q.positions:
+            if p.mark not in MARKS or p.source not in {"", *references()} or (p.mark == "V" and not p.source):
+                yield Problem(
+                    _QUESTIONS, q.name, p.says, "a mark that is known, and a key of the references; without one it is not checked"
+                )
+            if p.name and p.name != q.default and not p.lifts and (q.name, p.name) not in sides:
+                yield Problem(_QUESTIONS, q.name, p.name, "no rule takes this side")
+
+
+_QUESTIONS = "questions.toml"
+
 CHECKS: tuple[Callable[[tuple[Rule, ...]], Iterator[Problem]], ...] = (
-    known_facts, only_blocks_always_hold, cited, blocks_name_something, every_profile_is_whole,
+    known_facts, only_blocks_always_hold, cited, blocks_name_something, every_profile_is_whole, questions_are_whole,
 )  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.resources import files
@@ -14,7 +14,9 @@ from typing import Any
 from aftercar.errors import InputError, OptionError, nearest
 from aftercar.evidence.sources import MARKS
 from aftercar.manage.fields import BASIS, LOCAL, Fields, Problem, contents, each_once, refuse, rows_of, toml_files
-from aftercar.manage.when import All, Condition
+from aftercar.manage.questions import Choice, defaults, questions, unfit
+from aftercar.manage.vocabulary import limited
+from aftercar.manage.when import All, Condition, chosen
 from aftercar.timeline.concepts import of_group
 
 UNITS = ("mg", "mg/kg", "g", "g/kg", "ug/kg", "mg/m2", "10*6/kg")
@@ -23,7 +25,7 @@ TOPICS = {
     "iechs": "IEC-HS", "cytopenia": "Cytopenia", "late": "Later toxicities", "infection": "Infection and immunoglobulin",
     "block": "Block list",
 }  # fmt: skip
-EVERY = "all"  # the variant of a topic on which the profiles do not differ
+EVERY = "all"  # the variant of a topic that every profile follows
 DEFAULT_PROFILE = "asco2021"
 
 
@@ -77,6 +79,7 @@ class Rule:
         drug: the row of the drug table whose dose and cautions go with it, and which the block list may block.
         most_a_day: how often a day its dose is given at most, so that steroids of two tables can be compared.
         blocks: of a rule of the block list, the actions and drugs that it blocks.
+        question, position: on what sources disagree here, and which side the rule takes: it stands only where nothing else was chosen.
     """
 
     id: str
@@ -98,25 +101,35 @@ class Rule:
     cautions: tuple[str, ...] = ()
     population: str = ""
     blocks: tuple[str, ...] = ()
+    question: str = ""
+    position: str = ""
 
 
 @dataclass(frozen=True)
 class Profile:
-    """Which variant of each topic a source, or a ward, follows."""
+    """Which variant of each topic a source, or a ward, follows beside the rules for all, and what it chooses where sources disagree."""
 
     name: str
     title: str
     note: str
     use: dict[str, str] = field(default_factory=dict)
+    choose: dict[str, Choice] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class RuleBook:
-    """The rules of one profile, the block list last, and the drug table."""
+    """The rules of one profile, the block list last, and the drug table.
+
+    Attributes:
+        choices: what was chosen where sources disagree.
+        asked: the questions whose choice makes a difference here.
+    """
 
     profile: Profile
     rules: tuple[Rule, ...]
     drugs: dict[str, Drug]
+    choices: dict[str, Choice]
+    asked: frozenset[str]
 
 
 # ---- reading
@@ -140,10 +153,10 @@ def profiles() -> dict[str, Profile]:
 
 @cache
 def _ours() -> tuple[tuple[Rule, ...], dict[str, Drug]]:
-    rules, drugs, problems = _load(_own())
-    if problems:
-        raise AssertionError("\n".join(map(str, problems)))
-    return rules, drugs
+    found = _load(_own())
+    if found.problems:
+        raise AssertionError("\n".join(map(str, found.problems)))
+    return found.rules, found.drugs
 
 
 def rulebook(profile: str = DEFAULT_PROFILE, folder: Path | str | None = None) -> RuleBook:
@@ -151,28 +164,64 @@ def rulebook(profile: str = DEFAULT_PROFILE, folder: Path | str | None = None) -
 
     Args:
         profile: its name.
-        folder: one's own TOML files, laid out as ours: their topics stand in for those of the profile, their drugs for ours of that name.
+        folder: one's own TOML files, laid out as ours: their topics stand in for those of the profile, their drugs for ours of that name,
+            and the answers of its `choices.toml` for those of the profile.
     Raises:
         OptionError: there is no such profile, or `local` without a folder.
         InputError: the folder has no rules, or they are wrong: file, rule, field, and what is allowed.
     """
     if profile not in profiles():
         raise OptionError(f"There is no profile {profile!r}. {nearest(profile, profiles())}")
-    chosen = profiles()[profile]
+    followed = profiles()[profile]
     if profile == LOCAL and folder is None:
         raise OptionError("The profile local is made of your own rules: name their folder with --rules.")
     rules, drugs = _ours()
-    taken = [r for r in rules if r.variant == chosen.use.get(r.topic, EVERY)]
+    variants = {topic: {EVERY, followed.use.get(topic, EVERY)} for topic in TOPICS}
+    taken = [r for r in rules if r.variant in variants[r.topic]]
+    own = _Folder() if folder is None else _folder(Path(folder))
+    choices = defaults() | followed.choose | own.choices
+    drugs = _lifted(drugs, choices)
     if folder is not None:
-        own, own_drugs = _folder(Path(folder))
-        own = tuple(r for r in own if r.variant in (LOCAL, EVERY, chosen.use.get(r.topic)))
-        if not own and not own_drugs:
+        mine = [r for r in own.rules if r.variant in (LOCAL, *variants[r.topic])]
+        if not (mine or own.drugs or own.choices):
             raise InputError(f"{folder}: no rule there is of the variant {LOCAL}, {EVERY} or of {profile}.")
-        kept = (r for r in taken if r.topic not in {o.topic for o in own})
-        taken = [*(_with_drug(r, drugs, own_drugs) for r in kept), *own]
-        drugs = drugs | own_drugs
+        kept = (r for r in taken if r.topic not in {o.topic for o in mine})
+        taken = [*(_with_drug(r, drugs, own.drugs) for r in kept), *mine]
+        drugs = drugs | own.drugs
     order = list(TOPICS)
-    return RuleBook(chosen, tuple(sorted(taken, key=lambda r: order.index(r.topic))), drugs)
+    settled = [_settled(r, choices) for r in sorted(taken, key=lambda r: order.index(r.topic)) if _stands(r, choices)]
+    asked = _asked(taken)
+    if idle := own.choices.keys() - asked:
+        raise InputError(f"{folder}, {_CHOICES}: no rule of the profile {profile} asks for {', '.join(sorted(idle))}.")
+    return RuleBook(followed, tuple(settled), drugs, choices, asked)
+
+
+def _stands(rule: Rule, choices: Mapping[str, Choice]) -> bool:
+    """Whether a rule takes the side that was chosen, or none."""
+    return not rule.position or choices.get(rule.question, rule.position) == rule.position
+
+
+def _settled(rule: Rule, choices: Mapping[str, Choice]) -> Rule:
+    """A rule with the numbers that were chosen, and with what the sources say that disagree."""
+    told = (questions()[rule.question].told,) if rule.question else ()
+    unless = chosen(rule.unless, choices) if rule.unless else None
+    return replace(rule, when=chosen(rule.when, choices), unless=unless, cautions=(*rule.cautions, *told))
+
+
+def _lifted(drugs: dict[str, Drug], choices: Mapping[str, Choice]) -> dict[str, Drug]:
+    """The drug table without the limits that the chosen positions do not have."""
+    positions = (p for name, choice in choices.items() for p in questions()[name].positions if p.name == choice)
+    lifted = dict(drugs)
+    for name, limit in (limited(told) for p in positions for told in p.lifts):
+        lifted[name] = replace(lifted[name], **{_LIMIT[limit]: None})
+    return lifted
+
+
+def _asked(rules: Iterable[Rule]) -> frozenset[str]:
+    """The questions that some rules ask, or take a side on."""
+    rows = list(rules)
+    conditions = (c for r in rows for c in (r.when, r.unless) if c is not None)
+    return frozenset({r.question for r in rows if r.position} | {leaf.asks for c in conditions for leaf in c.leaves()})
 
 
 def _with_drug(rule: Rule, ours: dict[str, Drug], own: dict[str, Drug]) -> Rule:
@@ -196,16 +245,15 @@ def check(folder: Path | str | None = None) -> list[Problem]:
         InputError: there is no file of rules.
     """
     if folder is None:
-        return [*_load(_own())[2], *_profile_problems()]
-    rules, _, problems = _load(toml_files(Path(folder)))
-    return [*problems, *_followed(rules)]
+        return [*_load(_own()).problems, *_profile_problems()]
+    found = _load(toml_files(Path(folder)))
+    return [*found.problems, *_followed(found.rules)]
 
 
-def _folder(folder: Path) -> tuple[tuple[Rule, ...], dict[str, Drug]]:
-    rules, drugs, problems = _load(toml_files(folder))
-    problems += _followed(rules)
-    refuse(folder, problems)
-    return rules, drugs
+def _folder(folder: Path) -> _Folder:
+    found = _load(toml_files(folder))
+    refuse(folder, [*found.problems, *_followed(found.rules)])
+    return found
 
 
 def _followed(rules: tuple[Rule, ...]) -> Iterator[Problem]:
@@ -221,34 +269,48 @@ def _followed(rules: tuple[Rule, ...]) -> Iterator[Problem]:
 def _profile_problems() -> Iterator[Problem]:
     variants = {(r.topic, r.variant) for r in _ours()[0]}
     for profile in profiles().values():
+        for name, problem in unfit(profile.choose):
+            yield Problem("profiles.toml", profile.name, name, problem)
         for topic, variant in profile.use.items():
             if (topic, variant) not in variants:
                 yield Problem("profiles.toml", profile.name, topic, f"there is no variant {variant!r} of this topic")
 
 
-_DRUGS = "drugs.toml"
+_DRUGS, _CHOICES = "drugs.toml", "choices.toml"
 _FILE = {"topic", "variant", "title", "rule", *BASIS}
 _RULE = {
-    "id", "when", "unless", "option", "action", "drug", "dose", "schedule", "most_a_day", "cautions", "population", "blocks", *BASIS,
+    "id", "when", "unless", "option", "action", "drug", "dose", "schedule", "most_a_day", "cautions", "population", "blocks", "question", "position",
+    *BASIS,
 }  # fmt: skip
+_LIMIT = {"interval": "interval_h", "in_24h": "most_in_24h", "total": "most_in_all"}  # the field of each limit of a drug
 _DRUG = {
     "label", "dose", "route", "schedule", "interval_h", "most_in_24h", "most_in_all", "cautions", "strength", "mark", "source",
 }  # fmt: skip
 _BAND = {"value", "unit", "from_kg", "below_kg", "maximum"}
 
 
-def _load(paths: Iterable[Any]) -> tuple[tuple[Rule, ...], dict[str, Drug], list[Problem]]:
-    """Rules and drugs of some files, and what is wrong in them."""
+@dataclass(frozen=True)
+class _Folder:
+    """What some files hold, and what is wrong in them."""
+
+    rules: tuple[Rule, ...] = ()
+    drugs: dict[str, Drug] = field(default_factory=dict)
+    choices: dict[str, Choice] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+
+
+def _load(paths: Iterable[Any]) -> _Folder:
     problems: list[Problem] = []
-    found = {
-        name: content for name, content in contents(paths, problems).items() if "item" not in content
-    }  # those are a calendar's
+    # A file with items is one of the calendar.
+    found = {name: content for name, content in contents(paths, problems).items() if "item" not in content}
+    choices = found.pop(_CHOICES, {})
+    problems += [Problem(_CHOICES, "", name, problem) for name, problem in unfit(choices)]
     own = found.pop(_DRUGS, {})
     drugs = {name: d for name, entry in own.items() if (d := _drug(name, entry, problems))}
     known = _known_drugs() | drugs
     rules = [r for name, content in found.items() for r in _rules(name, content, known, problems)]
     each_once(((r.file, r.id) for r in rules), "a rule", problems)
-    return tuple(rules), drugs, problems
+    return _Folder(tuple(rules), drugs, choices, problems)
 
 
 @cache
@@ -280,11 +342,17 @@ def _rule(file: str, topic: str, variant: str, given: Fields, drugs: dict[str, D
     blocks = given.words("blocks")
     if (topic == "block") != bool(blocks):
         given.wrong("blocks", "rules of the block list, and only they, name what they block")
+    question = given.word("question", among=questions())
+    sides = [p.name for p in questions()[question].positions if p.name] if question in questions() else []
+    position = given.word("position", among=sides)
+    if position and not sides:
+        given.wrong("position", "needs `question`, and one of its positions that may be chosen")
     rule = Rule(
         id=given.word("id", needed=True), topic=topic, variant=variant, file=file, option=given.word("option", needed=True),
         action=given.word("action") or drug, source=basis.source, at=basis.at, date=basis.date, strength=basis.strength, mark=basis.mark,
         when=when or All(()), unless=unless, drug=_with_dose(given, drugs.get(drug)), schedule=given.word("schedule"),
         most_a_day=given.number("most_a_day"), cautions=given.words("cautions"), population=given.word("population"), blocks=blocks,
+        question=question, position=position,
     )  # fmt: skip
     return rule if when is not None else None
 

@@ -29,6 +29,12 @@ SPELLS = {
     "iechs_h": ("iechs", 1),
 }  # fmt: skip
 
+# How a grade has changed within 24 hours, by fact: the graded fact, and the column of `changes.changes`.
+CHANGES = {
+    "crs_rise_24h": ("crs", "rise"), "crs_fall_24h": ("crs", "fall"), "icans_rise_24h": ("icans", "rise"), "icans_fall_24h": ("icans", "fall"),
+    "iechs_rise_24h": ("iechs_grade", "rise"), "iechs_fall_24h": ("iechs_grade", "fall"),
+}  # fmt: skip
+
 # Counts and markers, as they were last charted and still stand.
 MEASURED = ("anc", "platelets", "hemoglobin", "alc", "ferritin", "fibrinogen", "igg", "b_cells", "cd4", "diarrhoea_grade")
 # However old it is: the last value (`last.NAME`), and how many days after the infusion it was charted (`day_of.NAME`). `igg_unaided` leaves out what
@@ -50,6 +56,7 @@ CHARTED: dict[str, tuple[str, tuple[str, ...]]] = {
 PRODUCTS = {
     "product_cd28": ("axi-cel", "axicabtagene", "yescarta", "brexu-cel", "brexucabtagene", "tecartus"),
     "product_cilta": ("cilta-cel", "ciltacabtagene", "carvykti"),
+    "product_liso": ("liso-cel", "lisocabtagene", "breyanzi"),
 }
 
 DRUG_FACTS = {
@@ -82,13 +89,21 @@ _PLAIN = (
     Fact("crs_3_h", "CRS of grade 3 or more without a break", "h"),
     Fact("icans_h", "ICANS without a break", "h"), Fact("icans_2_h", "ICANS of grade 2 or more without a break", "h"),
     Fact("icans_3_h", "ICANS of grade 3 or more without a break", "h"), Fact("iechs_h", "IEC-HS suspected without a break", "h"),
-    Fact("day", "days since the infusion", "d"), Fact("age_y", "age", "years"),
+    Fact("crs_rise_24h", "rise of the CRS grade within 24 h, from its lowest"), Fact("crs_fall_24h", "fall of the CRS grade within 24 h, from its highest"),
+    Fact("icans_rise_24h", "rise of the ICANS grade within 24 h, from its lowest"),
+    Fact("icans_fall_24h", "fall of the ICANS grade within 24 h, from its highest"),
+    Fact("iechs_rise_24h", "rise of the IEC-HS grade within 24 h, from its lowest"),
+    Fact("iechs_fall_24h", "fall of the IEC-HS grade within 24 h, from its highest"),
+    Fact("crs_onset_h", "from the infusion to the onset of this CRS", "h"),
+    Fact("day", "day after the infusion"), Fact("age_y", "age", "years"),
     Fact("anc", "ANC", "/uL"), Fact("anc_500_d", "ANC below 500/uL without a break", "d"), Fact("platelets", "platelets", "10*9/L"),
     Fact("hemoglobin", "haemoglobin", "g/dL"), Fact("alc", "ALC", "10*9/L"), Fact("ferritin", "ferritin", "ng/mL"),
     Fact("fibrinogen", "fibrinogen", "mg/dL"), Fact("igg", "IgG", "mg/dL"), Fact("diarrhoea_grade", "diarrhoea grade"),
     Fact("b_cells", "B cells", "/uL"), Fact("cd4", "CD4 cells", "/uL"), Fact("anti_hbc", "anti-HBc positive", flag=True),
     Fact("infection", "infection work-up positive", flag=True), Fact("infection_excluded", "infection work-up negative", flag=True),
     Fact("product_cd28", "a product with CD28 (axi-cel, brexu-cel)", flag=True), Fact("product_cilta", "cilta-cel", flag=True),
+    Fact("product_liso", "liso-cel", flag=True), Fact("disease_cll", "CLL", flag=True),
+    Fact("ferritin_doubled", "ferritin at least twice an earlier value of the last 24 h", flag=True),
     Fact("target_bcma", "a product against BCMA", flag=True), Fact("target_cd19", "a product against CD19", flag=True),
     Fact("mnt_sign", "a sign of movement and neurocognitive toxicity", flag=True),
     Fact("tian_sign", "a sign of tumour inflammation-associated neurotoxicity", flag=True),

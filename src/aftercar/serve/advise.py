@@ -131,10 +131,13 @@ def rules(
     check: Annotated[Path | None, typer.Option("--check", help="A folder of your own rules: say what is wrong in it.")] = None,
     topic: Annotated[str | None, typer.Option("--topic", help="Print the rules of one topic.")] = None,
     profile: Annotated[str | None, typer.Option("--profile", help="Of one profile; without: of all.")] = None,
+    disagree: Annotated[
+        bool, typer.Option("--disagree", help="Print where sources disagree, and what each profile follows.")
+    ] = False,
     lint: Annotated[bool, typer.Option("--lint", help="Check the rules that come with aftercar.")] = False,
     calendar: Annotated[bool, typer.Option("--calendar", help="Print the items of the late-effects calendar instead.")] = False,
 ) -> None:
-    """List profiles and topics, print the rules of a topic with their sources, or check a folder of your own rules."""
+    """List profiles and topics, print the rules of a topic with their sources, where sources disagree, or check a folder of your own rules."""
     from aftercar.errors import nearest
     from aftercar.manage.items import calendar_items, check_items
     from aftercar.manage.lint import lint as lint_all
@@ -146,6 +149,9 @@ def rules(
         found = list(dict.fromkeys([*check_rules(check), *check_items(check)])) if check is not None else lint_all()
         show_advice.problems(found)
         raise typer.Exit(1 if found else 0)
+    if disagree:
+        show_advice.disagreements()
+        return
     if calendar:
         if profile:
             raise OptionError("The calendar is the same for all profiles: leave --profile out.")

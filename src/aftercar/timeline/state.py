@@ -24,7 +24,7 @@ DAY = 24 * HOUR
 # What holds for every course of a subject, whenever it was charted.
 OF_THE_SUBJECT = (
     "record_complete", "developmental_delay", "o2_device_baseline", "o2_flow_baseline", "ice_baseline", "hlh_gene", "immunosuppression",
-    "cns_tumour", "setting", "anti_hbc",
+    "cns_tumour", "setting", "weight", "anti_hbc",
     # What was measured before an earlier infusion may be the baseline of a later one.
     "creatinine", "alt", "ast", "ferritin", "fibrinogen",
     *(name for name in concepts() if name.endswith(("_uln", "_lln"))),
@@ -63,7 +63,7 @@ class Record:
         found = [self.by_code[c] for c in codes if c in self.by_code]
         if len(found) == 1:
             return found[0]
-        return pl.concat(found).sort("at", "event_id") if found else pl.DataFrame(schema=_EVENTS)
+        return pl.concat(found).sort("at", "event_id") if found else _NO_EVENTS
 
 
 _EVENTS = {
@@ -77,6 +77,7 @@ _EVENTS = {
     "attributable_to": pl.String,
     "event_id": pl.Int64,
 }
+_NO_EVENTS = pl.DataFrame(schema=_EVENTS)  # made once: most concepts are charted of nobody
 
 
 def record(timeline: pl.DataFrame, courses: pl.DataFrame, codes: list[str], *, exclude_unknown: bool = False) -> Record:
@@ -200,11 +201,12 @@ _READINGS = {
     "unsure": pl.Boolean,
     "stated": pl.Boolean,
 }
+_NO_READINGS = pl.DataFrame(schema=_READINGS)
 
 
 def _readings(record: Record, code: str, valid_for_h: float | None, events: pl.DataFrame) -> pl.DataFrame:
     if events.is_empty():
-        return pl.DataFrame(schema=_READINGS)
+        return _NO_READINGS
     what = concept(code)
     valid = valid_for_h if valid_for_h is not None else what.valid_for_h
     value = ranked(code) if what.kind == "text" else col("numeric_value")
@@ -384,7 +386,7 @@ def look_at(states: pl.LazyFrame, tables: Mapping[str, pl.DataFrame]) -> pl.Lazy
     for name, table in tables.items():
         new = [c for c in table.columns if c != "until"]
         if table.is_empty():  # many concepts are charted of nobody
-            nowhere += [lit(None, table.schema[c]).alias(f"{name}_{c}") for c in new]
+            nowhere += [lit(None, t).alias(f"{name}_{c}") for c, t in table.schema.items() if c != "until"]
             continue
         named = table.lazy().select(
             col("at").set_sorted(), col("at").alias(f"{name}_at"), pl.all().exclude("at").name.prefix(f"{name}_")
