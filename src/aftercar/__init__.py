@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from aftercar.grade.folder import grade_folder
     from aftercar.grade.run import Result, grade_timeline
     from aftercar.manage.advise import advise_folder, advise_timeline
+    from aftercar.manage.calendar import calendar_folder, calendar_timeline, write_calendar
     from aftercar.report import write_report
     from aftercar.risk.run import score_folder, score_timeline
     from aftercar.risk.validate import validate
@@ -32,6 +33,8 @@ _HOMES = {
     "Result": "aftercar.grade.run",
     "advise_folder": "aftercar.manage.advise",
     "advise_timeline": "aftercar.manage.advise",
+    "calendar_folder": "aftercar.manage.calendar",
+    "calendar_timeline": "aftercar.manage.calendar",
     "cite": "aftercar.grade.cite",
     "explain": "aftercar.grade.explain",
     "export_folder": "aftercar.export",
@@ -44,6 +47,7 @@ _HOMES = {
     "score_folder": "aftercar.risk.run",
     "score_timeline": "aftercar.risk.run",
     "validate": "aftercar.risk.validate",
+    "write_calendar": "aftercar.manage.calendar",
     "write_report": "aftercar.report",
     "write_timeline": "aftercar.timeline.store",
 }
@@ -53,6 +57,8 @@ __all__ = [
     "Result",
     "advise_folder",
     "advise_timeline",
+    "calendar_folder",
+    "calendar_timeline",
     "cite",
     "explain",
     "export_folder",
@@ -65,6 +71,7 @@ __all__ = [
     "score_folder",
     "score_timeline",
     "validate",
+    "write_calendar",
     "write_report",
     "write_timeline",
 ]

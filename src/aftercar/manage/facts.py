@@ -13,19 +13,24 @@ from functools import partial
 import polars as pl
 from polars import col, lit
 
+from aftercar.grade.late import bears
+from aftercar.grade.scale import GRADES
 from aftercar.manage import ledger
 from aftercar.manage.changes import changes
 from aftercar.manage.rules import Drug
 from aftercar.manage.vocabulary import (
     CHANGES,
     CHARTED,
+    DAY_OF,
     DIAGNOSED,
     GRADED,
     MEASURED,
     PRODUCTS,
     SPELLS,
     TOP_GRADE,
+    UNAIDED,
     drug_of,
+    lasting,
     limited,
 )
 from aftercar.manage.when import Leaf
@@ -45,10 +50,17 @@ SCALES = tuple(dict.fromkeys(s for scales in GRADES_OF.values() for s in scales)
 Bounds = tuple[pl.Expr, pl.Expr]
 
 
+def ungraded(record: Record) -> pl.DataFrame:
+    """A table of grades without a row, for conditions that ask for none."""
+    return pl.DataFrame(schema={**GRADES, "subject_id": record.courses.schema["subject_id"]})
+
+
 def codes(names: Iterable[str]) -> list[str]:
     """The concepts that must be read for these facts, beside those of the scales."""
-    wanted = {"infection_workup", "diarrhoea", "weight", *MEASURED, *(code for code, _ in CHARTED.values())}
+    wanted = {"infection_workup", "diarrhoea", "weight", "anti_hbc", *MEASURED, *(code for code, _ in CHARTED.values())}
     for name in names:
+        if (of := lasting(name)) in UNAIDED:
+            wanted |= {*UNAIDED[of][:2]}
         if found := drug_of(name):
             drug = found[1] if found[0] != "limit" else limited(found[1])[0]
             wanted |= set(of_group(drug))
@@ -208,8 +220,12 @@ class Facts:
                 tables[name] = _values(self.record, name)
             elif name == "anc_500_d":
                 tables |= {name: _runs(_values(self.record, "anc")), "anc": _values(self.record, "anc")}
+            elif (of := lasting(name)) is not None:
+                tables[name] = _last_values(self.record, of)
             elif name in ("infection", "infection_excluded"):
-                tables["infection"] = _last_word(self.record, "infection_workup")
+                tables["infection"] = _last_word(self.record.of("infection_workup").filter(col("at") >= origin(col("at"))))
+            elif name == "anti_hbc":  # mostly charted before the infusion
+                tables[name] = _last_word(self.record.of(name))
             elif name in CHARTED:
                 tables[name] = _since(self.record, *CHARTED[name])
         return tables
@@ -225,6 +241,9 @@ class Facts:
             return col(f"{of}_change_{way}_lo").fill_null(0), col(f"{of}_change_{way}_hi").fill_null(TOP_GRADE)
         if found := drug_of(name):
             return self._drug(*found, asked)
+        if name.startswith(DAY_OF):
+            day = calendar_day(col(f"{name}_at"), col("midnight")).cast(pl.Float64)
+            return day.fill_null(0.0), day.fill_null(INFINITE)
         return _SINGLE[name]() if name in _SINGLE else _measured(name)
 
     def _drug(self, asked_for: str, drug: str, asked: pl.DataFrame) -> Bounds:
@@ -271,7 +290,7 @@ def _birthdays(courses: pl.DataFrame, ages: set[float]) -> pl.Series:
 
 
 def _measured(name: str) -> Bounds:
-    if name in MEASURED:
+    if name in MEASURED or lasting(name) is not None:
         return col(f"{name}_value").fill_null(0.0), col(f"{name}_value").fill_null(INFINITE)
     return _claimed(col(f"{name}_at").is_not_null())
 
@@ -290,7 +309,7 @@ def _product(names: tuple[str, ...]) -> Bounds:
 
 
 def _target(name: str) -> Bounds:
-    return _flag(col("target").str.to_uppercase() == name)
+    return _flag(bears(name))
 
 
 def _diarrhoea() -> Bounds:
@@ -326,8 +345,9 @@ _SINGLE: dict[str, Callable[[], Bounds]] = {
     "crs_onset_h": _onset,
     "disease_cll": lambda: _flag(col("disease").str.contains(CLL)),
     "age_y": lambda: (col("age").fill_null(0.0), col("age").fill_null(OLDEST_Y)),
-    "infection": lambda: _flag(_word_is("positive", "negative")),
-    "infection_excluded": lambda: _flag(_word_is("negative", "positive")),
+    "infection": lambda: _flag(_word_is("infection", "positive", "negative")),
+    "infection_excluded": lambda: _flag(_word_is("infection", "negative", "positive")),
+    "anti_hbc": lambda: _flag(_word_is("anti_hbc", "positive", "negative")),
     "target_bcma": lambda: _target("BCMA"),
     "target_cd19": lambda: _target("CD19"),
     "diarrhoea_grade": _diarrhoea,
@@ -337,14 +357,25 @@ _SINGLE: dict[str, Callable[[], Bounds]] = {
 }
 
 
-def _word_is(yes: str, no: str) -> pl.Expr:
-    return pl.when(col("infection_word") == yes).then(True).when(col("infection_word") == no).then(False)
+def _word_is(name: str, yes: str, no: str) -> pl.Expr:
+    return pl.when(col(f"{name}_word") == yes).then(True).when(col(f"{name}_word") == no).then(False)
 
 
 def _values(record: Record, code: str) -> pl.DataFrame:
     """`at, until, value` of a concept from day 0 on."""
     rows = readings(record, code).filter((col("at") >= origin(col("at"))) & ~col("excluded"))
     return rows.select("at", "until", "value")
+
+
+def _last_values(record: Record, name: str) -> pl.DataFrame:
+    """`at, until, value` of a concept, each until the next one to the end of the course, however old it is by then."""
+    code, aid, days = UNAIDED.get(name, (name, "", 0))
+    values = _values(record, code).with_columns(until=(col("at") // SPAN + 1) * SPAN)
+    if not aid:
+        return values
+    aided = ledger.doses(record, aid).select("at", given="at")
+    beside = values.join_asof(aided, on="at", strategy="backward", coalesce=True)
+    return beside.filter((col("at") - col("given") > days * DAY).fill_null(True)).drop("given")
 
 
 def _doubled(ferritin: pl.DataFrame) -> pl.DataFrame:
@@ -369,8 +400,8 @@ def _runs(anc: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _last_word(record: Record, code: str) -> pl.DataFrame:
-    rows = record.of(code).filter(col("at") >= origin(col("at"))).sort("at", "text_value", nulls_last=False)
+def _last_word(events: pl.DataFrame) -> pl.DataFrame:
+    rows = events.sort("at", "text_value", nulls_last=False)
     return rows.unique("at", keep="last", maintain_order=True).select(
         "at", until=(col("at") // SPAN + 1) * SPAN, word="text_value"
     )

@@ -6,7 +6,7 @@ where it holds for some. The two differ only where something is not known.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -178,3 +178,19 @@ def compiled(condition: Condition, place: Mapping[Leaf, int], *, surely: bool) -
     if isinstance(condition, Any_):
         return pl.any_horizontal(parts)
     return pl.all_horizontal(parts) if parts else lit(True)
+
+
+def leaves(conditions: Iterable[Condition | None]) -> list[Leaf]:
+    """The comparisons of some conditions, each once."""
+    return list(dict.fromkeys(leaf for c in conditions if c is not None for leaf in c.leaves()))
+
+
+def compared(leaves: Sequence[Leaf]) -> list[pl.Expr]:
+    """Each comparison on a frame of facts (`NAME:lo`, `NAME:hi`): columns `sN`, it holds surely, and `pN`, it may hold."""
+    sure = (leaf.sure.alias(f"s{n}") for n, leaf in enumerate(leaves))
+    return [*sure, *(leaf.perhaps.alias(f"p{n}") for n, leaf in enumerate(leaves))]
+
+
+def bits(flags: Sequence[pl.Expr]) -> pl.Expr:
+    """Flags as one number, by which rows that say the same are found."""
+    return pl.sum_horizontal(lit(0, pl.Int64), *(f.cast(pl.Int64) * (1 << n) for n, f in enumerate(flags)))

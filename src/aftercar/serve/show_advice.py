@@ -12,8 +12,9 @@ from rich.table import Table
 from aftercar.evidence.sources import MARKS, references
 from aftercar.manage.advise import Advice
 from aftercar.manage.doses import EQUIVALENT_MG
+from aftercar.manage.fields import LOCAL, STRENGTH, Problem
 from aftercar.manage.questions import questions, shown
-from aftercar.manage.rules import LOCAL, STRENGTH, TOPICS, Drug, Problem, Rule, RuleBook, every_rule, rulebook
+from aftercar.manage.rules import TOPICS, Drug, Rule, RuleBook, every_rule, rulebook
 from aftercar.manage.rules import profiles as known_profiles
 from aftercar.manage.vocabulary import LIMITS
 from aftercar.serve.show import console
@@ -244,7 +245,7 @@ def disagreements() -> None:
         )
         console.print(f"  {q.name} = {' | '.join(shown(c) for c in q.allowed)}. {followed}", soft_wrap=True)
     keys = {p.source for q in questions().values() for p in q.positions}
-    _sources(keys, {p.mark for q in questions().values() for p in q.positions})
+    sources(keys, {p.mark for q in questions().values() for p in q.positions})
     console.print(
         'To choose, put a line such as toci_max = "ema" into the choices.toml of your own folder, and name it with --rules.',
         soft_wrap=True,
@@ -261,10 +262,13 @@ def rules(chosen: Iterable[Rule]) -> None:
         if rule.position:
             console.print(f"  where sources disagree: {rule.question} = {rule.position}", soft_wrap=True)
         console.print(f"  {rule.option}" + (f"  ({rule.schedule})" if rule.schedule else ""), soft_wrap=True)
-        strength = _strength(rule.strength)
-        place = ", ".join(filter(None, (rule.source, rule.at, rule.date)))
-        console.print(f"  {strength}; {place}; [{rule.mark}]", soft_wrap=True)
-    _sources({r.source for r in rows}, {r.mark for r in rows})
+        console.print(f"  {place_of(rule.source, rule.at, rule.date, rule.strength, rule.mark)}", soft_wrap=True)
+    sources({r.source for r in rows}, {r.mark for r in rows})
+
+
+def place_of(source: str, at: str, date: str, strength: str, mark: str) -> str:
+    """What a rule stands on, in one line."""
+    return f"{_strength(strength)}; {', '.join(filter(None, (source, at, date)))}; [{mark}]"
 
 
 def problems(found: list[Problem]) -> None:
@@ -276,11 +280,12 @@ def problems(found: list[Problem]) -> None:
 
 def _foot(rows: pl.DataFrame) -> None:
     fired = rows.filter(col("status").is_in(["option", "blocked"]))
-    _sources(set(fired["source"]), set(fired["mark"]))
+    sources(set(fired["source"]), set(fired["mark"]))
     console.print(NEVER_ORDERS, soft_wrap=True)
 
 
-def _sources(keys: set[str], marks: set[str]) -> None:
+def sources(keys: set[str], marks: set[str]) -> None:
+    """The papers behind a screen, and what its marks mean."""
     console.print()
     for key in sorted(keys & set(references())):  # one's own protocol is no paper
         console.print(f"{key}: {references()[key].line}", soft_wrap=True)
