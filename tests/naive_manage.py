@@ -12,15 +12,29 @@ FOLDER = Path(__file__).parents[1] / "src" / "aftercar" / "manage"
 Interval = tuple[float, float]
 
 
-def read_rules(profile: str) -> list[dict[str, Any]]:
-    """The rules of a profile as they are written, each with its topic."""
-    use = tomllib.loads((FOLDER / "profiles.toml").read_text())[profile]["use"]
+def read_rules(profile: str, choices: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+    """The rules of a profile as they are written, each with its topic, without those of a side that is not taken."""
+    follows = tomllib.loads((FOLDER / "profiles.toml").read_text())[profile]
+    answers: dict[str, Any] = {}
+    for name, question in tomllib.loads((FOLDER / "questions.toml").read_text()).items():
+        answers[name] = question.get("default", next(iter(question.get("values", [])), None))
+    answers |= {**follows.get("choose", {}), **(choices or {})}
     found = []
     for path in sorted((FOLDER / "rules").glob("*.toml")):
         content = tomllib.loads(path.read_text())
-        if "topic" in content and content["variant"] == use.get(content["topic"], "all"):
-            found += [{"topic": content["topic"], **rule} for rule in content["rule"]]
-    return found
+        if "topic" in content and content["variant"] in ("all", follows["use"].get(content["topic"])):
+            found += [{"topic": content["topic"], **_answered(rule, answers)} for rule in content["rule"]]
+    return [r for r in found if r.get("position") is None or answers[r["question"]] in (None, r["position"])]
+
+
+def _answered(rule: Any, answers: Mapping[str, Any]) -> Any:
+    """A rule, or a part of one, with a number wherever a comparison names a question."""
+    if isinstance(rule, list):
+        return [_answered(part, answers) for part in rule]
+    if not isinstance(rule, dict):
+        return rule
+    named = {k: answers[v] for k, v in rule.items() if k.endswith(("_min", "_max", "_over", "_under")) and isinstance(v, str)}
+    return {k: _answered(v, answers) for k, v in rule.items()} | named
 
 
 def holds(when: Mapping[str, Any], facts: Mapping[str, Interval], before: str = "") -> bool | None:

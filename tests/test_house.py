@@ -41,7 +41,20 @@ MAY_IMPORT = {
     "serve": "errors files frames evidence timeline options grade manage risk conformance cohort trial simulate export report",
     "__main__": "serve",
 }
-HEAVY = ("antimony", "jinja2", "libsbml", "numba", "numpy", "pandas", "pint", "polars", "pyarrow", "roadrunner", "ucumvert", "yaml")
+HEAVY = (
+    "antimony",
+    "jinja2",
+    "libsbml",
+    "numba",
+    "numpy",
+    "pandas",
+    "pint",
+    "polars",
+    "pyarrow",
+    "roadrunner",
+    "ucumvert",
+    "yaml",
+)
 
 # Addresses that may stand in a file: literature, standards and licences. Anything else is somebody's machine.
 CITED = {

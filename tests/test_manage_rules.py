@@ -42,8 +42,12 @@ def told(book: RuleBook, **given: float) -> dict[str, str | None]:
     return statuses(frame([facts]), book).row(0, named=True)
 
 
-def book_of(rule: str) -> RuleBook:
-    return next(b for b in map(rulebook, NAMED) if rule in {r.id for r in b.rules})
+def book_of(rule: str, folder: Path) -> RuleBook:
+    """The book of some profile that has the rule, with the choices that its case needs."""
+    chosen = CASES[rule].get("choose", {})
+    write(folder, "".join(f"{k} = {v!r}\n" for k, v in chosen.items()), "choices.toml")
+    books = (rulebook(name, folder if chosen else None) for name in NAMED)
+    return next(b for b in books if rule in {r.id for r in b.rules})
 
 
 def test_every_rule_has_cases_and_no_case_is_of_nothing() -> None:
@@ -51,8 +55,8 @@ def test_every_rule_has_cases_and_no_case_is_of_nothing() -> None:
 
 
 @pytest.mark.parametrize("rule", CASES)
-def test_a_rule_fires_in_its_case_and_not_just_beside_it(rule: str) -> None:
-    book, case = book_of(rule), CASES[rule]
+def test_a_rule_fires_in_its_case_and_not_just_beside_it(rule: str, tmp_path: Path) -> None:
+    book, case = book_of(rule, tmp_path), CASES[rule]
     fires = told(book, **case["fires"])[rule]
     assert fires in ("option", "blocked")
     if case["spares"] is not None:
@@ -70,7 +74,9 @@ def random_facts(
     for name in names:
         near = [v + d for v in cuts[name] for d in (-1.0, -0.1, 0.0, 0.1, 1.0)] if not fact(name).flag else [0.0, 1.0]
         a, b = (max(0.0, rng.choice(near)) for _ in range(2))
-        if name.split("_")[0] in ("crs", "icans", "iechs") and not name.endswith("_h"):
+        if name == "day":
+            a, b = float(round(a)), float(round(b))
+        elif name.split("_")[0] in ("crs", "icans", "iechs") and not name.endswith("_h"):
             a, b = (float(min(4, round(v))) for v in (a, b))
         found[name] = (a, a) if rng.random() < known else (min(a, b), max(a, b))
     return found
@@ -85,9 +91,13 @@ def cuts_of(book: RuleBook) -> dict[str, list[float]]:
     return found
 
 
-@pytest.mark.parametrize("profile", NAMED)
-def test_a_slow_reading_of_the_files_agrees(profile: str) -> None:
-    book, rng, plain = rulebook(profile), random.Random(profile), read_rules(profile)
+OTHERWISE = {"toci_max": "ema", "g1_toci_after_h": 48, "g_csf_from": "week_3", "toci_with_icans": "avoid", "first_il6": "either"}
+
+
+@pytest.mark.parametrize(("profile", "choices"), [*((name, {}) for name in NAMED), ("asco2021", OTHERWISE)])
+def test_a_slow_reading_of_the_files_agrees(profile: str, choices: dict[str, Any], tmp_path: Path) -> None:
+    folder = write(tmp_path, "".join(f"{k} = {v!r}\n" for k, v in choices.items()), "choices.toml") if choices else None
+    book, rng, plain = rulebook(profile, folder), random.Random(profile), read_rules(profile, choices)
     assert {r["id"] for r in plain} == {r.id for r in book.rules}
     rows = [random_facts(fact_names(book), cuts_of(book), rng) for _ in range(300)]
     found = statuses(frame(rows), book).to_dicts()
@@ -177,6 +187,13 @@ def test_a_folder_of_ones_own_stands_in_for_a_topic(tmp_path: Path) -> None:
         ('strength = "O"', 'strength = "Z"', "ward-1, strength: 'Z' is not known"),
         ('key = "local", at = "protocol 3", date = 2026-01-31', 'key = "lee2019", at = "t"', "'lee2019' is not a key"),
         (", date = 2026-01-31", "", "ward-1, source: `date` is a day"),
+        (
+            "crs_min = 1",
+            'crs_h_min = "g1_toci"',
+            "crs_h_min is compared with a number, or with the answer to a question. Did you mean g1",
+        ),
+        ('action = "call"', 'position = "ema"', "ward-1, position: needs `question`"),
+        ('action = "call"', 'question = "toci_max"\nposition = "eu"', "ward-1, position: 'eu' is not known"),
         ('topic = "crs"', 'topic = "crss"', "crs.toml, topic: 'crss' is not known. Did you mean crs"),
         ("[[rule]]", "[rule]", "a file of rules has at least one [[rule]]"),
         ('option = "Call the ward"', "option = Call", "crs.toml: is not TOML"),
@@ -247,6 +264,12 @@ def test_the_lint_finds_what_is_broken(change: dict[str, Any]) -> None:
     place = next(n for n, r in enumerate(rules) if r.id == "crs-2-telemetry" or r.id == "crs-telemetry")
     rules[place] = type(rules[place])(**{**rules[place].__dict__, **change, **({"id": "new"} if "variant" in change else {})})
     assert [p for one in CHECKS for p in one(tuple(rules))]
+
+
+def test_the_lint_finds_a_question_that_no_rule_names() -> None:
+    kept = tuple(r for r in every_rule() if r.topic != "block")
+    found = {p.rule for p in CHECKS[-1](kept)}
+    assert {"toci_max", "gm_csf", "tnf_blockade", "toci_with_icans"} == found
 
 
 def test_the_lint_finds_a_profile_without_a_topic(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,7 +36,7 @@ from aftercar.simulate.engine import Doses, Floats, integrate
 from aftercar.simulate.general import run_sbml
 from aftercar.simulate.model import TABLES, Model, load_model
 from aftercar.simulate.observe import INFUSED
-from aftercar.simulate.policy import Policy, asked, named, policies
+from aftercar.simulate.policy import AFTER_H, Policy, asked, named, policies
 from aftercar.simulate.population import patients, values_of
 from aftercar.simulate.run import BANNER, PART, Course, Scenario, simulate, simulate_folder
 from aftercar.simulate.sbml import to_sbml
@@ -304,12 +304,6 @@ def graded(timeline: pl.DataFrame, toxicities: list[str]) -> dict[tuple[int, str
     return found
 
 
-def seen(timeline: pl.DataFrame) -> pl.DataFrame:
-    """As who decides sees it: what is given at a round comes after what is found at it (a drug may end the wait for a fever at once)."""
-    drugs = col("code").is_in(load_model().tables["drugs"]["concept"].to_list())
-    return timeline.with_columns(time=pl.when(drugs).then(col("time") + pl.duration(seconds=1)).otherwise("time"))
-
-
 def grade_at(spans: list[tuple[float, int]], hour: float) -> int:
     return next((grade for start, grade in reversed(spans) if start <= hour + 1e-9), 0)
 
@@ -331,7 +325,7 @@ def replayed(
                 continue
             fired[k].append(hour)
             doses += [(hour + h, g.drug, g.mg) for g in rule.give for h in g.hours]
-    return sorted(d for d in doses if d[0] <= hours[-1] + 1e-9)
+    return sorted((h + AFTER_H, drug, mg) for h, drug, mg in doses if h + AFTER_H <= hours[-1] + 1e-9)
 
 
 @pytest.mark.parametrize("name", WITH_RULES)
@@ -339,7 +333,7 @@ def test_every_dose_is_explained_by_the_grades_of_the_final_timeline(name: str) 
     """And none is missing: its rules, read by the grades of the whole record, give what was given."""
     policy = named(name, load_model())
     found = course(name)
-    grades = graded(seen(found.timeline), policy.toxicities)
+    grades = graded(found.timeline, policy.toxicities)
     hours = [float(t) * 24 for t in found.times]
     given = 0
     for subject in range(1, N + 1):

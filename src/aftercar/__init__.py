@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from aftercar.grade.folder import grade_folder
     from aftercar.grade.run import Result, grade_timeline
     from aftercar.manage.advise import advise_folder, advise_timeline
+    from aftercar.manage.calendar import calendar_folder, calendar_timeline, write_calendar
     from aftercar.report import write_report
     from aftercar.risk.run import score_folder, score_timeline
     from aftercar.risk.validate import validate
@@ -37,6 +38,8 @@ _HOMES = {
     "Scenario": "aftercar.simulate.run",
     "advise_folder": "aftercar.manage.advise",
     "advise_timeline": "aftercar.manage.advise",
+    "calendar_folder": "aftercar.manage.calendar",
+    "calendar_timeline": "aftercar.manage.calendar",
     "cite": "aftercar.grade.cite",
     "explain": "aftercar.grade.explain",
     "export_folder": "aftercar.export",
@@ -52,6 +55,7 @@ _HOMES = {
     "simulate_folder": "aftercar.simulate.run",
     "simulate_patients": "aftercar.simulate.run:simulate",
     "validate": "aftercar.risk.validate",
+    "write_calendar": "aftercar.manage.calendar",
     "write_report": "aftercar.report",
     "write_timeline": "aftercar.timeline.store",
 }
@@ -62,6 +66,8 @@ __all__ = [
     "Scenario",
     "advise_folder",
     "advise_timeline",
+    "calendar_folder",
+    "calendar_timeline",
     "cite",
     "explain",
     "export_folder",
@@ -77,6 +83,7 @@ __all__ = [
     "simulate_folder",
     "simulate_patients",
     "validate",
+    "write_calendar",
     "write_report",
     "write_timeline",
 ]

@@ -20,13 +20,13 @@ from aftercar.grade.options import Options
 from aftercar.grade.run import Result, grade_lazy, scales_named
 from aftercar.manage import doses
 from aftercar.manage.facts import GRADES_OF, SCALES, Facts, codes
-from aftercar.manage.ledger import counted, ledger, limits
+from aftercar.manage.ledger import counted, ledger, limits, weight_at
 from aftercar.manage.rules import DEFAULT_PROFILE, Drug, Rule, RuleBook, rulebook
 from aftercar.manage.vocabulary import fact
-from aftercar.manage.when import Leaf, compiled
+from aftercar.manage.when import Leaf, bits, compared, compiled, leaves
 from aftercar.timeline import subjects as subject_rows
 from aftercar.timeline.schema import conform
-from aftercar.timeline.state import HOUR, Record, clock, of_course, origin, record
+from aftercar.timeline.state import HOUR, Record, clock, origin, record
 from aftercar.timeline.store import open_timeline
 from aftercar.timeline.subjects import subjects
 
@@ -259,27 +259,19 @@ def _chunks(asked: pl.DataFrame) -> Iterable[pl.DataFrame]:
 
 
 def _leaves(book: RuleBook) -> list[Leaf]:
-    conditions = [c for r in book.rules for c in (r.when, r.unless) if c is not None]
-    return list(dict.fromkeys(leaf for c in conditions for leaf in c.leaves()))
-
-
-def compared(facts: pl.DataFrame, book: RuleBook) -> list[pl.Expr]:
-    """Each comparison of the rules on a frame of facts (`NAME:lo`, `NAME:hi`): columns `sN`, it holds surely, and `pN`, it may hold."""
-    leaves = _leaves(book)
-    sure = (leaf.sure.alias(f"s{n}") for n, leaf in enumerate(leaves))
-    return [*sure, *(leaf.perhaps.alias(f"p{n}") for n, leaf in enumerate(leaves))]
+    return leaves(c for r in book.rules for c in (r.when, r.unless))
 
 
 def statuses(facts: pl.DataFrame, book: RuleBook) -> pl.DataFrame:
     """What each rule says of each row of facts: a column a rule, by its id; null where it says nothing."""
-    told = _judged(facts.select(compared(facts, book)), book)
+    told = _judged(facts.select(compared(_leaves(book))), book)
     return told.select(col(f"{n}:status").alias(rule.id) for n, rule in enumerate(book.rules))
 
 
 def _spells(facts: Facts, asked: pl.DataFrame, book: RuleBook, names: list[str]) -> pl.DataFrame:
     """Stretches of asked times in which no comparison and nothing that is missing changes: `course, at, until, sN, pN, NAME:missing`."""
     frame = facts.at(asked, names)
-    truth = frame.select("course", "at", *(f"{name}:missing" for name in GRADES_OF), *compared(frame, book))
+    truth = frame.select("course", "at", *(f"{name}:missing" for name in GRADES_OF), *compared(_leaves(book)))
     states = [c for c in truth.columns if c != "at"]
     changed = pl.any_horizontal(col(c).ne_missing(col(c).shift(1)) for c in states)
     first = truth.select(changed | (pl.int_range(pl.len()) == 0)).to_series()
@@ -352,8 +344,8 @@ def _one(spells: pl.DataFrame, n: int, rules: list[Rule], place: Mapping[Leaf, i
         "until",
         row=pl.int_range(pl.len()),
         status=f"{n}:status",
-        sure=_bits([col(f"s{place[leaf]}") for leaf in own]),
-        open=_bits([col(f"p{place[leaf]}") & ~col(f"s{place[leaf]}") for leaf in asked]),
+        sure=bits([col(f"s{place[leaf]}") for leaf in own]),
+        open=bits([col(f"p{place[leaf]}") & ~col(f"s{place[leaf]}") for leaf in asked]),
         **{name: col(f"{name}:missing") for name in lists},
     ).drop_nulls("status")
     # What is missing is told only where it would settle something.
@@ -371,10 +363,6 @@ def _one(spells: pl.DataFrame, n: int, rules: list[Rule], place: Mapping[Leaf, i
     )
     rows = rows.join(told, on=["sure", "open", *lists], how="left", nulls_equal=True, maintain_order="left")
     return rows.with_columns(rule=lit(n, pl.Int64)).select(_KEY).cast(_NOTHING.schema)
-
-
-def _bits(flags: list[pl.Expr]) -> pl.Expr:
-    return pl.sum_horizontal(lit(0, pl.Int64), *(f.cast(pl.Int64) * (1 << n) for n, f in enumerate(flags)))
 
 
 def _words(
@@ -398,8 +386,7 @@ def _words(
 
 def _told(rows: pl.DataFrame, rec: Record, book: RuleBook) -> pl.DataFrame:
     """Answers as the table `ADVICE`, in the order of subjects, times and rules."""
-    weight = of_course(rec.courses, rows["course"], "weight_kg")[0]
-    rows = rows.with_columns(weight)
+    rows = rows.with_columns(weight_at(rec, rows["at"]))
     rows = rows.join(
         doses.amounts(book.rules, rows), on=["rule", "weight_kg"], how="left", nulls_equal=True, maintain_order="left"
     )

@@ -13,17 +13,35 @@ from functools import partial
 import polars as pl
 from polars import col, lit
 
+from aftercar.grade.late import bears
+from aftercar.grade.scale import GRADES
 from aftercar.manage import ledger
+from aftercar.manage.changes import changes
 from aftercar.manage.rules import Drug
-from aftercar.manage.vocabulary import CHARTED, DIAGNOSED, GRADED, MEASURED, PRODUCTS, SPELLS, TOP_GRADE, drug_of, limited
+from aftercar.manage.vocabulary import (
+    CHANGES,
+    CHARTED,
+    DAY_OF,
+    DIAGNOSED,
+    GRADED,
+    MEASURED,
+    PRODUCTS,
+    SPELLS,
+    TOP_GRADE,
+    UNAIDED,
+    drug_of,
+    lasting,
+    limited,
+)
 from aftercar.manage.when import Leaf
 from aftercar.timeline.concepts import concept, of_group
-from aftercar.timeline.state import DAY, HOUR, SPAN, Record, age_at, look, of_course, origin, readings
+from aftercar.timeline.state import DAY, HOUR, SPAN, Record, age_at, calendar_day, look, midnight, of_course, origin, readings
 
 INFINITE = float("inf")
 OLDEST_Y = 130.0
 LOW_ANC = 500.0  # per uL
 RUN_GAP_D = 7  # counts further apart are no run, as for ICAHT
+CLL = r"(?i)\bCLL\b|chronic lymphocytic"  # in the disease: by its letters or its name
 _STOOLS = ((1, 0.5), (2, 4.0), (3, 7.0))  # CTCAE diarrhoea by stools a day over baseline
 
 GRADES_OF = {**GRADED, **DIAGNOSED}
@@ -32,10 +50,17 @@ SCALES = tuple(dict.fromkeys(s for scales in GRADES_OF.values() for s in scales)
 Bounds = tuple[pl.Expr, pl.Expr]
 
 
+def ungraded(record: Record) -> pl.DataFrame:
+    """A table of grades without a row, for conditions that ask for none."""
+    return pl.DataFrame(schema={**GRADES, "subject_id": record.courses.schema["subject_id"]})
+
+
 def codes(names: Iterable[str]) -> list[str]:
     """The concepts that must be read for these facts, beside those of the scales."""
-    wanted = {"infection_workup", "diarrhoea", *MEASURED, *(code for code, _ in CHARTED.values())}
+    wanted = {"infection_workup", "diarrhoea", "weight", "anti_hbc", *MEASURED, *(code for code, _ in CHARTED.values())}
     for name in names:
+        if (of := lasting(name)) in UNAIDED:
+            wanted |= {*UNAIDED[of][:2]}
         if found := drug_of(name):
             drug = found[1] if found[0] != "limit" else limited(found[1])[0]
             wanted |= set(of_group(drug))
@@ -97,6 +122,7 @@ class Facts:
         """Courses of grades, and when doses begin to count anew."""
         self.record, self.drugs = record, drugs
         self._counts: dict[str, pl.DataFrame] = {}
+        self._changes: dict[str, pl.DataFrame] = {}
         self.graded = {name: graded(grades, record, name) for name in GRADES_OF}
         self.starts = ledger.fresh_starts([self._maybe("crs"), self._maybe("icans")], record)
 
@@ -105,6 +131,12 @@ class Facts:
         table = self.graded[name].table
         blank = self.record.courses.filter(~col("course").is_in((table["at"] // SPAN).unique().implode()))
         return pl.concat([present(self.graded[name]), blank.select(at=origin(col("course") * SPAN), until="last_at")])
+
+    def _changed(self, name: str) -> pl.DataFrame:
+        """How the grade of a toxicity has changed within a day, at every time."""
+        if name not in self._changes:
+            self._changes[name] = changes(self.graded[name].table)
+        return self._changes[name]
 
     def at(self, asked: pl.DataFrame, names: Iterable[str]) -> pl.DataFrame:
         """Facts at `asked` (`course, at`, sorted by `at`).
@@ -116,8 +148,9 @@ class Facts:
         self._counts.clear()
         frame = look(asked, self._tables(wanted))
         frame = frame.with_columns(
-            of_course(self.record.courses, frame["course"], "product", "target", "day0_at"),
+            of_course(self.record.courses, frame["course"], "product", "target", "disease", "day0_at"),
             age=age_at(asked, self.record.courses),
+            midnight=self.record.courses.select(midnight()).to_series().gather(frame["course"]),
         )
         bounds: dict[str, pl.Expr] = {}
         for name in wanted:
@@ -148,7 +181,10 @@ class Facts:
         if name in SPELLS:
             return [(tables[f"{name}_{bound}"]["since"], HOUR) for bound in ("lo", "hi")]
         if name == "day":
-            return [(courses["day0_at"], DAY)]
+            began = courses.select(origin(col("course") * SPAN) - midnight()).to_series()
+            return [(began, DAY), (began + DAY, DAY)]
+        if name == "crs_onset_h":
+            return [(courses["day0_at"], HOUR)]
         if name == "anc_500_d":
             runs = tables[name]
             return [(t, DAY) for t in (runs["since"], runs["high_at"], courses["day0_at"])]
@@ -171,14 +207,25 @@ class Facts:
             elif name in SPELLS:
                 of, level = SPELLS[name]
                 tables |= {f"{name}_{bound}": spell(self.graded[of], bound, level) for bound in ("lo", "hi")}
+            elif name == "crs_onset_h":
+                tables |= self._tables(["crs_h"])
+            elif name in CHANGES:
+                of = CHANGES[name][0]
+                tables[f"{of}_change"] = self._changed(of)
+            elif name == "ferritin_doubled":
+                tables[name] = _doubled(_values(self.record, "ferritin"))
             elif name == "diarrhoea_grade":
                 tables |= {"stools": _values(self.record, "diarrhoea"), name: _values(self.record, name)}
             elif name in MEASURED:
                 tables[name] = _values(self.record, name)
             elif name == "anc_500_d":
                 tables |= {name: _runs(_values(self.record, "anc")), "anc": _values(self.record, "anc")}
+            elif (of := lasting(name)) is not None:
+                tables[name] = _last_values(self.record, of)
             elif name in ("infection", "infection_excluded"):
-                tables["infection"] = _last_word(self.record, "infection_workup")
+                tables["infection"] = _last_word(self.record.of("infection_workup").filter(col("at") >= origin(col("at"))))
+            elif name == "anti_hbc":  # mostly charted before the infusion
+                tables[name] = _last_word(self.record.of(name))
             elif name in CHARTED:
                 tables[name] = _since(self.record, *CHARTED[name])
         return tables
@@ -189,8 +236,14 @@ class Facts:
         if name in SPELLS:
             lo, hi = ((col("at") - col(f"{name}_{side}_since")) / HOUR for side in ("lo", "hi"))
             return lo.fill_null(0.0), pl.max_horizontal(hi, lo).fill_null(0.0)
+        if name in CHANGES:
+            of, way = CHANGES[name]
+            return col(f"{of}_change_{way}_lo").fill_null(0), col(f"{of}_change_{way}_hi").fill_null(TOP_GRADE)
         if found := drug_of(name):
             return self._drug(*found, asked)
+        if name.startswith(DAY_OF):
+            day = calendar_day(col(f"{name}_at"), col("midnight")).cast(pl.Float64)
+            return day.fill_null(0.0), day.fill_null(INFINITE)
         return _SINGLE[name]() if name in _SINGLE else _measured(name)
 
     def _drug(self, asked_for: str, drug: str, asked: pl.DataFrame) -> Bounds:
@@ -237,14 +290,18 @@ def _birthdays(courses: pl.DataFrame, ages: set[float]) -> pl.Series:
 
 
 def _measured(name: str) -> Bounds:
-    if name in MEASURED:
+    if name in MEASURED or lasting(name) is not None:
         return col(f"{name}_value").fill_null(0.0), col(f"{name}_value").fill_null(INFINITE)
-    there = col(f"{name}_at").is_not_null().cast(pl.Int8)
-    return there, there
+    return _claimed(col(f"{name}_at").is_not_null())
 
 
 def _flag(known: pl.Expr) -> Bounds:
     return known.cast(pl.Int8).fill_null(0), known.cast(pl.Int8).fill_null(1)
+
+
+def _claimed(charted: pl.Expr) -> Bounds:
+    there = charted.cast(pl.Int8).fill_null(0)
+    return there, there
 
 
 def _product(names: tuple[str, ...]) -> Bounds:
@@ -252,7 +309,7 @@ def _product(names: tuple[str, ...]) -> Bounds:
 
 
 def _target(name: str) -> Bounds:
-    return _flag(col("target").str.to_uppercase() == name)
+    return _flag(bears(name))
 
 
 def _diarrhoea() -> Bounds:
@@ -271,31 +328,61 @@ def _anc_run() -> Bounds:
     return lo, pl.max_horizontal(lo, hi.fill_null(INFINITE))
 
 
-def _day() -> pl.Expr:
-    return (col("at") - col("day0_at")) / DAY
+def _day() -> Bounds:
+    day = calendar_day(col("at"), col("midnight"))
+    return day, day
+
+
+def _onset() -> Bounds:
+    """Hours from the infusion to the onset of the CRS that is there, or may be: it may have begun as early as it may be, at the latest when it surely is."""
+    early, late = col("crs_h_hi_since"), pl.coalesce("crs_h_lo_since", "at")
+    hours = [((since - col("day0_at")) / HOUR).clip(0) for since in (early, late)]
+    return hours[0].fill_null(0.0), pl.max_horizontal(*hours)
 
 
 _SINGLE: dict[str, Callable[[], Bounds]] = {
-    "day": lambda: (_day(), _day()),
+    "day": _day,
+    "crs_onset_h": _onset,
+    "disease_cll": lambda: _flag(col("disease").str.contains(CLL)),
     "age_y": lambda: (col("age").fill_null(0.0), col("age").fill_null(OLDEST_Y)),
-    "infection": lambda: _flag(_word_is("positive", "negative")),
-    "infection_excluded": lambda: _flag(_word_is("negative", "positive")),
+    "infection": lambda: _flag(_word_is("infection", "positive", "negative")),
+    "infection_excluded": lambda: _flag(_word_is("infection", "negative", "positive")),
+    "anti_hbc": lambda: _flag(_word_is("anti_hbc", "positive", "negative")),
     "target_bcma": lambda: _target("BCMA"),
     "target_cd19": lambda: _target("CD19"),
     "diarrhoea_grade": _diarrhoea,
+    "ferritin_doubled": lambda: _claimed(col("ferritin_doubled_so")),
     "anc_500_d": _anc_run,
     **{name: partial(_product, names) for name, names in PRODUCTS.items()},
 }
 
 
-def _word_is(yes: str, no: str) -> pl.Expr:
-    return pl.when(col("infection_word") == yes).then(True).when(col("infection_word") == no).then(False)
+def _word_is(name: str, yes: str, no: str) -> pl.Expr:
+    return pl.when(col(f"{name}_word") == yes).then(True).when(col(f"{name}_word") == no).then(False)
 
 
 def _values(record: Record, code: str) -> pl.DataFrame:
     """`at, until, value` of a concept from day 0 on."""
     rows = readings(record, code).filter((col("at") >= origin(col("at"))) & ~col("excluded"))
     return rows.select("at", "until", "value")
+
+
+def _last_values(record: Record, name: str) -> pl.DataFrame:
+    """`at, until, value` of a concept, each until the next one to the end of the course, however old it is by then."""
+    code, aid, days = UNAIDED.get(name, (name, "", 0))
+    values = _values(record, code).with_columns(until=(col("at") // SPAN + 1) * SPAN)
+    if not aid:
+        return values
+    aided = ledger.doses(record, aid).select("at", given="at")
+    beside = values.join_asof(aided, on="at", strategy="backward", coalesce=True)
+    return beside.filter((col("at") - col("given") > days * DAY).fill_null(True)).drop("given")
+
+
+def _doubled(ferritin: pl.DataFrame) -> pl.DataFrame:
+    """Whether each value is at least twice an earlier one of the last 24 h: `at, until, so`. A doubling that cannot be judged is not claimed."""
+    least = col("value").rolling_min_by("at", f"{DAY}i", closed="left")
+    rows = ferritin.select("at", "until", so=(col("value") >= 2 * least).fill_null(False))
+    return rows.filter(col("so") | col("so").shift(1))  # the others change nothing
 
 
 def _runs(anc: pl.DataFrame) -> pl.DataFrame:
@@ -313,8 +400,8 @@ def _runs(anc: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _last_word(record: Record, code: str) -> pl.DataFrame:
-    rows = record.of(code).filter(col("at") >= origin(col("at"))).sort("at", "text_value", nulls_last=False)
+def _last_word(events: pl.DataFrame) -> pl.DataFrame:
+    rows = events.sort("at", "text_value", nulls_last=False)
     return rows.unique("at", keep="last", maintain_order=True).select(
         "at", until=(col("at") // SPAN + 1) * SPAN, word="text_value"
     )

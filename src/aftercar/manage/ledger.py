@@ -16,7 +16,7 @@ from aftercar.manage.doses import TO_MG, dexamethasone_equivalent
 from aftercar.manage.doses import dose as doses_in_words
 from aftercar.manage.rules import Drug
 from aftercar.timeline.concepts import concepts, of_group
-from aftercar.timeline.state import DAY, HOUR, SPAN, Record, of_course, origin, union
+from aftercar.timeline.state import DAY, HOUR, SPAN, Record, origin, union
 
 CLEAR_H = float(OPTIONS["new_episode_gap_h"].default)
 WINDOW_H = 24
@@ -30,14 +30,13 @@ def counted(drugs: Iterable[str]) -> list[str]:
 def doses(record: Record, *drugs: str) -> pl.DataFrame:
     """Every dose of these drugs or groups: `course, at, drug, mg, treatment`, sorted by `at`.
 
-    `mg` is null where the dose or its unit cannot be read; `treatment` is false for prophylaxis.
+    `mg` is null where the dose or its unit cannot be read, by the weight of that time; `treatment` is false for prophylaxis.
     """
     codes = dict.fromkeys(code for drug in drugs for code in of_group(drug))
     rows = record.of(*codes).filter(col("at") >= origin(col("at")) - DAY, ~(col("numeric_value") == 0).fill_null(False))
     unit, per_kg = col("unit").str.strip_suffix("/kg"), col("unit").str.ends_with("/kg")
     amount = col("numeric_value") * unit.replace_strict(TO_MG, default=None, return_dtype=pl.Float64)
-    weight = of_course(record.courses, rows["course"], "weight_kg")[0]
-    rows = rows.with_columns(weight).select(
+    rows = rows.with_columns(weight_at(record, rows["at"])).select(
         "course",
         "at",
         drug="code",
@@ -45,6 +44,13 @@ def doses(record: Record, *drugs: str) -> pl.DataFrame:
         treatment=~col("text_value").eq_missing(lit("prophylaxis")),
     )
     return rows.group_by("course", "at", "drug").agg(col("mg").max(), col("treatment").any()).sort("at", "drug")
+
+
+def weight_at(record: Record, at: pl.Series) -> pl.Series:
+    """Body weight in kg at times on the axis: the last that was charted up to then, from before the infusion too; null where none was."""
+    charted = record.of("weight").drop_nulls("numeric_value").select("at", weight_at="at", weight_kg="numeric_value")
+    own = _as_of(at, charted, "weight_at") // SPAN == at // SPAN
+    return pl.select(pl.when(own).then(_as_of(at, charted, "weight_kg"))).to_series().alias("weight_kg")
 
 
 def fresh_starts(present: list[pl.DataFrame], record: Record) -> pl.DataFrame:
@@ -136,7 +142,7 @@ def limits(record: Record, asked: pl.DataFrame, drugs: Mapping[str, Drug], start
         `next_at` (the interval has passed), `dose`, `dose_mg`.
     """
     parts: list[pl.DataFrame] = [pl.DataFrame(schema=_LIMITS)]
-    weights = of_course(record.courses, asked["course"], "weight_kg")[0]
+    weights = weight_at(record, asked["at"])
     for name, drug in drugs.items():
         if not drug.limited:
             continue

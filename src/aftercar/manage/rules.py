@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import date
 from functools import cache
 from importlib.resources import files
 from itertools import pairwise
@@ -13,22 +12,20 @@ from pathlib import Path
 from typing import Any
 
 from aftercar.errors import InputError, OptionError, nearest
-from aftercar.evidence.sources import MARKS, references
-from aftercar.manage.when import All, Condition, parse
+from aftercar.evidence.sources import MARKS
+from aftercar.manage.fields import BASIS, LOCAL, Fields, Problem, contents, each_once, refuse, rows_of, toml_files
+from aftercar.manage.questions import Choice, defaults, questions, unfit
+from aftercar.manage.vocabulary import limited
+from aftercar.manage.when import All, Condition, chosen
 from aftercar.timeline.concepts import of_group
 
-STRENGTH = {
-    "G": "guideline or consensus", "R": "randomised trial", "P1": "phase I trial", "P2": "phase II trial", "L": "label",
-    "C": "case series", "X": "preclinical", "O": "opinion",
-}  # fmt: skip
 UNITS = ("mg", "mg/kg", "g", "g/kg", "ug/kg", "mg/m2", "10*6/kg")
 TOPICS = {
     "crs": "CRS", "icans": "ICANS", "refractory": "Refractory CRS and ICANS", "prophylaxis": "Early and prophylactic strategies",
     "iechs": "IEC-HS", "cytopenia": "Cytopenia", "late": "Later toxicities", "infection": "Infection and immunoglobulin",
     "block": "Block list",
 }  # fmt: skip
-EVERY = "all"  # the variant of a topic on which the profiles do not differ
-LOCAL = "local"
+EVERY = "all"  # the variant of a topic that every profile follows
 DEFAULT_PROFILE = "asco2021"
 
 
@@ -82,6 +79,7 @@ class Rule:
         drug: the row of the drug table whose dose and cautions go with it, and which the block list may block.
         most_a_day: how often a day its dose is given at most, so that steroids of two tables can be compared.
         blocks: of a rule of the block list, the actions and drugs that it blocks.
+        question, position: on what sources disagree here, and which side the rule takes: it stands only where nothing else was chosen.
     """
 
     id: str
@@ -103,39 +101,35 @@ class Rule:
     cautions: tuple[str, ...] = ()
     population: str = ""
     blocks: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Problem:
-    """What is wrong in a file of rules, where, and what to do."""
-
-    file: str
-    rule: str
-    field: str
-    problem: str
-
-    def __str__(self) -> str:
-        """It in one line."""
-        return ", ".join(filter(None, (self.file, self.rule, self.field))) + f": {self.problem}"
+    question: str = ""
+    position: str = ""
 
 
 @dataclass(frozen=True)
 class Profile:
-    """Which variant of each topic a source, or a ward, follows."""
+    """Which variant of each topic a source, or a ward, follows beside the rules for all, and what it chooses where sources disagree."""
 
     name: str
     title: str
     note: str
     use: dict[str, str] = field(default_factory=dict)
+    choose: dict[str, Choice] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class RuleBook:
-    """The rules of one profile, the block list last, and the drug table."""
+    """The rules of one profile, the block list last, and the drug table.
+
+    Attributes:
+        choices: what was chosen where sources disagree.
+        asked: the questions whose choice makes a difference here.
+    """
 
     profile: Profile
     rules: tuple[Rule, ...]
     drugs: dict[str, Drug]
+    choices: dict[str, Choice]
+    asked: frozenset[str]
 
 
 # ---- reading
@@ -159,10 +153,10 @@ def profiles() -> dict[str, Profile]:
 
 @cache
 def _ours() -> tuple[tuple[Rule, ...], dict[str, Drug]]:
-    rules, drugs, problems = _load(_own())
-    if problems:
-        raise AssertionError("\n".join(map(str, problems)))
-    return rules, drugs
+    found = _load(_own())
+    if found.problems:
+        raise AssertionError("\n".join(map(str, found.problems)))
+    return found.rules, found.drugs
 
 
 def rulebook(profile: str = DEFAULT_PROFILE, folder: Path | str | None = None) -> RuleBook:
@@ -170,28 +164,64 @@ def rulebook(profile: str = DEFAULT_PROFILE, folder: Path | str | None = None) -
 
     Args:
         profile: its name.
-        folder: one's own TOML files, laid out as ours: their topics stand in for those of the profile, their drugs for ours of that name.
+        folder: one's own TOML files, laid out as ours: their topics stand in for those of the profile, their drugs for ours of that name,
+            and the answers of its `choices.toml` for those of the profile.
     Raises:
         OptionError: there is no such profile, or `local` without a folder.
         InputError: the folder has no rules, or they are wrong: file, rule, field, and what is allowed.
     """
     if profile not in profiles():
         raise OptionError(f"There is no profile {profile!r}. {nearest(profile, profiles())}")
-    chosen = profiles()[profile]
+    followed = profiles()[profile]
     if profile == LOCAL and folder is None:
         raise OptionError("The profile local is made of your own rules: name their folder with --rules.")
     rules, drugs = _ours()
-    taken = [r for r in rules if r.variant == chosen.use.get(r.topic, EVERY)]
+    variants = {topic: {EVERY, followed.use.get(topic, EVERY)} for topic in TOPICS}
+    taken = [r for r in rules if r.variant in variants[r.topic]]
+    own = _Folder() if folder is None else _folder(Path(folder))
+    choices = defaults() | followed.choose | own.choices
+    drugs = _lifted(drugs, choices)
     if folder is not None:
-        own, own_drugs = _folder(Path(folder))
-        own = tuple(r for r in own if r.variant in (LOCAL, EVERY, chosen.use.get(r.topic)))
-        if not own and not own_drugs:
+        mine = [r for r in own.rules if r.variant in (LOCAL, *variants[r.topic])]
+        if not (mine or own.drugs or own.choices):
             raise InputError(f"{folder}: no rule there is of the variant {LOCAL}, {EVERY} or of {profile}.")
-        kept = (r for r in taken if r.topic not in {o.topic for o in own})
-        taken = [*(_with_drug(r, drugs, own_drugs) for r in kept), *own]
-        drugs = drugs | own_drugs
+        kept = (r for r in taken if r.topic not in {o.topic for o in mine})
+        taken = [*(_with_drug(r, drugs, own.drugs) for r in kept), *mine]
+        drugs = drugs | own.drugs
     order = list(TOPICS)
-    return RuleBook(chosen, tuple(sorted(taken, key=lambda r: order.index(r.topic))), drugs)
+    settled = [_settled(r, choices) for r in sorted(taken, key=lambda r: order.index(r.topic)) if _stands(r, choices)]
+    asked = _asked(taken)
+    if idle := own.choices.keys() - asked:
+        raise InputError(f"{folder}, {_CHOICES}: no rule of the profile {profile} asks for {', '.join(sorted(idle))}.")
+    return RuleBook(followed, tuple(settled), drugs, choices, asked)
+
+
+def _stands(rule: Rule, choices: Mapping[str, Choice]) -> bool:
+    """Whether a rule takes the side that was chosen, or none."""
+    return not rule.position or choices.get(rule.question, rule.position) == rule.position
+
+
+def _settled(rule: Rule, choices: Mapping[str, Choice]) -> Rule:
+    """A rule with the numbers that were chosen, and with what the sources say that disagree."""
+    told = (questions()[rule.question].told,) if rule.question else ()
+    unless = chosen(rule.unless, choices) if rule.unless else None
+    return replace(rule, when=chosen(rule.when, choices), unless=unless, cautions=(*rule.cautions, *told))
+
+
+def _lifted(drugs: dict[str, Drug], choices: Mapping[str, Choice]) -> dict[str, Drug]:
+    """The drug table without the limits that the chosen positions do not have."""
+    positions = (p for name, choice in choices.items() for p in questions()[name].positions if p.name == choice)
+    lifted = dict(drugs)
+    for name, limit in (limited(told) for p in positions for told in p.lifts):
+        lifted[name] = replace(lifted[name], **{_LIMIT[limit]: None})
+    return lifted
+
+
+def _asked(rules: Iterable[Rule]) -> frozenset[str]:
+    """The questions that some rules ask, or take a side on."""
+    rows = list(rules)
+    conditions = (c for r in rows for c in (r.when, r.unless) if c is not None)
+    return frozenset({r.question for r in rows if r.position} | {leaf.asks for c in conditions for leaf in c.leaves()})
 
 
 def _with_drug(rule: Rule, ours: dict[str, Drug], own: dict[str, Drug]) -> Rule:
@@ -215,25 +245,15 @@ def check(folder: Path | str | None = None) -> list[Problem]:
         InputError: there is no file of rules.
     """
     if folder is None:
-        return [*_load(_own())[2], *_profile_problems()]
-    rules, _, problems = _load(_files(Path(folder)))
-    return [*problems, *_followed(rules)]
+        return [*_load(_own()).problems, *_profile_problems()]
+    found = _load(toml_files(Path(folder)))
+    return [*found.problems, *_followed(found.rules)]
 
 
-def _files(folder: Path) -> list[Path]:
-    found = sorted(folder.glob("*.toml")) if folder.is_dir() else []
-    if not found:
-        raise InputError(f"{folder}: no rules there (no *.toml).")
+def _folder(folder: Path) -> _Folder:
+    found = _load(toml_files(folder))
+    refuse(folder, [*found.problems, *_followed(found.rules)])
     return found
-
-
-def _folder(folder: Path) -> tuple[tuple[Rule, ...], dict[str, Drug]]:
-    rules, drugs, problems = _load(_files(folder))
-    problems += _followed(rules)
-    if problems:
-        more = f"\n  and {len(problems) - 5} more: `aftercar rules --check {folder}`" if len(problems) > 5 else ""
-        raise InputError(f"{folder}: rules that cannot be used.\n  " + "\n  ".join(map(str, problems[:5])) + more)
-    return rules, drugs
 
 
 def _followed(rules: tuple[Rule, ...]) -> Iterator[Problem]:
@@ -249,44 +269,48 @@ def _followed(rules: tuple[Rule, ...]) -> Iterator[Problem]:
 def _profile_problems() -> Iterator[Problem]:
     variants = {(r.topic, r.variant) for r in _ours()[0]}
     for profile in profiles().values():
+        for name, problem in unfit(profile.choose):
+            yield Problem("profiles.toml", profile.name, name, problem)
         for topic, variant in profile.use.items():
             if (topic, variant) not in variants:
                 yield Problem("profiles.toml", profile.name, topic, f"there is no variant {variant!r} of this topic")
 
 
-_DRUGS = "drugs.toml"
-_FILE = {"topic", "variant", "title", "source", "strength", "mark", "rule"}
+_DRUGS, _CHOICES = "drugs.toml", "choices.toml"
+_FILE = {"topic", "variant", "title", "rule", *BASIS}
 _RULE = {
-    "id", "when", "unless", "option", "action", "drug", "dose", "schedule", "most_a_day", "cautions", "population", "source", "strength", "mark", "blocks",
+    "id", "when", "unless", "option", "action", "drug", "dose", "schedule", "most_a_day", "cautions", "population", "blocks", "question", "position",
+    *BASIS,
 }  # fmt: skip
-_SOURCE = {"key", "at", "date"}
+_LIMIT = {"interval": "interval_h", "in_24h": "most_in_24h", "total": "most_in_all"}  # the field of each limit of a drug
 _DRUG = {
     "label", "dose", "route", "schedule", "interval_h", "most_in_24h", "most_in_all", "cautions", "strength", "mark", "source",
 }  # fmt: skip
 _BAND = {"value", "unit", "from_kg", "below_kg", "maximum"}
 
 
-def _load(paths: Iterable[Any]) -> tuple[tuple[Rule, ...], dict[str, Drug], list[Problem]]:
-    """Rules and drugs of some files, and what is wrong in them."""
+@dataclass(frozen=True)
+class _Folder:
+    """What some files hold, and what is wrong in them."""
+
+    rules: tuple[Rule, ...] = ()
+    drugs: dict[str, Drug] = field(default_factory=dict)
+    choices: dict[str, Choice] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+
+
+def _load(paths: Iterable[Any]) -> _Folder:
     problems: list[Problem] = []
-    contents: dict[str, dict[str, Any]] = {}
-    for path in paths:
-        try:
-            contents[path.name] = _read(path)
-        except (OSError, UnicodeDecodeError):
-            problems.append(Problem(path.name, "", "", "cannot be read"))
-        except tomllib.TOMLDecodeError as error:
-            problems.append(Problem(path.name, "", "", f"is not TOML: {error}"))
-    own = contents.pop(_DRUGS, {})
+    # A file with items is one of the calendar.
+    found = {name: content for name, content in contents(paths, problems).items() if "item" not in content}
+    choices = found.pop(_CHOICES, {})
+    problems += [Problem(_CHOICES, "", name, problem) for name, problem in unfit(choices)]
+    own = found.pop(_DRUGS, {})
     drugs = {name: d for name, entry in own.items() if (d := _drug(name, entry, problems))}
     known = _known_drugs() | drugs
-    rules = [r for name, content in contents.items() for r in _rules(name, content, known, problems)]
-    seen: dict[str, str] = {}
-    for r in rules:
-        if r.id in seen:
-            problems.append(Problem(r.file, r.id, "id", f"{seen[r.id]} has a rule of that name"))
-        seen[r.id] = r.file
-    return tuple(rules), drugs, problems
+    rules = [r for name, content in found.items() for r in _rules(name, content, known, problems)]
+    each_once(((r.file, r.id) for r in rules), "a rule", problems)
+    return _Folder(tuple(rules), drugs, choices, problems)
 
 
 @cache
@@ -296,118 +320,44 @@ def _known_drugs() -> dict[str, Drug]:
     return {name: d for name, entry in ours.items() if (d := _drug(name, entry, problems))}
 
 
-class _Field:
-    """Reads the fields of one table of a file; what is wrong becomes a problem."""
-
-    def __init__(self, file: str, rule: str, table: dict[str, Any], problems: list[Problem]) -> None:
-        self.file, self.rule, self.table, self.problems = file, rule, table, problems
-
-    def wrong(self, name: str, problem: str) -> None:
-        self.problems.append(Problem(self.file, self.rule, name, problem))
-
-    def only(self, allowed: set[str]) -> None:
-        for name in self.table:
-            if name not in allowed:
-                self.wrong(name, f"is not a field. {nearest(name, allowed) or 'Allowed: ' + ', '.join(sorted(allowed)) + '.'}")
-
-    def word(self, name: str, *, needed: bool = False, among: Iterable[str] = ()) -> str:
-        value, allowed = self.table.get(name, ""), list(among)
-        if not isinstance(value, str):
-            self.wrong(name, "must be a text in quotes")
-            return ""
-        if needed and not value:
-            self.wrong(name, "is missing")
-        elif value and allowed and value not in allowed:
-            self.wrong(name, f"{value!r} is not known. {nearest(value, allowed) or 'Known: ' + ', '.join(allowed) + '.'}")
-        return value
-
-    def words(self, name: str) -> tuple[str, ...]:
-        value = self.table.get(name, [])
-        if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
-            self.wrong(name, "must be a list of texts")
-            return ()
-        return tuple(value)
-
-    def number(self, name: str) -> float | None:
-        value = self.table.get(name)
-        if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float)) or value <= 0):
-            self.wrong(name, "must be a number above 0")
-            return None
-        return value
-
-    def condition(self, name: str) -> Condition | None:
-        if name not in self.table:
-            return None
-        try:
-            return parse(self.table[name])
-        except OptionError as error:
-            self.wrong(name, str(error))
-            return None
-
-    def reference(self, key: object) -> str:
-        if key == LOCAL:
-            return LOCAL
-        if not isinstance(key, str) or key not in references():
-            self.wrong("source", f"{key!r} is not a key of the references, nor local. {nearest(str(key), references())}".strip())
-            return ""
-        return key
-
-
 def _rules(file: str, content: dict[str, Any], drugs: dict[str, Drug], problems: list[Problem]) -> Iterator[Rule]:
-    head = _Field(file, "", content, problems)
+    head = Fields(file, "", content, problems)
     head.only(_FILE)
     topic = head.word("topic", needed=True, among=TOPICS)
     variant = head.word("variant", needed=True)
-    rows = content.get("rule", [])
-    if not isinstance(rows, list) or not rows or not all(isinstance(r, dict) for r in rows):
-        head.wrong("rule", "a file of rules has at least one [[rule]]")
-        return
-    common = {k: content[k] for k in ("source", "strength", "mark") if k in content}
-    for n, row in enumerate(rows, 1):
+    for given in rows_of(file, content, "rule", _RULE, problems):
         before = len(problems)
-        rule = _rule(file, topic, variant, common | row, _Field(file, str(row.get("id") or f"rule {n}"), row, problems), drugs)
+        rule = _rule(file, topic, variant, given, drugs)
         if rule is not None and len(problems) == before and topic in TOPICS:
             yield rule
 
 
-def _rule(file: str, topic: str, variant: str, row: dict[str, Any], given: _Field, drugs: dict[str, Drug]) -> Rule | None:
-    given.only(_RULE)
-    given.table = row
-    if "when" not in row:
+def _rule(file: str, topic: str, variant: str, given: Fields, drugs: dict[str, Drug]) -> Rule | None:
+    if "when" not in given.table:
         given.wrong("when", "is missing; {} always holds")
-    when, unless = given.condition("when"), given.condition("unless")
-    source = row.get("source")
-    if not isinstance(source, dict) or set(source) - _SOURCE or not isinstance(source.get("at"), str):
-        given.wrong(
-            "source",
-            'must be { key = "...", at = "table 2" }; of your own protocol { key = "local", at = "...", date = 2026-01-31 }',
-        )
+    when, unless, basis = given.condition("when"), given.condition("unless"), given.basis()
+    if basis is None:
         return None
     drug = given.word("drug", among=drugs)
     blocks = given.words("blocks")
     if (topic == "block") != bool(blocks):
         given.wrong("blocks", "rules of the block list, and only they, name what they block")
+    question = given.word("question", among=questions())
+    sides = [p.name for p in questions()[question].positions if p.name] if question in questions() else []
+    position = given.word("position", among=sides)
+    if position and not sides:
+        given.wrong("position", "needs `question`, and one of its positions that may be chosen")
     rule = Rule(
         id=given.word("id", needed=True), topic=topic, variant=variant, file=file, option=given.word("option", needed=True),
-        action=given.word("action") or drug, source=given.reference(source.get("key")), at=source["at"], date=_date(given, source),
-        strength=given.word("strength", needed=True, among=STRENGTH), mark=given.word("mark", needed=True, among=MARKS),
+        action=given.word("action") or drug, source=basis.source, at=basis.at, date=basis.date, strength=basis.strength, mark=basis.mark,
         when=when or All(()), unless=unless, drug=_with_dose(given, drugs.get(drug)), schedule=given.word("schedule"),
         most_a_day=given.number("most_a_day"), cautions=given.words("cautions"), population=given.word("population"), blocks=blocks,
+        question=question, position=position,
     )  # fmt: skip
     return rule if when is not None else None
 
 
-def _date(given: _Field, source: dict[str, Any]) -> str:
-    """As it is given, else the year of the paper; one's own protocol has a date."""
-    if isinstance(told := source.get("date"), date):
-        return told.isoformat()
-    if told is not None or source.get("key") == LOCAL:
-        given.wrong("source", "`date` is a day, such as 2026-01-31")
-    paper = references().get(str(source.get("key")))
-    return paper.year if paper else ""
-
-
-def _with_dose(given: _Field, drug: Drug | None) -> Drug | None:
+def _with_dose(given: Fields, drug: Drug | None) -> Drug | None:
     """The drug, with the dose that the rule itself states in place of that of the drug table."""
     if "dose" not in given.table:
         return drug
@@ -417,14 +367,14 @@ def _with_dose(given: _Field, drug: Drug | None) -> Drug | None:
     return replace(drug, dose=_bands(given))
 
 
-def _bands(given: _Field) -> tuple[Band, ...]:
+def _bands(given: Fields) -> tuple[Band, ...]:
     told = given.table.get("dose", [])
     bands: list[Band] = []
     for entry in told if isinstance(told, list) else [told]:
         if not isinstance(entry, dict) or set(entry) - _BAND or not {"value", "unit"} <= set(entry):
             given.wrong("dose", 'must be { value = 8, unit = "mg/kg" }, if need be with from_kg, below_kg and maximum')
             return ()
-        part = _Field(given.file, given.rule, entry, given.problems)
+        part = Fields(given.file, given.rule, entry, given.problems)
         part.word("unit", needed=True, among=UNITS)
         numbers = {k: part.number(k) for k in ("value", "from_kg", "below_kg", "maximum") if k in entry}
         if any(v is None for v in numbers.values()):
@@ -438,7 +388,7 @@ def _bands(given: _Field) -> tuple[Band, ...]:
 
 def _drug(name: str, entry: dict[str, Any], problems: list[Problem]) -> Drug | None:
     before = len(problems)
-    given = _Field(_DRUGS, name, entry, problems)
+    given = Fields(_DRUGS, name, entry, problems)
     given.only(_DRUG)
     most = {k: given.number(k) for k in ("most_in_24h", "most_in_all")}
     if given.number("interval_h") or any(most.values()):

@@ -29,8 +29,18 @@ SPELLS = {
     "iechs_h": ("iechs", 1),
 }  # fmt: skip
 
+# How a grade has changed within 24 hours, by fact: the graded fact, and the column of `changes.changes`.
+CHANGES = {
+    "crs_rise_24h": ("crs", "rise"), "crs_fall_24h": ("crs", "fall"), "icans_rise_24h": ("icans", "rise"), "icans_fall_24h": ("icans", "fall"),
+    "iechs_rise_24h": ("iechs_grade", "rise"), "iechs_fall_24h": ("iechs_grade", "fall"),
+}  # fmt: skip
+
 # Counts and markers, as they were last charted and still stand.
-MEASURED = ("anc", "platelets", "hemoglobin", "alc", "ferritin", "fibrinogen", "igg", "diarrhoea_grade")
+MEASURED = ("anc", "platelets", "hemoglobin", "alc", "ferritin", "fibrinogen", "igg", "b_cells", "cd4", "diarrhoea_grade")
+# However old it is: the last value (`last.NAME`), and how many days after the infusion it was charted (`day_of.NAME`). `igg_unaided` leaves out what
+# was measured within so many days after immunoglobulin.
+LAST, DAY_OF = "last.", "day_of."
+UNAIDED = {"igg_unaided": ("igg", "ivig", 28)}
 
 # Charted once, there from then on: the concept, and its words that count (none: every word but the first).
 CHARTED: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -46,6 +56,7 @@ CHARTED: dict[str, tuple[str, tuple[str, ...]]] = {
 PRODUCTS = {
     "product_cd28": ("axi-cel", "axicabtagene", "yescarta", "brexu-cel", "brexucabtagene", "tecartus"),
     "product_cilta": ("cilta-cel", "ciltacabtagene", "carvykti"),
+    "product_liso": ("liso-cel", "lisocabtagene", "breyanzi"),
 }
 
 DRUG_FACTS = {
@@ -78,12 +89,21 @@ _PLAIN = (
     Fact("crs_3_h", "CRS of grade 3 or more without a break", "h"),
     Fact("icans_h", "ICANS without a break", "h"), Fact("icans_2_h", "ICANS of grade 2 or more without a break", "h"),
     Fact("icans_3_h", "ICANS of grade 3 or more without a break", "h"), Fact("iechs_h", "IEC-HS suspected without a break", "h"),
-    Fact("day", "days since the infusion", "d"), Fact("age_y", "age", "years"),
+    Fact("crs_rise_24h", "rise of the CRS grade within 24 h, from its lowest"), Fact("crs_fall_24h", "fall of the CRS grade within 24 h, from its highest"),
+    Fact("icans_rise_24h", "rise of the ICANS grade within 24 h, from its lowest"),
+    Fact("icans_fall_24h", "fall of the ICANS grade within 24 h, from its highest"),
+    Fact("iechs_rise_24h", "rise of the IEC-HS grade within 24 h, from its lowest"),
+    Fact("iechs_fall_24h", "fall of the IEC-HS grade within 24 h, from its highest"),
+    Fact("crs_onset_h", "from the infusion to the onset of this CRS", "h"),
+    Fact("day", "day after the infusion"), Fact("age_y", "age", "years"),
     Fact("anc", "ANC", "/uL"), Fact("anc_500_d", "ANC below 500/uL without a break", "d"), Fact("platelets", "platelets", "10*9/L"),
     Fact("hemoglobin", "haemoglobin", "g/dL"), Fact("alc", "ALC", "10*9/L"), Fact("ferritin", "ferritin", "ng/mL"),
     Fact("fibrinogen", "fibrinogen", "mg/dL"), Fact("igg", "IgG", "mg/dL"), Fact("diarrhoea_grade", "diarrhoea grade"),
+    Fact("b_cells", "B cells", "/uL"), Fact("cd4", "CD4 cells", "/uL"), Fact("anti_hbc", "anti-HBc positive", flag=True),
     Fact("infection", "infection work-up positive", flag=True), Fact("infection_excluded", "infection work-up negative", flag=True),
     Fact("product_cd28", "a product with CD28 (axi-cel, brexu-cel)", flag=True), Fact("product_cilta", "cilta-cel", flag=True),
+    Fact("product_liso", "liso-cel", flag=True), Fact("disease_cll", "CLL", flag=True),
+    Fact("ferritin_doubled", "ferritin at least twice an earlier value of the last 24 h", flag=True),
     Fact("target_bcma", "a product against BCMA", flag=True), Fact("target_cd19", "a product against CD19", flag=True),
     Fact("mnt_sign", "a sign of movement and neurocognitive toxicity", flag=True),
     Fact("tian_sign", "a sign of tumour inflammation-associated neurotoxicity", flag=True),
@@ -109,6 +129,18 @@ def drug_of(name: str) -> tuple[str, str] | None:
     return (asked, drug) if drug and (asked in DRUG_FACTS or asked == "limit") else None
 
 
+def lasting(name: str) -> str | None:
+    """What is asked of, by a name such as `last.igg` or `day_of.igg`; null where neither is meant.
+
+    >>> lasting("day_of.igg")
+    'igg'
+    """
+    for prefix in (LAST, DAY_OF):
+        if name.startswith(prefix) and (of := name.removeprefix(prefix)) in (*MEASURED, *UNAIDED):
+            return of
+    return None
+
+
 @cache
 def fact(name: str) -> Fact:
     """A fact by name.
@@ -121,6 +153,14 @@ def fact(name: str) -> Fact:
     """
     if name in plain():
         return plain()[name]
+    if (of := lasting(name)) is not None:
+        of, _, beside = UNAIDED.get(of, (of, "", 0))
+        what = plain()[of].label + (f" without immunoglobulin in the {beside} days before" if beside else "")
+        return (
+            Fact(name, f"day of the last {what}", "d")
+            if name.startswith(DAY_OF)
+            else Fact(name, f"{what}, as last charted", plain()[of].unit)
+        )
     if found := drug_of(name):
         asked, drug = found
         if asked == "limit":
@@ -131,7 +171,8 @@ def fact(name: str) -> Fact:
             return Fact(name, LIMITS[limit].format(_spoken(whom)), flag=True)
         of_group(drug)
         return Fact(name, DRUG_FACTS[asked].format(_spoken(drug)), "h" if asked.endswith("_h") else "")
-    known = [*plain(), *(f"{asked}.DRUG" for asked in (*DRUG_FACTS, "limit"))]
+    old = (f"{prefix}{of}" for prefix in (LAST, DAY_OF) for of in (*MEASURED, *UNAIDED))
+    known = [*plain(), *old, *(f"{asked}.DRUG" for asked in (*DRUG_FACTS, "limit"))]
     raise OptionError(f"there is no fact {name!r}. {nearest(name, known)}")
 
 
@@ -148,4 +189,4 @@ def limited(name: str) -> tuple[str, str]:
 
 
 def _spoken(drug: str) -> str:
-    return {"g_csf": "G-CSF", "corticosteroid": "a corticosteroid"}.get(drug, drug.replace("_", " "))
+    return {"g_csf": "G-CSF", "corticosteroid": "a corticosteroid", "ivig": "immunoglobulin"}.get(drug, drug.replace("_", " "))

@@ -6,14 +6,15 @@ where it holds for some. The two differ only where something is not known.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import polars as pl
 from polars import col, lit
 
-from aftercar.errors import OptionError
+from aftercar.errors import OptionError, nearest
+from aftercar.manage.questions import Choice, questions
 from aftercar.manage.vocabulary import Fact, fact
 
 # How a comparison is written: a suffix of the fact's name. Without one: equal to.
@@ -22,11 +23,16 @@ COMPARISONS = {"min": "at least", "max": "at most", "over": "above", "under": "b
 
 @dataclass(frozen=True)
 class Leaf:
-    """One comparison of one fact with a number; `is` compares for equality."""
+    """One comparison of one fact with a number; `is` compares for equality.
+
+    Attributes:
+        asks: the question whose answer the number is; empty where the rule itself states it.
+    """
 
     fact: str
     comparison: str
     value: float
+    asks: str = ""
 
     @property
     def sure(self) -> pl.Expr:
@@ -52,9 +58,13 @@ class Leaf:
         what: Fact = fact(self.fact)
         if what.flag:
             return what.label if self.value else f"not: {what.label}"
-        if what.label.endswith(" grade") and self.comparison in ("max", "is") and not self.value:
+        none = self.comparison in ("max", "is") and not self.value
+        if none and what.label.endswith(" grade"):
             return f"no {what.label.removesuffix(' grade')}"
-        words = [what.label, COMPARISONS.get(self.comparison, ""), f"{self.value:g}", what.unit]
+        if none and what.label.startswith(("rise of", "fall of")):
+            return f"no {what.label.partition(',')[0]}"
+        chosen = f"({self.asks})" if self.asks else ""
+        words = [what.label, COMPARISONS.get(self.comparison, ""), f"{self.value:g}", what.unit, chosen]
         return " ".join(filter(None, words))
 
     def leaves(self) -> Iterator[Leaf]:
@@ -102,6 +112,8 @@ Condition = Leaf | All | Any_
 def parse(told: object) -> Condition:
     """A condition out of a TOML table: `FACT_min = 2` and the like hold together; `any = [{...}, {...}]` asks for one of several.
 
+    Instead of a number a question may be named, `crs_h_min = "g1_toci_after_h"`: its first value stands until another is `chosen`.
+
     Raises:
         OptionError: what in it is not known, and what is allowed.
 
@@ -139,9 +151,23 @@ def _leaf(key: str, value: object) -> Leaf:
     if what.flag:
         if comparison != "is" or not isinstance(value, bool):
             raise OptionError(f"{name} is yes or no: {name} = true, or = false.")
+    elif isinstance(value, str):
+        values = {q.name: q.values[0] for q in questions().values() if q.values}
+        if value not in values:
+            raise OptionError(
+                f"{key} is compared with a number, or with the answer to a question. {nearest(value, values)}".strip()
+            )
+        return Leaf(name, comparison, values[value], value)
     elif isinstance(value, bool) or not isinstance(value, (int, float)):
         raise OptionError(f"{key} is compared with a number.")
     return Leaf(name, comparison, float(value))
+
+
+def chosen(condition: Condition, choices: Mapping[str, Choice]) -> Condition:
+    """A condition with the numbers that were chosen for the questions that it asks."""
+    if not isinstance(condition, Leaf):
+        return replace(condition, parts=tuple(chosen(p, choices) for p in condition.parts))
+    return replace(condition, value=float(choices[condition.asks]), asks="") if condition.asks else condition
 
 
 def compiled(condition: Condition, place: Mapping[Leaf, int], *, surely: bool) -> pl.Expr:
@@ -152,3 +178,19 @@ def compiled(condition: Condition, place: Mapping[Leaf, int], *, surely: bool) -
     if isinstance(condition, Any_):
         return pl.any_horizontal(parts)
     return pl.all_horizontal(parts) if parts else lit(True)
+
+
+def leaves(conditions: Iterable[Condition | None]) -> list[Leaf]:
+    """The comparisons of some conditions, each once."""
+    return list(dict.fromkeys(leaf for c in conditions if c is not None for leaf in c.leaves()))
+
+
+def compared(leaves: Sequence[Leaf]) -> list[pl.Expr]:
+    """Each comparison on a frame of facts (`NAME:lo`, `NAME:hi`): columns `sN`, it holds surely, and `pN`, it may hold."""
+    sure = (leaf.sure.alias(f"s{n}") for n, leaf in enumerate(leaves))
+    return [*sure, *(leaf.perhaps.alias(f"p{n}") for n, leaf in enumerate(leaves))]
+
+
+def bits(flags: Sequence[pl.Expr]) -> pl.Expr:
+    """Flags as one number, by which rows that say the same are found."""
+    return pl.sum_horizontal(lit(0, pl.Int64), *(f.cast(pl.Int64) * (1 << n) for n, f in enumerate(flags)))

@@ -55,7 +55,7 @@ def advise(
     if at is not None and every is not None:
         raise OptionError("Give either --at or --every.")
     timeline, told = _timeline(folder)
-    key = _subject(timeline, subject) if subject is not None else None
+    key = subject_named(timeline, subject) if subject is not None else None
     asked: dict[str, Any] = {
         "rules": rules,
         "options": told | dict(pairs(option or [])),
@@ -90,7 +90,12 @@ def _timeline(folder: Path) -> tuple[Path, dict[str, object]]:
     return open_graded(folder, run).folder, dict(run.get("options", {}))
 
 
-def _subject(timeline: Path, subject: str) -> str | int:
+def subject_named(timeline: Path, subject: str) -> str | int:
+    """The id of a subject of a timeline, as the timeline has it.
+
+    Raises:
+        InputError: it is not there.
+    """
     import polars as pl
 
     from aftercar.grade.explain import match_id
@@ -126,19 +131,32 @@ def rules(
     check: Annotated[Path | None, typer.Option("--check", help="A folder of your own rules: say what is wrong in it.")] = None,
     topic: Annotated[str | None, typer.Option("--topic", help="Print the rules of one topic.")] = None,
     profile: Annotated[str | None, typer.Option("--profile", help="Of one profile; without: of all.")] = None,
+    disagree: Annotated[
+        bool, typer.Option("--disagree", help="Print where sources disagree, and what each profile follows.")
+    ] = False,
     lint: Annotated[bool, typer.Option("--lint", help="Check the rules that come with aftercar.")] = False,
+    calendar: Annotated[bool, typer.Option("--calendar", help="Print the items of the late-effects calendar instead.")] = False,
 ) -> None:
-    """List profiles and topics, print the rules of a topic with their sources, or check a folder of your own rules."""
+    """List profiles and topics, print the rules of a topic with their sources, where sources disagree, or check a folder of your own rules."""
     from aftercar.errors import nearest
+    from aftercar.manage.items import calendar_items, check_items
     from aftercar.manage.lint import lint as lint_all
     from aftercar.manage.rules import TOPICS, every_rule, rulebook
     from aftercar.manage.rules import check as check_rules
-    from aftercar.serve import show_advice
+    from aftercar.serve import show_advice, show_calendar
 
     if check is not None or lint:
-        found = check_rules(check) if check is not None else lint_all()
+        found = list(dict.fromkeys([*check_rules(check), *check_items(check)])) if check is not None else lint_all()
         show_advice.problems(found)
         raise typer.Exit(1 if found else 0)
+    if disagree:
+        show_advice.disagreements()
+        return
+    if calendar:
+        if profile:
+            raise OptionError("The calendar is the same for all profiles: leave --profile out.")
+        show_calendar.items(calendar_items(topic=topic))
+        return
     if topic is not None and topic not in TOPICS:
         raise OptionError(f"There is no topic {topic!r}. {nearest(topic, TOPICS)}")
     chosen = rulebook(profile).rules if profile else every_rule()

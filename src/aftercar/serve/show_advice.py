@@ -12,7 +12,9 @@ from rich.table import Table
 from aftercar.evidence.sources import MARKS, references
 from aftercar.manage.advise import Advice
 from aftercar.manage.doses import EQUIVALENT_MG
-from aftercar.manage.rules import STRENGTH, TOPICS, Problem, Rule, RuleBook, every_rule
+from aftercar.manage.fields import LOCAL, STRENGTH, Problem
+from aftercar.manage.questions import questions, shown
+from aftercar.manage.rules import TOPICS, Drug, Rule, RuleBook, every_rule, rulebook
 from aftercar.manage.rules import profiles as known_profiles
 from aftercar.manage.vocabulary import LIMITS
 from aftercar.serve.show import console
@@ -26,7 +28,7 @@ NEVER_ORDERS = (
 def _table(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in columns:
-        table.add_column(name, overflow="fold", no_wrap=name in ("rule", "topic", "drug", "last"))
+        table.add_column(name, overflow="fold", no_wrap=name in ("rule", "topic", "action", "drug", "last"))
     return table
 
 
@@ -36,7 +38,7 @@ def of_subject(advice: Advice, book: RuleBook) -> None:
         own = (col("subject_id") == course["subject_id"]) & (col("infusion") == course["infusion"])
         rows = advice.advice.filter(own)
         console.print(
-            f"Infusion {course['infusion']}, {course['time']:%Y-%m-%d %H:%M}, day {course['day:lo']:.1f}. {_grades(course)}",
+            f"Infusion {course['infusion']}, {course['time']:%Y-%m-%d %H:%M}, day {course['day:lo']:.0f}. {_grades(course)}",
             soft_wrap=True,
         )
         console.print(f"Profile {book.profile.name}: {book.profile.title}. {book.profile.note}", soft_wrap=True)
@@ -45,7 +47,7 @@ def of_subject(advice: Advice, book: RuleBook) -> None:
         _measure_first(rows.filter(col("status") == "measure_first"))
         _withheld(rows.filter((col("status") == "blocked") & (col("topic") != "block")))
         _block_list(rows.filter(col("topic") == "block"))
-        _doses(advice.ledger.filter(own), advice.limits.filter(own))
+        _doses(advice.ledger.filter(own), advice.limits.filter(own), book)
     if advice.facts.is_empty():
         console.print("Nothing to advise on: no infusion, or the time is before it or after a death.")
     _foot(advice.advice)
@@ -123,9 +125,21 @@ def _block_list(rows: pl.DataFrame) -> None:
         console.print(
             f"  {_BLOCK_WORDS[row['status']]:14}{row['option']}{note}  [{row['source']}, {row['mark']}]", soft_wrap=True
         )
+        if row["status"] == "blocked" and row["cautions"]:
+            console.print(f"{'':16}{'; '.join(row['cautions'])}", soft_wrap=True)
 
 
-def _doses(given: pl.DataFrame, limits: pl.DataFrame) -> None:
+def _limits_of(drug: Drug) -> str:
+    """The limits of a drug in words, with their source."""
+    told = [
+        f"{drug.interval_h:g} h apart" if drug.interval_h else "",
+        f"at most {drug.most_in_24h} in 24 h" if drug.most_in_24h else "",
+        f"at most {drug.most_in_all} in all" if drug.most_in_all else "",
+    ]
+    return f"{', '.join(filter(None, told))} [{drug.source}, {drug.mark}]"
+
+
+def _doses(given: pl.DataFrame, limits: pl.DataFrame, book: RuleBook) -> None:
     console.print(
         "\nDose ledger: doses that were charted, since CRS and ICANS were last surely absent for 48 h",
         style="bold",
@@ -135,7 +149,8 @@ def _doses(given: pl.DataFrame, limits: pl.DataFrame) -> None:
         reached = [LIMITS[word].format(row["drug"]) for word in row["reached"]]
         console.print(
             f"  {row['drug']}: {row['n']} so far, {row['n_24h']} in 24 h; a dose would be {row['dose']}; "
-            + ("; ".join(reached) if reached else "no limit is reached"),
+            + ("; ".join(reached) if reached else "no limit is reached")
+            + f": {_limits_of(book.drugs[row['drug']])}",
             soft_wrap=True,
         )
     if given.height:
@@ -177,7 +192,7 @@ def differences(table: pl.DataFrame, first: str, second: str) -> None:
     elif one:
         shown = _table("topic", "action", first, second)
         for row in table.iter_rows(named=True):
-            shown.add_row(TOPICS[row["topic"]], row["action"], *(_said(row, side) for side in ("first", "second")))
+            shown.add_row(row["topic"], row["action"], *(_said(row, side) for side in ("first", "second")))
         console.print(shown)
     else:
         counts = (
@@ -187,7 +202,7 @@ def differences(table: pl.DataFrame, first: str, second: str) -> None:
         )
         shown = _table("topic", "action", first, second, "courses")
         for topic, action, a, b, n in counts.iter_rows():
-            shown.add_row(TOPICS[topic], action, a or "nothing", b or "nothing", str(n))
+            shown.add_row(topic, action, a or "nothing", b or "nothing", str(n))
         console.print(shown)
     console.print(NEVER_ORDERS, soft_wrap=True)
 
@@ -209,7 +224,32 @@ def profiles() -> None:
         own = [r for r in every_rule() if r.topic == topic]
         counts.add_row(f"{topic}: {title}", str(len(own)), ", ".join(dict.fromkeys(r.variant for r in own)))
     console.print(counts)
-    console.print("`aftercar rules --topic crs` prints the rules of a topic.")
+    console.print(
+        "`aftercar rules --topic crs` prints the rules of a topic, `aftercar rules --disagree` where sources disagree.",
+        soft_wrap=True,
+    )
+
+
+def disagreements() -> None:
+    """Where sources disagree: what each says, and what each profile follows."""
+    books = [rulebook(name) for name in known_profiles() if name != LOCAL]
+    for q in questions().values():
+        console.print(q.question, style="bold")
+        for p in q.positions:
+            console.print(f"  {p.name + ': ' if p.name else ''}{p.told}", soft_wrap=True)
+        if not q.allowed:
+            console.print(f"  not to be chosen: {q.decided}", soft_wrap=True)
+            continue
+        followed = "; ".join(
+            f"{b.profile.name}: {shown(b.choices.get(q.name)) if q.name in b.asked else 'by its own table'}" for b in books
+        )
+        console.print(f"  {q.name} = {' | '.join(shown(c) for c in q.allowed)}. {followed}", soft_wrap=True)
+    keys = {p.source for q in questions().values() for p in q.positions}
+    sources(keys, {p.mark for q in questions().values() for p in q.positions})
+    console.print(
+        'To choose, put a line such as toci_max = "ema" into the choices.toml of your own folder, and name it with --rules.',
+        soft_wrap=True,
+    )
 
 
 def rules(chosen: Iterable[Rule]) -> None:
@@ -219,11 +259,16 @@ def rules(chosen: Iterable[Rule]) -> None:
         unless = f"; unless {rule.unless.text}" if rule.unless else ""
         console.print(f"{rule.id}  [{rule.variant}]", style="bold")
         console.print(f"  when {rule.when.text}{unless}", soft_wrap=True)
+        if rule.position:
+            console.print(f"  where sources disagree: {rule.question} = {rule.position}", soft_wrap=True)
         console.print(f"  {rule.option}" + (f"  ({rule.schedule})" if rule.schedule else ""), soft_wrap=True)
-        strength = _strength(rule.strength)
-        place = ", ".join(filter(None, (rule.source, rule.at, rule.date)))
-        console.print(f"  {strength}; {place}; [{rule.mark}]", soft_wrap=True)
-    _sources({r.source for r in rows}, {r.mark for r in rows})
+        console.print(f"  {place_of(rule.source, rule.at, rule.date, rule.strength, rule.mark)}", soft_wrap=True)
+    sources({r.source for r in rows}, {r.mark for r in rows})
+
+
+def place_of(source: str, at: str, date: str, strength: str, mark: str) -> str:
+    """What a rule stands on, in one line."""
+    return f"{_strength(strength)}; {', '.join(filter(None, (source, at, date)))}; [{mark}]"
 
 
 def problems(found: list[Problem]) -> None:
@@ -235,11 +280,12 @@ def problems(found: list[Problem]) -> None:
 
 def _foot(rows: pl.DataFrame) -> None:
     fired = rows.filter(col("status").is_in(["option", "blocked"]))
-    _sources(set(fired["source"]), set(fired["mark"]))
+    sources(set(fired["source"]), set(fired["mark"]))
     console.print(NEVER_ORDERS, soft_wrap=True)
 
 
-def _sources(keys: set[str], marks: set[str]) -> None:
+def sources(keys: set[str], marks: set[str]) -> None:
+    """The papers behind a screen, and what its marks mean."""
     console.print()
     for key in sorted(keys & set(references())):  # one's own protocol is no paper
         console.print(f"{key}: {references()[key].line}", soft_wrap=True)

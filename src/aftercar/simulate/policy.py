@@ -18,11 +18,13 @@ from aftercar.simulate.engine import Doses, Floats
 from aftercar.simulate.model import Model
 
 WEIGHT_KG = 75.0  # of every virtual patient
+# From a round to what is given at it: what is found at the round stands before the drug does, in the chart too.
+AFTER_H = 0.25
 
 
 @dataclass(frozen=True)
 class Given:
-    """One drug as it is given: `mg` at each of `hours` after the decision, or since the infusion for a protocol."""
+    """One drug as it is given: `mg` at each of `hours` after the decision, or since the infusion for a protocol; and `AFTER_H` later than that."""
 
     drug: str
     mg: float
@@ -237,7 +239,7 @@ def _rows(who: np.ndarray, at: Floats, given: Given) -> pl.DataFrame:
     n = len(who) * len(hours)
     return pl.DataFrame(
         {
-            "row": pl.Series(np.repeat(who, len(hours)), dtype=pl.Int64), "hour": pl.Series((at[:, None] + hours[None, :]).ravel(), dtype=pl.Float64),
+            "row": pl.Series(np.repeat(who, len(hours)), dtype=pl.Int64), "hour": pl.Series((at[:, None] + hours[None, :] + AFTER_H).ravel(), dtype=pl.Float64),
             "drug": pl.repeat(given.drug, n, dtype=pl.String, eager=True), "mg": pl.repeat(given.mg, n, dtype=pl.Float64, eager=True),
         }
     )  # fmt: skip

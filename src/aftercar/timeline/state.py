@@ -24,7 +24,7 @@ DAY = 24 * HOUR
 # What holds for every course of a subject, whenever it was charted.
 OF_THE_SUBJECT = (
     "record_complete", "developmental_delay", "o2_device_baseline", "o2_flow_baseline", "ice_baseline", "hlh_gene", "immunosuppression",
-    "cns_tumour", "setting",
+    "cns_tumour", "setting", "weight", "anti_hbc",
     # What was measured before an earlier infusion may be the baseline of a later one.
     "creatinine", "alt", "ast", "ferritin", "fibrinogen",
     *(name for name in concepts() if name.endswith(("_uln", "_lln"))),

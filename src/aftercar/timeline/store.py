@@ -166,7 +166,9 @@ def write_shards(folder: Path | str, write: Callable[[Path], None], about: dict[
         every = pl.concat([scan(path) for path in sorted((fresh / "data").iterdir())])
         infused = col("subject_id").filter(col("code") == "cart_infusion")
         rows, subjects, with_infusion = (
-            every.select(pl.len(), col("subject_id").n_unique(), infused.n_unique().alias("infused")).collect(engine="streaming").row(0)
+            every.select(pl.len(), col("subject_id").n_unique(), infused.n_unique().alias("infused"))
+            .collect(engine="streaming")
+            .row(0)
         )
         told = _Told(rows, subjects, with_infusion, set(every.select(col("code").unique()).collect(engine="streaming")["code"]))
         with writing(fresh):

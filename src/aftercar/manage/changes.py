@@ -1,0 +1,58 @@
+"""How a grade has changed within a day: its rise from the lowest and its fall from the highest of the last 24 hours, as bounds."""
+
+from __future__ import annotations
+
+import polars as pl
+from polars import col
+
+from aftercar.timeline.state import HOUR, look
+
+WINDOW_S = 24 * HOUR
+
+
+def changes(grades: pl.DataFrame) -> pl.DataFrame:
+    """What a grade has risen and fallen by, at every time.
+
+    Args:
+        grades: stretches of a grade between two bounds: `at, until, lo, hi`, sorted.
+    Returns:
+        `at, until, rise_lo, rise_hi, fall_lo, fall_hi`, sorted: what now is compared with are the stretches that reach into the last 24 hours, that
+        which held exactly 24 hours ago among them. Time before the first stretch, or between two of them, is not compared.
+    """
+    edges = grades.select(col("at").append(col("until")).alias("at"))
+    # Between two of these times nothing changes: a grade begins or ends, or one leaves the window.
+    points = pl.concat([edges, edges.select(col("at") + WINDOW_S)]).unique().sort("at")
+    bounds = grades.select("at", "until", "lo", "hi")
+    now = look(points, {"now": bounds})
+    ago = look(points.select(col("at") - WINDOW_S), {"ago": bounds})
+    window = now.hstack(ago.select("ago_lo", "ago_hi")).select(
+        "at",
+        until=col("at").shift(-1),
+        lo="now_lo",
+        hi="now_hi",
+        **{f"{side}_least": pl.min_horizontal(_within("min", side), f"ago_{side}") for side in ("lo", "hi")},
+        **{f"{side}_most": pl.max_horizontal(_within("max", side), f"ago_{side}") for side in ("lo", "hi")},
+    )
+    told = window.drop_nulls("lo").select(
+        "at",
+        "until",
+        rise_lo=(col("lo") - col("hi_least")).clip(0),
+        rise_hi=col("hi") - col("lo_least"),
+        fall_lo=(col("lo_most") - col("hi")).clip(0),
+        fall_hi=col("hi_most") - col("lo"),
+    )
+    return _joined(told)
+
+
+def _within(extreme: str, side: str) -> pl.Expr:
+    """The least or most of a bound at the times of the last 24 hours."""
+    rolling = pl.Expr.rolling_min_by if extreme == "min" else pl.Expr.rolling_max_by
+    return rolling(col(f"now_{side}"), "at", window_size=f"{WINDOW_S}i", closed="right")
+
+
+def _joined(told: pl.DataFrame) -> pl.DataFrame:
+    """Stretches that follow each other and say the same, as one."""
+    said = pl.exclude("at", "until")
+    new = pl.any_horizontal(col("at") != col("until").shift(1), said.ne_missing(said.shift(1)))
+    runs = told.group_by(new.fill_null(True).cum_sum().alias("_"), maintain_order=True)
+    return runs.agg(col("at").first(), col("until").last(), said.first()).drop("_")
