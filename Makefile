@@ -50,6 +50,7 @@ bench:  ## measure against other ways to do the same
 	$(BIN)/python -m benchmarks.engines
 	$(BIN)/python -m benchmarks.icaht
 	$(BIN)/python -m benchmarks.fhir
+	$(BIN)/python -m benchmarks.simulate
 
 lock:  ## take the newest allowed versions into the locks (needs uv)
 	@command -v $(UV) >/dev/null || { echo "make lock needs uv: pip install uv"; exit 1; }

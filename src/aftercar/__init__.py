@@ -25,12 +25,17 @@ if TYPE_CHECKING:
     from aftercar.report import write_report
     from aftercar.risk.run import score_folder, score_timeline
     from aftercar.risk.validate import validate
+    from aftercar.simulate.model import load_model
+    from aftercar.simulate.run import Scenario, simulate_folder
+    from aftercar.simulate.run import simulate as simulate_patients
     from aftercar.timeline.readers import Imported, read
     from aftercar.timeline.store import import_folder, open_timeline, write_timeline
 
+# Where each lives, and after a colon what it is called there if not the same.
 _HOMES = {
     "Imported": "aftercar.timeline.readers",
     "Result": "aftercar.grade.run",
+    "Scenario": "aftercar.simulate.run",
     "advise_folder": "aftercar.manage.advise",
     "advise_timeline": "aftercar.manage.advise",
     "calendar_folder": "aftercar.manage.calendar",
@@ -41,11 +46,14 @@ _HOMES = {
     "grade_folder": "aftercar.grade.folder",
     "grade_timeline": "aftercar.grade.run",
     "import_folder": "aftercar.timeline.store",
+    "load_model": "aftercar.simulate.model",
     "open_timeline": "aftercar.timeline.store",
     "read": "aftercar.timeline.readers",
     "read_back": "aftercar.export",
     "score_folder": "aftercar.risk.run",
     "score_timeline": "aftercar.risk.run",
+    "simulate_folder": "aftercar.simulate.run",
+    "simulate_patients": "aftercar.simulate.run:simulate",
     "validate": "aftercar.risk.validate",
     "write_calendar": "aftercar.manage.calendar",
     "write_report": "aftercar.report",
@@ -55,6 +63,7 @@ _HOMES = {
 __all__ = [
     "Imported",
     "Result",
+    "Scenario",
     "advise_folder",
     "advise_timeline",
     "calendar_folder",
@@ -65,11 +74,14 @@ __all__ = [
     "grade_folder",
     "grade_timeline",
     "import_folder",
+    "load_model",
     "open_timeline",
     "read",
     "read_back",
     "score_folder",
     "score_timeline",
+    "simulate_folder",
+    "simulate_patients",
     "validate",
     "write_calendar",
     "write_report",
@@ -79,5 +91,6 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
-        return getattr(importlib.import_module(_HOMES[name]), name)
+        module, _, own = _HOMES[name].partition(":")
+        return getattr(importlib.import_module(module), own or name)
     raise AttributeError(f"module 'aftercar' has no attribute {name!r}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from aftercar.report import panels
 from aftercar.report.bands import bands
 from aftercar.report.course import RIGHT, Course
@@ -31,23 +33,34 @@ def figure_svg(course: Course, name: str, *, simulated: bool = False) -> tuple[s
     Returns:
         the SVG, and notes that belong in the caption.
     """
-    drawn = [
+    parts, height, notes = figure_parts(course, simulated=simulated)
+    head = f'<svg class="course" role="img" aria-label="{esc(name)}" viewBox="0 0 {WIDTH} {px(height)}">'
+    return head + "".join(parts) + "</svg>", notes
+
+
+def figure_parts(course: Course, *, simulated: bool = False, before: Sequence[Panel] = ()) -> tuple[list[str], float, list[str]]:
+    """What the figure of a course is drawn of, its height, and notes that belong in the caption.
+
+    Args:
+        simulated: whether to mark the figure as one of a virtual patient.
+        before: panels on the same days that stand above what was charted.
+    """
+    charted = [
         p for p in (panels.temperature(course), panels.pressure(course), panels.oxygen(course), panels.neurology(course)) if p
     ]
-    drawn += panels.labs(course)
-    charted = len(drawn)
-    for panel in drawn:
+    charted += panels.labs(course)
+    for panel in charted:
         panel.height = max(panel.height, 30.0)  # room for its name and unit
-    drawn += bands(course)
     body: list[str] = []
     y = HEAD
-    for n, panel in enumerate(drawn):
-        if n == charted and charted:
+    for group in ([*before], charted, bands(course)):
+        if group and body:
             y += 4
             body.append(line(0, y - GAP / 2 - 2, WIDTH, y - GAP / 2 - 2, "div"))
             y += 4
-        body.append(_placed(panel, y))
-        y += panel.height + GAP
+        for panel in group:
+            body.append(_placed(panel, y))
+            y += panel.height + GAP
     bottom = y - GAP + 4
     days = _days(course, bottom)
     knee = course.axis.knee
@@ -55,17 +68,11 @@ def figure_svg(course: Course, name: str, *, simulated: bool = False) -> tuple[s
     foot = [label(RIGHT, bottom + 28, f"days since infusion (day 0){narrower}", "t", "end")]
     if simulated:
         foot.append(label(0, bottom + 28, "Virtual patient: simulated, not a person", "k"))
-    height = bottom + 34
-    svg = (
-        f'<svg class="course" role="img" aria-label="{esc(name)}" viewBox="0 0 {WIDTH} {px(height)}">'
-        + "".join(days + body + _dates(course, bottom) + foot)
-        + "</svg>"
-    )
-    notes = [note for panel in drawn for note in panel.notes]
-    sparse = [name for panel in drawn for name in panel.sparse]
+    notes = [note for panel in charted for note in panel.notes]
+    sparse = [name for panel in charted for name in panel.sparse]
     if sparse:
         notes.append(f"Of many readings only the highest and lowest of equal stretches carry a mark ({'; '.join(sparse)})")
-    return svg, notes
+    return [*days, *body, *_dates(course, bottom), *foot], bottom + 34, notes
 
 
 def _placed(panel: Panel, y: float) -> str:

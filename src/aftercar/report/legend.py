@@ -4,9 +4,21 @@ from __future__ import annotations
 
 from aftercar.report.svg import label, line, mark, rect
 
+HEIGHT = 106
+
 
 def legend_svg() -> str:
     """The key, and the patterns that all figures use."""
+    name = (
+        "Key. Solid mark: reading beyond the cut-off; open mark: other reading; grey mark: due to another cause. Bars: running "
+        "drugs, open at the right where the end is assumed. Grade bands: height and number are the grade; hatched: range left "
+        "open by missing data; dotted: a gap between assessments leaves more open; bracket above: episode."
+    )
+    return f'<svg class="course" role="img" aria-label="{name}" viewBox="0 0 900 {HEIGHT}">{"".join(legend_parts())}</svg>'
+
+
+def legend_parts() -> list[str]:
+    """What the key is drawn of."""
     parts = [_PATTERNS]
     columns = (
         (
@@ -33,12 +45,7 @@ def legend_svg() -> str:
         for row, (cls, shape, text) in enumerate(column):
             y = 16.0 + row * 24
             parts += [_sample(cls, shape, x, y), label(x + 42, y + 4, text, "v")]
-    name = (
-        "Key. Solid mark: reading beyond the cut-off; open mark: other reading; grey mark: due to another cause. Bars: running "
-        "drugs, open at the right where the end is assumed. Grade bands: height and number are the grade; hatched: range left "
-        "open by missing data; dotted: a gap between assessments leaves more open; bracket above: episode."
-    )
-    return f'<svg class="course" role="img" aria-label="{name}" viewBox="0 0 900 106">{"".join(parts)}</svg>'
+    return parts
 
 
 def _sample(cls: str, shape: str, x: float, y: float) -> str:

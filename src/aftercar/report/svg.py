@@ -7,10 +7,22 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
+from importlib.resources import files
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _UNITS = {"Cel": "°C", "/uL": "/µL", "10*9/L": "×10⁹/L", "{score}": "", "mm[Hg]": "mmHg", "a": "years", "[degF]": "°F"}
 CHAR_PX = 5.9  # mean width of a character at 11 px; labels are fitted by it
+
+
+def alone(svg: str) -> str:
+    """A figure of the page as a file of its own, with the styles that the page has for it."""
+    css = files("aftercar.report").joinpath("page.css").read_text(encoding="utf-8")
+    style = "".join(rule for rule in css.splitlines() if rule.startswith("svg"))
+    head, rest = svg.split(">", 1)  # escaped text holds no such sign
+    return (
+        f'{head} xmlns="http://www.w3.org/2000/svg" font-family="Helvetica, Arial, sans-serif">'
+        f"<style>svg {{ --ink: #1b2128; --deep: #17324f; background: #fff; }} {style}</style>{rest}"
+    )
 
 
 def esc(text: object) -> str:
@@ -72,6 +84,11 @@ def polyline(points: Iterable[tuple[float, float, bool]], cls: str) -> str:
         steps.append(f"l{px(x - at_x)} {px(y - at_y)}" if joined else f"M{px(x)} {px(y)}")
         at_x, at_y = x, y
     return f'<path class="{cls}" d="{"".join(steps)}"/>' if steps else ""
+
+
+def area(lower: Sequence[tuple[float, float]], upper: Sequence[tuple[float, float]], cls: str) -> str:
+    """What lies between two lines on the same x."""
+    return polyline(((x, y, n > 0) for n, (x, y) in enumerate([*lower, *reversed(upper)])), cls)
 
 
 _SHAPES = {

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from importlib.resources import files
 
 import polars as pl
 
-from aftercar.report.svg import ValueAxis, esc, label, line, mark, polyline, px
+from aftercar.report.svg import ValueAxis, alone, esc, label, line, mark, polyline, px
 from aftercar.risk.validate import Validation
 
 WIDTH, HEIGHT = 960, 356
@@ -36,18 +35,12 @@ def validation_svg(found: Validation, title: str) -> str:
     """Draw a validation; every number that is drawn is in its tables."""
     head = [label(0, 14, title, "p"), label(0, 30, _counted(found), "t")]
     body = [*_roc(found), *_calibration(found), *_decision(found)]
-    style = "".join(rule for rule in _css().splitlines() if rule.startswith("svg"))
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" class="course" role="img" aria-label="{esc(_spoken(found, title))}" viewBox="0 0 {WIDTH} {HEIGHT}" '
-        f'font-family="Helvetica, Arial, sans-serif"><style>svg {{ --ink: #1b2128; --deep: #17324f; background: #fff; }} {style}</style>'
-        + "".join(head + body)
-        + label(0, HEIGHT - 8, "A score is not a decision. Bars: 95 % intervals.", "t")
+    foot = label(0, HEIGHT - 8, "A score is not a decision. Bars: 95 % intervals.", "t")
+    return alone(
+        f'<svg class="course" role="img" aria-label="{esc(_spoken(found, title))}" viewBox="0 0 {WIDTH} {HEIGHT}">'
+        + "".join([*head, *body, foot])
         + "</svg>"
-    )  # fmt: skip
-
-
-def _css() -> str:
-    return files("aftercar.report").joinpath("page.css").read_text(encoding="utf-8")
+    )
 
 
 def _counted(found: Validation) -> str:

@@ -7,9 +7,10 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import polars as pl
@@ -23,7 +24,7 @@ from aftercar.timeline.concepts import concepts
 from aftercar.timeline.readers import Counts, Imported, Intake, open_pieces, require_rows
 from aftercar.timeline.readers.mapping import read_mapping
 from aftercar.timeline.readers.piece import Progress
-from aftercar.timeline.schema import MEDS_VERSION, aligned
+from aftercar.timeline.schema import MEDS_VERSION, REJECTED, aligned
 from aftercar.timeline.statements import FILE, attributed, read_statements
 
 SHARD_ROWS = 500_000  # rows of a shard; memory is bounded by it, whatever the size of the cohort
@@ -151,6 +152,31 @@ def write_timeline(imported: Imported, folder: Path | str, *, shard_rows: int = 
     return Path(folder)
 
 
+def write_shards(folder: Path | str, write: Callable[[Path], None], about: dict[str, Any]) -> Path:
+    """Make a timeline folder whose shards a function writes; a former one is replaced whole when the new one is complete.
+
+    Args:
+        write: called with the folder of the shards.
+        about: what `import.json` says beside the counts.
+    Raises:
+        InputError: the folder holds something else, or what people said of the timeline that stands there.
+    """
+    with _fresh(Path(folder)) as fresh:
+        write(fresh / "data")
+        every = pl.concat([scan(path) for path in sorted((fresh / "data").iterdir())])
+        infused = col("subject_id").filter(col("code") == "cart_infusion")
+        rows, subjects, with_infusion = (
+            every.select(pl.len(), col("subject_id").n_unique(), infused.n_unique().alias("infused"))
+            .collect(engine="streaming")
+            .row(0)
+        )
+        told = _Told(rows, subjects, with_infusion, set(every.select(col("code").unique()).collect(engine="streaming")["code"]))
+        with writing(fresh):
+            pl.DataFrame(schema=REJECTED).write_parquet(fresh / "rejected.parquet")
+        _about(fresh, Path(folder).name, Counts(read=rows, accepted=rows), told, about)
+    return Path(folder)
+
+
 @contextlib.contextmanager
 def _fresh(folder: Path) -> Generator[Path]:
     if read_statements(folder).height:
@@ -185,7 +211,7 @@ def _shards(fresh: Path, stretches: Iterable[pl.DataFrame], shard_rows: int) -> 
     return told
 
 
-def _about(fresh: Path, name: str, counts: Counts, told: _Told) -> None:
+def _about(fresh: Path, name: str, counts: Counts, told: _Told, more: Mapping[str, Any] = MappingProxyType({})) -> None:
     with writing(fresh):
         _codes(told.codes).write_parquet(fresh / "metadata" / "codes.parquet")
     _json(
@@ -211,6 +237,7 @@ def _about(fresh: Path, name: str, counts: Counts, told: _Told) -> None:
             "ignored_columns": {k: list(v) for k, v in counts.ignored_columns.items()},
             "banner": counts.banner,
             "simulated": counts.simulated,
+            **more,
         },
     )
 

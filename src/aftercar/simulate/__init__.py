@@ -1,0 +1,1 @@
+"""The mechanism, virtual patients and what a ward would chart of them."""

@@ -1,0 +1,123 @@
+"""The mechanism: an Antimony source without numbers, and tables that hold them; each may be changed by a modeller alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from aftercar.errors import InputError
+from aftercar.simulate.compiled import Equations, equations
+from aftercar.simulate.sbml import antimony_text, to_sbml
+
+STRUCTURE = "car_t.ant"
+# The tables, and the columns that each must have. L lecture, S a published number that was read, K general knowledge, C calibrated or assumed.
+TABLES = {
+    "parameters": ("name", "value", "unit", "group", "meaning", "source", "confidence"),
+    "variability": ("parameter", "sd_log", "correlated_with", "correlation", "source", "confidence"),
+    "products": ("product", "parameter", "value", "source", "confidence"),
+    "diseases": ("disease", "parameter", "value", "source", "confidence"),
+    "drugs": ("drug", "state", "concept", "per_mg", "unit", "dose", "schedule", "source", "confidence"),
+}
+CONFIDENCE = ("L", "S", "K", "C")
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """The mechanism, ready to be run.
+
+    Attributes:
+        text: Antimony with the values filled in.
+        sbml: the same as SBML level 3.
+        tables: see `TABLES`.
+    """
+
+    text: str
+    sbml: str
+    equations: Equations
+    tables: dict[str, pl.DataFrame]
+
+    @property
+    def states(self) -> list[str]:
+        """Names of what has a rate."""
+        return list(self.equations.states)
+
+    @property
+    def parameters(self) -> list[str]:
+        """Names of what stays as it is."""
+        return list(self.equations.parameters)
+
+
+def load_model(folder: Path | str | None = None) -> Model:
+    """The mechanism that comes with aftercar.
+
+    Args:
+        folder: one's own files; each stands in for ours of that name (`car_t.ant`, `parameters.csv` ...).
+    Raises:
+        InputError: a file is not as it must be: which, where, and what to do.
+    """
+    return _loaded(None if folder is None else str(Path(folder).absolute()))
+
+
+@lru_cache(maxsize=4)
+def _loaded(folder: str | None) -> Model:
+    own = None if folder is None else Path(folder)
+    if own is not None and not own.is_dir():
+        raise InputError(f"{own}: no such folder.")
+    structure = _file(STRUCTURE, own).read_text(encoding="utf-8")
+    tables = {name: _table(name, own) for name in TABLES}
+    text = antimony_text(structure, tables["parameters"])
+    sbml = to_sbml(text)
+    model = Model(text, sbml, equations(sbml), tables)
+    _refuse_unknown(model)
+    return model
+
+
+def _file(name: str, own: Path | None) -> Any:
+    theirs = own / name if own else None
+    return theirs if theirs is not None and theirs.is_file() else files("aftercar.simulate").joinpath("model").joinpath(name)
+
+
+def _table(name: str, own: Path | None) -> pl.DataFrame:
+    file = _file(f"{name}.csv", own)
+    try:
+        table = pl.read_csv(file.read_bytes(), infer_schema=False)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise InputError(f"{name}.csv: cannot be read as a table with commas.") from error
+    if lacking := [c for c in TABLES[name] if c not in table.columns]:
+        raise InputError(f"{name}.csv: the column {lacking[0]} is missing. Needed: {', '.join(TABLES[name])}.")
+    numbers = [c for c in ("value", "sd_log", "correlation", "per_mg") if c in table.columns]
+    cast = table.with_columns(pl.col(numbers).str.strip_chars().cast(pl.Float64, strict=False))
+    for column in numbers:
+        wrong = cast[column].is_null() & table[column].is_not_null() & (table[column] != "")
+        if wrong.any():
+            raise InputError(f"{name}.csv, row {wrong.arg_max() + 2}, {column}: not a number.")  # type: ignore[operator]
+    wrong = ~cast["confidence"].is_in(CONFIDENCE).fill_null(False)
+    if wrong.any():
+        raise InputError(f"{name}.csv, row {wrong.arg_max() + 2}, confidence: one of {', '.join(CONFIDENCE)}.")  # type: ignore[operator]
+    return cast
+
+
+def _refuse_unknown(model: Model) -> None:
+    """What a table names must be in the model."""
+    known = {*model.states, *model.parameters}
+    for table, columns in {
+        "variability": ("parameter", "correlated_with"),
+        "products": ("parameter",),
+        "diseases": ("parameter",),
+    }.items():
+        for column in columns:
+            named = model.tables[table][column]
+            wrong = ~named.is_in([*known, ""]) & named.is_not_null()
+            if wrong.any():
+                row = wrong.arg_max()
+                raise InputError(f"{table}.csv, row {row + 2}, {column}: the model has no {named[row]!r}.")  # type: ignore[operator]
+    drugs = model.tables["drugs"]
+    wrong = ~drugs["state"].is_in(model.states)
+    if wrong.any():
+        row = wrong.arg_max()
+        raise InputError(f"drugs.csv, row {row + 2}, state: the model has no state {drugs['state'][row]!r}.")  # type: ignore[operator]

@@ -1,0 +1,92 @@
+"""Virtual patients: what differs between products, diseases and people. A patient is the same whoever is drawn beside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from polars import col
+
+from aftercar.errors import OptionError, nearest
+from aftercar.simulate.engine import Floats
+from aftercar.simulate.model import Model
+
+
+@dataclass(frozen=True)
+class Patients:
+    """Virtual patients.
+
+    Attributes:
+        numbers: of each patient, from 0 on; with the seed it makes all that is random of that patient.
+        states: `[patient, state]` at the infusion.
+        parameters: `[patient, parameter]`.
+    """
+
+    seed: int
+    numbers: np.ndarray
+    states: Floats
+    parameters: Floats
+
+    def __len__(self) -> int:
+        """How many."""
+        return len(self.numbers)
+
+
+def values_of(model: Model, product: str, disease: str, changed: dict[str, float] | None = None) -> dict[str, float]:
+    """Parameters and initial states of the median patient.
+
+    Raises:
+        OptionError: no such product, disease or parameter.
+    """
+    values = {**model.equations.states, **model.equations.parameters}
+    for table, name in (("products", product), ("diseases", disease)):
+        key = table.removesuffix("s")
+        rows = model.tables[table].filter(col(key).str.to_lowercase() == name.lower())
+        if rows.is_empty():
+            known = model.tables[table][key].unique(maintain_order=True).to_list()
+            raise OptionError(
+                f"There is no {key} {name!r} in {table}.csv. {nearest(name, known) or 'Known: ' + ', '.join(known) + '.'}"
+            )
+        values |= dict(zip(rows["parameter"], rows["value"], strict=True))
+    for name, value in (changed or {}).items():
+        if name not in values:
+            raise OptionError(f"The model has no {name!r}. {nearest(name, values)}")
+        values[name] = value
+    return values
+
+
+def patients(
+    model: Model, product: str, disease: str, n: int, seed: int, *, first: int = 0, changed: dict[str, float] | None = None
+) -> Patients:
+    """Draw the patients `first` to `first + n` of a seed.
+
+    Args:
+        changed: parameters or initial states whose median differs from those of product and disease.
+    """
+    values = values_of(model, product, disease, changed)
+    table = model.tables["variability"]
+    names = table["parameter"].to_list()
+    normal = (
+        np.stack([generator(seed, number).standard_normal(len(names)) for number in range(first, first + n)])
+        if n
+        else np.zeros((0, len(names)))
+    )
+    place = {name: k for k, name in enumerate(names)}
+    drawn = normal.copy()
+    for k, (other, r) in enumerate(zip(table["correlated_with"], table["correlation"], strict=True)):
+        if other:
+            drawn[:, k] = r * drawn[:, place[other]] + np.sqrt(1 - r * r) * normal[:, k]
+    factors = np.exp(drawn * table["sd_log"].to_numpy()[None, :])
+    whole = {name: np.full(n, value) for name, value in values.items()}
+    for k, name in enumerate(names):
+        whole[name] = whole[name] * factors[:, k]
+
+    def matrix(columns: list[str]) -> Floats:
+        return np.stack([whole[c] for c in columns], axis=1)
+
+    return Patients(seed, np.arange(first, first + n), matrix(model.states), matrix(model.parameters))
+
+
+def generator(seed: int, number: int, purpose: int = 0) -> np.random.Generator:
+    """The random numbers of one patient and purpose, independent of all others."""
+    return np.random.Generator(np.random.Philox(key=np.array([seed, number * 16 + purpose], dtype=np.uint64)))
