@@ -19,6 +19,7 @@ from commands import run
 from aftercar.errors import InputError, OptionError
 from aftercar.simulate.document import contents, findings, quantities, read_sbml
 from aftercar.simulate.general import run_sbml, vary
+from aftercar.simulate.model import load_model
 from aftercar.simulate.sbml import antimony_text, to_sbml
 from aftercar.simulate.trajectories import Trajectories
 
@@ -478,3 +479,7 @@ def test_the_command_line_says_what_is_wrong(words: list[str], says: str, capsys
 def test_a_file_that_is_not_there_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     code, _, said = run("model", "run", "nowhere.xml", capsys=capsys)
     assert code == 2 and said == "InputError: nowhere.xml: no such file.\n"
+
+
+def test_our_own_model_has_nothing_to_find_units_included() -> None:
+    assert findings(read_sbml(load_model().sbml)).rows() == []

@@ -246,7 +246,7 @@ def test_the_compiled_mechanism_is_the_one_that_libroadrunner_runs(doses: tuple[
 def test_a_patient_is_the_same_whoever_is_simulated_beside_it() -> None:
     whole = course()
     parts = [simulate(replace(SCENARIO), n, 3, first=first) for first, n in ((0, 7), (7, 10), (17, N - 17))]
-    assert np.array_equal(np.concatenate([p.states for p in parts]), whole.states)
+    assert np.array_equal(np.concatenate([p.states.values for p in parts]), whole.states.values)
     rest = [c for c in whole.timeline.columns if c != "event_id"]
     assert pl.concat([p.timeline.select(rest) for p in parts]).equals(whole.timeline.select(rest))
     assert pl.concat([p.given for p in parts]).equals(whole.given)
@@ -256,7 +256,7 @@ def test_a_patient_is_the_same_whoever_is_simulated_beside_it() -> None:
 @pytest.mark.parametrize("workers", [1, 3])
 def test_the_numbers_do_not_depend_on_the_workers(workers: int) -> None:
     again = simulate(SCENARIO, N, 3, workers=workers)
-    assert np.array_equal(again.states, course().states)
+    assert np.array_equal(again.states.values, course().states.values)
     assert again.timeline.equals(course().timeline)
 
 
@@ -334,7 +334,7 @@ def test_every_dose_is_explained_by_the_grades_of_the_final_timeline(name: str) 
     policy = named(name, load_model())
     found = course(name)
     grades = graded(found.timeline, policy.toxicities)
-    hours = [float(t) * 24 for t in found.times]
+    hours = [float(t) * 24 for t in found.states.times]
     given = 0
     for subject in range(1, N + 1):
         own = found.given.filter(subject_id=subject)
@@ -385,10 +385,10 @@ def test_a_policy_changes_nothing_before_its_first_dose() -> None:
     first = dict(treated.given.group_by("subject_id").agg(col("day").min()).iter_rows())
     assert first
     for subject in range(1, N + 1):
-        before = treated.times <= first.get(subject, np.inf)
-        assert np.array_equal(plain.states[subject - 1][before], treated.states[subject - 1][before])
+        before = treated.states.times <= first.get(subject, np.inf)
+        assert np.array_equal(plain.states.values[subject - 1][before], treated.states.values[subject - 1][before])
     subject, day = min(first.items())
-    assert not np.array_equal(plain.states[subject - 1], treated.states[subject - 1])
+    assert not np.array_equal(plain.states.values[subject - 1], treated.states.values[subject - 1])
     charted = [
         c.timeline.filter(col("subject_id") == subject, col("time") <= INFUSED + pl.duration(seconds=round(day * 86400)), ~col("code").is_in(["tocilizumab", "dexamethasone"]))
         .drop("event_id") for c in (plain, treated)
@@ -505,9 +505,9 @@ def test_the_bands_hold_what_they_say() -> None:
     """A state that is the number of the patient at all times: the bands are its quantiles, on a linear axis from 0 to 100."""
     found = course()
     model = load_model()
-    values = np.zeros((101, len(found.times), len(model.states)))
+    values = np.zeros((101, len(found.states.times), len(model.states)))
     values[:, :, model.states.index("igg")] = np.arange(101)[:, None] + 0.0
-    svg = states_figure(replace(found, states=values), SCENARIO, ["igg"])
+    svg = states_figure(replace(found, states=replace(found.states, values=values)), SCENARIO, ["igg"])
     root = ElementTree.fromstring(svg)
     ns = "{http://www.w3.org/2000/svg}"
     ticks = {e.text: float(e.attrib["y"]) - 3.7 for e in root.iter(f"{ns}text") if e.attrib.get("text-anchor") == "end"}

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from polars import col
 
-from aftercar.errors import OptionError, nearest
+from aftercar.errors import OptionError
 from aftercar.grade.run import grade_timeline
 from aftercar.report.course import Course as Drawn
 from aftercar.report.course import courses
@@ -89,11 +89,13 @@ def states_figure(course: Course, scenario: Scenario, states: Sequence[str] | No
             continue
         body.append(label(0, y + 4, topic, "p"))
         y += 10
-        drawn = [_small(state, course.times, k, y) for k, state in enumerate(_states(model, course, names))]
+        drawn = [_small(state, course.states.times, k, y) for k, state in enumerate(_states(model, course, names))]
         body += [part for parts in drawn for part in parts]
         y += TITLE + PLOT + 38
     names = ", ".join(s for row in rows.values() for s in row)
-    spoken = f"{title}. Median and bands of 25 to 75 and 5 to 95 % of the patients, days 0 to {course.times[-1]:g}, of {names}."
+    spoken = (
+        f"{title}. Median and bands of 25 to 75 and 5 to 95 % of the patients, days 0 to {course.states.times[-1]:g}, of {names}."
+    )
     return _svg(spoken, y - 4, body)
 
 
@@ -112,11 +114,11 @@ def patient_figure(course: Course, scenario: Scenario, subject: int) -> str:
     if own.is_empty():
         raise OptionError(f"No virtual patient {subject} was simulated; there are {len(course.states)}.")
     graded = grade_timeline(own, GRADED)
-    last = math.ceil(course.times[-1]) - 1
+    last = math.ceil(course.states.times[-1]) - 1
     (drawn,) = courses(graded.subjects, own, graded.grades, graded.episodes, graded.worst, last_day=last)
     row = int(np.flatnonzero(course.people.numbers == subject - 1)[0])
     model = load_model(scenario.folder)
-    above = [_pair(drawn, course.times, name, _states(model, course, names, row)) for name, names in PATIENT]
+    above = [_pair(drawn, course.states.times, name, _states(model, course, names, row)) for name, names in PATIENT]
     parts, height, notes = figure_parts(drawn, simulated=True, before=above)
     title = f"Virtual patient {subject}, seed {course.people.seed}: {scenario.product} in {scenario.disease}, policy {scenario.policy}"
     said = [
@@ -137,21 +139,12 @@ def patient_figure(course: Course, scenario: Scenario, subject: int) -> str:
 
 def _states(model: Model, course: Course, names: Iterable[str], row: int | None = None) -> list[State]:
     """States by name, with what `parameters.csv` says of them; of one patient where `row` is given."""
-    told = {r["name"]: r for r in model.tables["parameters"].iter_rows(named=True)}
+    meaning = dict(model.tables["parameters"].select("name", "meaning").iter_rows())
     found: list[State] = []
     for name in names:
-        if name not in model.states:
-            raise OptionError(f"The model has no state {name!r}. {nearest(name, model.states)}")
-        values = course.states[:, :, model.states.index(name)]
-        about = told.get(name, {})
-        found.append(
-            State(
-                name,
-                about.get("meaning") or name.replace("_", " "),
-                about.get("unit") or "",
-                values if row is None else values[[row]],
-            )
-        )
+        values = course.states.of(name)
+        shown = values if row is None else values[[row]]
+        found.append(State(name, meaning.get(name) or name.replace("_", " "), course.states.unit(name), shown))
     return found
 
 

@@ -29,7 +29,6 @@ class Arm:
     course: Course
     worst: pl.DataFrame
     episodes: pl.DataFrame
-    states: list[str]
 
     def rate(self, toxicity: str, least: int) -> float:
         """Per cent whose worst grade (lower bound) is at least this."""
@@ -38,7 +37,7 @@ class Arm:
 
     def of(self, state: str) -> Floats:
         """A state, `[patient, time]`."""
-        return self.course.states[:, :, self.states.index(state)]
+        return self.course.states.of(state)
 
     def peak(self, state: str) -> float:
         """Median of the highest values."""
@@ -50,7 +49,7 @@ class Arm:
 
     def place(self, day: float) -> int:
         """The round at or after a day."""
-        return int(np.searchsorted(self.course.times, day))
+        return int(np.searchsorted(self.course.states.times, day))
 
     def onsets(self, toxicity: str) -> pl.DataFrame:
         """`subject_id, onset`, in days since the infusion."""
@@ -86,7 +85,7 @@ class Laboratory:
         if scenario not in self._arms:
             course = simulate(scenario, self.n, self.seed)
             graded = grade_lazy(course.timeline.lazy(), scales_named(["crs", "icans"]), Options(None))
-            self._arms[scenario] = Arm(course, graded.worst, graded.episodes, load_model(self.folder).states)
+            self._arms[scenario] = Arm(course, graded.worst, graded.episodes)
         return self._arms[scenario]
 
     @cached_property
@@ -302,7 +301,7 @@ def _marrow(lab: Laboratory) -> list[tuple[str, bool]]:
     severe, mild = grade >= 3, grade <= 1
     if not severe.any() or not mild.any():
         return [("some have severe CRS and some mild", False)]
-    low = (arm.of("neutrophils") < 0.5) @ np.diff(arm.course.times, prepend=0.0)
+    low = (arm.of("neutrophils") < 0.5) @ np.diff(arm.course.states.times, prepend=0.0)
     plates = arm.of("platelets")[:, arm.place(30)]
     depth = arm.of("neutrophils").min(axis=1)
     lost = arm.of("normal_target")[:, arm.place(28)]
@@ -316,7 +315,7 @@ def _marrow(lab: Laboratory) -> list[tuple[str, bool]]:
 
 
 def _numbers(lab: Laboratory) -> list[tuple[str, bool]]:
-    lowest = min(float(a.course.states.min()) for a in (lab.standard, lab.untreated))
+    lowest = min(float(a.course.states.values.min()) for a in (lab.standard, lab.untreated))
     return [(f"no state below zero: lowest {lowest:.2g}", lowest >= 0)]
 
 

@@ -47,6 +47,12 @@ class Model:
         return list(self.equations.states)
 
     @property
+    def units(self) -> tuple[str, ...]:
+        """The unit of each state, as `parameters.csv` says."""
+        told = dict(self.tables["parameters"].select("name", "unit").iter_rows())
+        return tuple(told.get(name) or "" for name in self.states)
+
+    @property
     def parameters(self) -> list[str]:
         """Names of what stays as it is."""
         return list(self.equations.parameters)

@@ -26,6 +26,7 @@ from aftercar.simulate.model import Model, load_model
 from aftercar.simulate.observe import Rounds, Ward, as_days, observation_map, rounds
 from aftercar.simulate.policy import Given, History, Policy, asked, named
 from aftercar.simulate.population import Patients, patients
+from aftercar.simulate.trajectories import Trajectories
 from aftercar.timeline.store import write_shards
 
 DAYS = 60.0
@@ -63,15 +64,13 @@ class Course:
 
     Attributes:
         timeline: what was charted, in our schema.
-        times: of the rounds, in days since the infusion.
-        states: `[patient, time, state]`.
+        states: at every round, in days since the infusion.
         given: what was given: `subject_id, day, drug, mg`.
     """
 
     people: Patients
     timeline: pl.DataFrame
-    times: Floats
-    states: Floats
+    states: Trajectories
     given: pl.DataFrame
 
 
@@ -179,7 +178,7 @@ def _course(
     timeline = _charted(ward, values, every, history, hours[-1])
     given = history.given.filter(col("hour") <= hours[-1]).sort("row", "hour", maintain_order=True)
     told = given.select(subject_id=pl.Series(people.numbers + 1).gather(given["row"]), day=col("hour") / 24, drug="drug", mg="mg")
-    return Course(people, timeline, when.times, values, told)
+    return Course(people, timeline, Trajectories(when.times, tuple(model.states), values, model.units), told)
 
 
 def _charted(

@@ -11,7 +11,7 @@ import polars as pl
 from polars import col
 
 from aftercar.errors import AftercarError, InputError, nearest
-from aftercar.simulate.document import findings, quantities, read_sbml
+from aftercar.simulate.document import findings, libsbml, quantities, read_sbml
 
 # UCUM atoms that have a kind of unit in SBML: the kind, and how much of it. Counts of cells are items; other words in braces are no unit.
 ATOMS = {
@@ -125,7 +125,7 @@ def _term(term: str, ucum: str) -> tuple[str, float, int, str]:
 
 
 def to_sbml(text: str) -> str:
-    """Antimony as SBML level 3 version 2.
+    """Antimony as SBML level 3 version 2; a number in a formula has no unit.
 
     Raises:
         InputError: it is no Antimony (with the line), a name has no value, or what comes out is no valid SBML.
@@ -144,7 +144,19 @@ def to_sbml(text: str) -> str:
         raise InputError(f"The model has no value for {', '.join(lacking[:5])}{' and others' if len(lacking) > 5 else ''}.")
     if (wrong := findings(document, units=False).filter(severity="error")).height:
         raise InputError(f"The model is no valid SBML: line {wrong['line'][0]}: {wrong['message'][0]}")
-    return sbml
+    for rule in document.getModel().getListOfRules():
+        formula = rule.getMath().deepCopy()
+        _without_units(formula)
+        rule.setMath(formula)
+    return str(libsbml().writeSBMLToString(document))
+
+
+def _without_units(node: Any) -> None:
+    """Say of the numbers in a formula that they have no unit: libSBML can check none with a number of which it is not said."""
+    if node.isNumber() and not node.isSetUnits():
+        node.setUnits("dimensionless")
+    for n in range(node.getNumChildren()):
+        _without_units(node.getChild(n))
 
 
 def _antimony() -> ModuleType | Any:
