@@ -2,8 +2,8 @@
 
     python -m benchmarks.advise [--subjects 1000] [--repeat 3]
 
-Each runs in a process of its own, on one processor's worth of threads as the machine gives them, from opening the files to the tables in memory. Exit
-status 1: the hours in which a rule speaks differ between the two.
+Each runs in a process of its own, from opening the files to the tables in memory. Exit status 1: the hours in which a rule speaks differ between
+the two.
 """
 
 from __future__ import annotations
