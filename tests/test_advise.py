@@ -13,12 +13,13 @@ from commands import run
 from polars import col
 
 from aftercar.conformance.run import suite
-from aftercar.manage import advise as module
+from aftercar.manage import asked, spoken
 from aftercar.manage.advise import ADVICE, Advice, advise_folder, advise_timeline
 from aftercar.manage.diff import difference, difference_folder, difference_timeline
 from aftercar.manage.doses import amount, band_for, dose
 from aftercar.manage.rules import rulebook
 from aftercar.timeline.readers.cases import cases_timeline, read_cases
+from aftercar.timeline.state import origin
 
 ZERO = datetime(2024, 1, 1)
 Row = tuple[float, str, object]  # hour, code, number or word
@@ -177,7 +178,12 @@ def test_hour_by_hour_says_what_each_hour_alone_says(cases: pl.DataFrame) -> Non
 
 def test_asking_at_turns_is_asking_at_every_time(cases: pl.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
     quick = advise_timeline(cases, every_h=0.5).advice
-    monkeypatch.setattr(module, "_at_turns", lambda asked, _: asked.with_columns(until="at"))
+
+    def every(last: pl.DataFrame, _: pl.Series, step: int) -> pl.DataFrame:
+        times = pl.int_ranges(origin(col("at")), col("at") + 1, step)
+        return last.with_columns(times.alias("at")).explode("at").with_columns(until="at")
+
+    monkeypatch.setattr(asked, "turning_times", every)
     assert quick.equals(advise_timeline(cases, every_h=0.5).advice)
 
 
@@ -191,7 +197,7 @@ def test_order_and_sharding_do_not_matter(cases: pl.DataFrame) -> None:
 
 def test_chunks_do_not_matter(cases: pl.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = advise_timeline(cases, every_h=2.0).advice
-    monkeypatch.setattr(module, "_CHUNK", 500)
+    monkeypatch.setattr(spoken, "_CHUNK", 500)
     assert whole.equals(advise_timeline(cases, every_h=2.0).advice)
 
 

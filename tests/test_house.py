@@ -30,7 +30,7 @@ MAY_IMPORT = {
     "timeline": "errors files frames evidence",
     "options": "errors timeline",
     "grade": "errors files frames intervals evidence timeline options",
-    "manage": "errors files frames evidence timeline options grade",
+    "manage": "errors files frames intervals evidence timeline options grade",
     "risk": "errors files frames intervals evidence timeline options",
     "conformance": "errors timeline options grade manage risk",  # worked cases, and what asks them of graders, scores and rules
     "cohort": "errors files frames intervals evidence timeline options grade",

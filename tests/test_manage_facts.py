@@ -78,7 +78,7 @@ def test_rise_and_fall_are_what_looking_at_every_hour_gives(stretches: list[tupl
             rows.append((at, at + hours, min(a, b), max(a, b)))
         at += hours
     frame = pl.DataFrame(rows, schema={"at": pl.Int64, "until": pl.Int64, "lo": pl.Int8, "hi": pl.Int8}, orient="row")
-    found = changes(frame.with_columns(col("at") * HOUR, col("until") * HOUR))
+    found = changes(frame.with_columns(col("at") * HOUR, col("until") * HOUR, settled="hi"))
     told = {h: r for r in found.iter_rows(named=True) for h in range(r["at"] // HOUR, r["until"] // HOUR)}
     assert found["at"].is_sorted()
     held = {h: (lo, hi) for a, b, lo, hi in rows for h in range(a, b)}
@@ -108,7 +108,12 @@ def test_knowing_less_of_a_grade_only_widens_its_rise_and_fall(
         lo=pl.when(hidden).then(0).otherwise("lo").cast(pl.Int8), hi=pl.when(hidden).then(4).otherwise("hi").cast(pl.Int8)
     )
     before, after = (
-        {h: r for r in changes(f).iter_rows(named=True) for h in range(r["at"] // HOUR, r["until"] // HOUR)} for f in (full, less)
+        {
+            h: r
+            for r in changes(f.with_columns(settled="hi")).iter_rows(named=True)
+            for h in range(r["at"] // HOUR, r["until"] // HOUR)
+        }
+        for f in (full, less)
     )
     assert before.keys() == after.keys()
     for h, known in before.items():

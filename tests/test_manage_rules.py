@@ -13,9 +13,10 @@ import yaml
 from naive_manage import Interval, read_rules, status
 
 from aftercar.errors import InputError, OptionError
-from aftercar.manage.advise import ADVICE, STATUS, statuses
+from aftercar.manage.advise import ADVICE
 from aftercar.manage.lint import CHECKS, lint
 from aftercar.manage.rules import RuleBook, check, every_rule, profiles, rulebook
+from aftercar.manage.spoken import STATUS, statuses
 from aftercar.manage.vocabulary import DRUG_FACTS, LIMITS, fact, plain
 from aftercar.manage.when import parse
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from aftercar.grade.run import Result, grade_timeline
     from aftercar.manage.advise import advise_folder, advise_timeline
     from aftercar.manage.calendar import calendar_folder, calendar_timeline, write_calendar
+    from aftercar.manage.rehearse import rehearse_folder, rehearse_timeline
     from aftercar.report import write_report
     from aftercar.risk.run import score_folder, score_timeline
     from aftercar.risk.validate import validate
@@ -50,6 +51,8 @@ _HOMES = {
     "open_timeline": "aftercar.timeline.store",
     "read": "aftercar.timeline.readers",
     "read_back": "aftercar.export",
+    "rehearse_folder": "aftercar.manage.rehearse",
+    "rehearse_timeline": "aftercar.manage.rehearse",
     "score_folder": "aftercar.risk.run",
     "score_timeline": "aftercar.risk.run",
     "simulate_folder": "aftercar.simulate.run",
@@ -78,6 +81,8 @@ __all__ = [
     "open_timeline",
     "read",
     "read_back",
+    "rehearse_folder",
+    "rehearse_timeline",
     "score_folder",
     "score_timeline",
     "simulate_folder",

@@ -108,14 +108,12 @@ def states(record: Record, options: Options, extra: list[pl.DataFrame] | None = 
     tables |= {
         **devices,
         "pressors": steps(runs),
-        "pair": overlaps(runs, int(options["pressor_overlap_min"]) * 60),
+        **_pairs(runs, int(options["pressor_overlap_min"]) * 60, hindsight=record.hindsight),
         "vasopressin": steps(running(record, list(of_group("vasopressin_like")), push_doses=push)),
         "inotrope": steps(others),
         "pressors_said": union(infusions(record, [*agents, *of_group("vasopressin_like")], push_doses=push).filter("stated")),
         "drug_record": covered(record, "drugs"),
     }
-    # Two pairs may overlap one another: as of any time the pair that lasts longest is the one to see.
-    tables["pair"] = longest(tables["pair"])
     frame = look(grid(record, *tables.values(), *(extra or [])), tables)
     courses = record.courses.with_columns(death_at=death_at())
     frame = frame.with_columns(of_course(courses, frame["course"], "day0_at", "death_cause", "death_at"))
@@ -177,6 +175,21 @@ def counted(options: Options) -> list[str]:
     return drugs + (list(of_group("inodilator")) if options["count_inodilators"] else [])
 
 
+def _pairs(runs: pl.DataFrame, at_least_s: int, *, hindsight: bool) -> dict[str, pl.DataFrame]:
+    """When two agents run together and it is no hand-over (`pair`), and when it still may be one (`handover`).
+
+    With hindsight an overlap that lasts long enough is none from its beginning.
+    """
+    # Two pairs may overlap one another: as of any time the pair that lasts longest is the one to see.
+    if hindsight:
+        pairs = longest(overlaps(runs, at_least_s))
+        return {"pair": pairs, "handover": pairs.clear()}
+    lasted = col("at") + at_least_s
+    long = overlaps(runs, at_least_s).with_columns(at=lasted, until=pl.max_horizontal("until", lasted + 1))
+    begun = overlaps(runs, 0).with_columns(until=pl.min_horizontal("until", lasted))
+    return {"pair": longest(long), "handover": longest(begun)}
+
+
 def longest(pairs: pl.DataFrame) -> pl.DataFrame:
     """Of overlapping spans, those that last longest from each time on."""
     pairs = pairs.sort("at", "until").unique("at", keep="last", maintain_order=True)
@@ -229,7 +242,7 @@ def _pressors() -> dict[str, pl.Expr]:
         "pressors": pl.coalesce(col("pressors_n"), none),
         "pressors_concurrent": pl.when(col("pair_at").is_not_null())
         .then(True)
-        .when(col("drug_record_at").is_not_null())
+        .when(col("handover_at").is_null() & col("drug_record_at").is_not_null())
         .then(False),
         "vasopressin": pl.when(col("vasopressin_n") > 0).then(True).when(col("drug_record_at").is_not_null()).then(False),
         "inotrope": col("inotrope_n") > 0,

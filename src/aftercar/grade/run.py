@@ -36,7 +36,7 @@ from aftercar.grade.scale import Scale, assess, beside, episodes
 from aftercar.grade.worst import worst
 from aftercar.timeline import subjects as subject_rows
 from aftercar.timeline.schema import conform
-from aftercar.timeline.state import record
+from aftercar.timeline.state import Record, record
 from aftercar.timeline.subjects import subjects
 
 SCALES: dict[str, Scale] = {
@@ -113,38 +113,89 @@ def grade_timeline(
 
 def grade_lazy(charted: pl.LazyFrame, scales: list[Scale], options: Options) -> Result:
     """Grade whole subjects of a timeline in our schema; only the rows that these scales read are held."""
-    codes = sorted({c for s in scales for c in s.codes})
-    # Most rows of a record are of no concern to these scales: they are read once, for where each record ends.
+    rec, courses = opened(charted, codes_of(scales), options)
+    return graded(rec, courses, scales, options)
+
+
+def codes_of(scales: Iterable[Scale]) -> list[str]:
+    """The concepts that some scales read."""
+    return sorted({c for s in scales for c in s.codes})
+
+
+def opened(charted: pl.LazyFrame, codes: list[str], options: Options, *, hindsight: bool = True) -> tuple[Record, pl.DataFrame]:
+    """Whole subjects of a timeline in our schema, ready to be graded: the rows of some concepts as a record, and `subjects`.
+
+    Args:
+        hindsight: whether what came later may say what an earlier time was: two vasopressors that went on to overlap for long were no hand-over
+            from the beginning, and what one charting left open and another settled within the hour was not open. Without it each time
+            is graded as it could be then; only the scales that options of management read (`manage.facts.SCALES`) can do without.
+    """
+    # Most rows of a record are of no concern: they are read once, for where each record ends.
     wanted = charted.filter(col("code").is_in([*codes, *subject_rows.CODES]) | (col("attributable_to") == "iec"))
     ends, timeline = pl.collect_all([subject_rows.record_ends(charted), wanted])
     timeline = conform(timeline)
     courses = subjects(timeline, options["day0"], ends)
-    rec = record(timeline, courses, codes, exclude_unknown=options["unknown_attribution"] == "exclude")
-    over_time, windows, behind = [], [], []
-    states: dict[Callable[..., pl.DataFrame], pl.DataFrame] = {}
-    for n, scale in enumerate(scales):
-        if scale.window is not None:
-            nothing = scale.needs and not ever(rec, *scale.needs)
-            rows = blank_rows(rec) if nothing else scale.window(rec, options, scale)
-            windows.append(rows.with_columns(_scale=lit(n, pl.Int64), _lasts=lit(scale.lasts)))
-            continue
-        assert scale.state is not None
-        if scale.state not in states:
-            states[scale.state] = scale.state(rec, options)
-        rows, ids = assess(states[scale.state], scale, options)
-        behind.append(ids.with_columns(col("row") + sum(r.height for r in over_time)))
-        over_time.append(beside(rows, n, rec))
-    timed = pl.concat(over_time) if over_time else None
-    once = pl.concat(windows).collect(engine="in-memory") if windows else None
+    exclude_unknown = options["unknown_attribution"] == "exclude"
+    return record(timeline, courses, codes, exclude_unknown=exclude_unknown, hindsight=hindsight), courses
+
+
+def graded(rec: Record, courses: pl.DataFrame, scales: list[Scale], options: Options) -> Result:
+    """Grade a record that was `opened`, with the rows that these scales read and perhaps others."""
+    found = _Found.of(rec, scales, options)
     spells = None
-    if timed is not None:
-        shown = timed.filter(col("status") != "not_applicable")
+    if found.timed is not None:
+        shown = found.timed.filter(col("status") != "not_applicable")
         spells = episodes(shown, float(options["new_episode_gap_h"]), float(options["resolution_h"]))
-    labels = table.Labels.of(scales, options)
-    grades = table.grades(timed, once, behind, rec, courses, labels)
+    grades = found.grades(rec, courses)
     return Result(
         grades=grades.table,
-        episodes=table.episodes(spells, once, rec, labels),
+        episodes=table.episodes(spells, found.once, rec, found.labels),
         worst=worst(grades, courses),
         subjects=courses.drop("opens", "from", "until", "birth"),
     )
+
+
+def grades_alone(rec: Record, courses: pl.DataFrame, scales: list[Scale], options: Options) -> pl.DataFrame:
+    """The table of grades that `graded` gives, without the others."""
+    return _Found.of(rec, scales, options).grades(rec, courses).table
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What scales find in a record.
+
+    Attributes:
+        timed: rows of the scales over time, `scale.beside` one another.
+        once: rows of the scales of one row a course, with `_scale`.
+        behind: `row` (number in `timed`), `id` of the rows of the timeline behind it.
+    """
+
+    timed: pl.DataFrame | None
+    once: pl.DataFrame | None
+    behind: list[pl.DataFrame]
+    labels: table.Labels
+
+    @classmethod
+    def of(cls, rec: Record, scales: list[Scale], options: Options) -> _Found:
+        """Assess each scale."""
+        over_time, windows, behind = [], [], []
+        states: dict[Callable[..., pl.DataFrame], pl.DataFrame] = {}
+        for n, scale in enumerate(scales):
+            if scale.window is not None:
+                nothing = scale.needs and not ever(rec, *scale.needs)
+                rows = blank_rows(rec) if nothing else scale.window(rec, options, scale)
+                windows.append(rows.with_columns(_scale=lit(n, pl.Int64), _lasts=lit(scale.lasts)))
+                continue
+            assert scale.state is not None
+            if scale.state not in states:
+                states[scale.state] = scale.state(rec, options)
+            rows, ids = assess(states[scale.state], scale, options, hindsight=rec.hindsight)
+            behind.append(ids.with_columns(col("row") + sum(r.height for r in over_time)))
+            over_time.append(beside(rows, n, rec))
+        timed = pl.concat(over_time) if over_time else None
+        once = pl.concat(windows).collect(engine="in-memory") if windows else None
+        return cls(timed, once, behind, table.Labels.of(scales, options))
+
+    def grades(self, rec: Record, courses: pl.DataFrame) -> table.Grades:
+        """The table of grades."""
+        return table.grades(self.timed, self.once, self.behind, rec, courses, self.labels)

@@ -233,11 +233,12 @@ def _any_new(*columns: str) -> pl.Expr:
     return pl.any_horizontal(col(c).ne_missing(col(c).shift(1)) for c in columns)
 
 
-def assess(states: pl.DataFrame, scale: Scale, options: Options) -> tuple[pl.DataFrame, pl.DataFrame]:
+def assess(states: pl.DataFrame, scale: Scale, options: Options, *, hindsight: bool = True) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Grade every state row and join rows in which nothing changed.
 
     Args:
         states: what `scale.state` gives; sorted by `at`.
+        hindsight: whether what one charting left open is not open where another settled it within `ONE_ASSESSMENT_S`.
     Returns:
         `course, at, last_at` (end of the record), `end_at`, the columns of `GRADES` from `grade` to `measures` but `evidence`, `present`, `hidden`
         (it may go on unseen), `stale` and `charted` (what the scale reads was), a row a stretch; `end_at` is null where the record ends; `criteria`, `missing` and `flags`
@@ -256,7 +257,7 @@ def assess(states: pl.DataFrame, scale: Scale, options: Options) -> tuple[pl.Dat
         "grade",
         "grade_upper",
         end_at=pl.when(col("course").shift(-1) == col("course")).then(col("at").shift(-1)),
-        upper_assessed=_settled("upper_assessed"),
+        upper_assessed=_settled("upper_assessed") if hindsight else col("upper_assessed"),
         status=col("status").cast(STATUS),
         group="_group",
         criteria="_criteria",

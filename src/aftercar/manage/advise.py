@@ -8,30 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 from polars import col, lit
 
-from aftercar.errors import InputError
 from aftercar.grade.options import Options
-from aftercar.grade.run import Result, grade_lazy, scales_named
 from aftercar.manage import doses
-from aftercar.manage.facts import GRADES_OF, SCALES, Facts, codes
-from aftercar.manage.ledger import counted, ledger, limits, weight_at
+from aftercar.manage.asked import At, Charts, ask, charts, comparisons, extended
+from aftercar.manage.facts import GRADES_OF, Facts
+from aftercar.manage.ledger import ledger, limits, weight_at
 from aftercar.manage.rules import DEFAULT_PROFILE, Drug, Rule, RuleBook, rulebook
+from aftercar.manage.spoken import STATUS, blocking, stretches
 from aftercar.manage.vocabulary import fact
-from aftercar.manage.when import Leaf, bits, compared, compiled, leaves
-from aftercar.timeline import subjects as subject_rows
+from aftercar.manage.when import Leaf, bits, leaves
 from aftercar.timeline.schema import conform
-from aftercar.timeline.state import HOUR, Record, clock, origin, record
+from aftercar.timeline.state import Record, clock
 from aftercar.timeline.store import open_timeline
-from aftercar.timeline.subjects import subjects
 
-# `measure_first`: the rule holds only if what is not known is so; `missing` says what would settle it.
-STATUS = pl.Enum(["option", "measure_first", "blocked", "perhaps_blocked", "not_blocked"])
 ADVICE: dict[str, Any] = {
     "subject_id": None,  # as in the timeline
     "infusion": pl.Int32,
@@ -59,9 +54,6 @@ ADVICE: dict[str, Any] = {
 _COURSE = ("subject_id", "infusion", "time")
 LEDGER = (*_COURSE, "drug", "n", "n_24h", "mg", "mg_24h", "unread", "dexamethasone_mg", "last")
 LIMITS = (*_COURSE, "drug", "n", "n_24h", "since_h", "reached", "next", "dose", "dose_mg")
-_CHUNK = 250_000  # asked times that are worked on at once
-
-At = datetime | float | None
 
 
 @dataclass(frozen=True)
@@ -152,37 +144,23 @@ def joined(parts: Iterable[Advice]) -> Advice:
 
 def advise_lazy(charted: pl.LazyFrame, book: RuleBook, at: At, every_h: float | None, options: Options) -> Advice:
     """Advise on whole subjects of a timeline in our schema."""
-    charted = extended(charted, at)
-    result = grade_lazy(charted, scales_named(SCALES), options)
-    return advise_graded(charted, result, book, at, every_h, options)
+    return advise_charts(charts(extended(charted, at), [book], options), book, at, every_h)
 
 
-def advise_graded(
-    charted: pl.LazyFrame, result: Result, book: RuleBook, at: At, every_h: float | None, options: Options
-) -> Advice:
-    """Advise where the scales of `facts.SCALES` are graded already, on the timeline as it was `extended`."""
-    names = sorted({leaf.fact for leaf in _leaves(book)} | set(GRADES_OF))
-    read = codes([*names, *(f"given.{drug}" for drug in counted(book.drugs))])
-    wanted = charted.filter(col("code").is_in([*read, *subject_rows.CODES]))
-    ends, last, timeline = pl.collect_all([subject_rows.record_ends(charted), _last_charted(charted), wanted])
-    timeline = conform(timeline)
-    courses = subjects(timeline, options["day0"], ends)
-    rec = record(timeline, courses, read, exclude_unknown=options["unknown_attribution"] == "exclude")
-    asked = _asked(rec, last, at, every_h)
-    facts = Facts(rec, result.grades, book.drugs)
-    turned = _at_turns(asked, facts.turns(_leaves(book))) if every_h is not None else asked.with_columns(until="at")
-    spells = [_spells(facts, chunk, book, names) for chunk in _chunks(turned)]
-    rows = [_answers(spell, facts, book) for spell in spells]
-    final = asked.group_by("course", maintain_order=True).last().sort("at")
+def advise_charts(charts: Charts, book: RuleBook, at: At, every_h: float | None) -> Advice:
+    """Advise where a timeline is read and graded already."""
+    asked = ask(charts, book, at, every_h)
+    rec, facts, final = asked.record, asked.facts, asked.last
+    rows = [_answers(spells, facts, book) for spells in stretches(asked, book)]
     given = ledger(rec, final, book.drugs, facts.starts).join(final, on="course")
     left = limits(rec, final, book.drugs, facts.starts)
-    state = facts.at(final, names).drop(f"{name}:missing" for name in GRADES_OF)
+    state = facts.at(final, asked.names).drop(f"{name}:missing" for name in GRADES_OF)
     return Advice(
         _told(pl.concat([_NOTHING, *rows]), rec, book),
         _dated(given, rec, "last").select(LEDGER),
         _dated(left, rec, "next").select(LIMITS),
         _dated(state, rec).select(*_COURSE, pl.all().exclude(*_COURSE, "place")),
-        {"courses": courses.height, "advised": final.height, "not_advised": courses.height - final.height},
+        {"courses": charts.courses, "advised": final.height, "not_advised": charts.courses - final.height},
     )
 
 
@@ -193,189 +171,92 @@ def _dated(rows: pl.DataFrame, rec: Record, *columns: str) -> pl.DataFrame:
     return dated.sort("place", maintain_order=True)
 
 
-# ---- asked times
+# ---- answers
 
 
-def _last_charted(charted: pl.LazyFrame) -> pl.LazyFrame:
-    """When anything was charted of each subject: `subject_id, time`, each once."""
-    return charted.filter(~col("code").is_in(["record_complete", "birth"])).select("subject_id", "time").unique()
-
-
-def extended(charted: pl.LazyFrame, at: At) -> pl.LazyFrame:
-    """A timeline whose records go on to an asked time, so that what was charted last stands as long as it is valid and no longer."""
-    if at is None:
-        return charted
-    begins = charted.filter(col("code") == "cart_infusion").group_by("subject_id").agg(col("time").min())
-    time = lit(at) if isinstance(at, datetime) else col("time") + pl.duration(microseconds=int(at * HOUR) * 1_000_000)
-    asked = begins.with_columns(asked=time.cast(pl.Datetime("us"))).filter(col("asked") >= col("time"))
-    return pl.concat([charted, asked.select("subject_id", time="asked", code=lit("asked"))], how="diagonal_relaxed")
-
-
-def _asked(rec: Record, times: pl.DataFrame, at: At, every_h: float | None) -> pl.DataFrame:
-    """The asked times, `course, at`, sorted: none before the infusion or after a death."""
-    courses = rec.courses.select(
-        "course", "subject_id", "base", "last_at", begin=origin(col("base")), death_at=col("base") + col("death").dt.epoch("s")
-    )
-    if every_h is not None:
-        if not every_h > 0:
-            raise InputError("The hours between two asked times must be above 0.")
-        step = max(int(every_h * HOUR), 1)
-        asked = courses.with_columns(at=pl.int_ranges("begin", col("last_at") + 1, step)).explode("at")
-    elif isinstance(at, datetime):
-        asked = courses.with_columns(at=col("base") + lit(at).dt.epoch("s"))
-    elif at is not None:
-        asked = courses.with_columns(at=col("begin") + int(at * HOUR))
-    else:
-        placed = times.join(courses, on="subject_id").with_columns(at=col("base") + col("time").dt.epoch("s"))
-        placed = placed.filter(col("at").is_between("begin", "last_at"))
-        asked = placed.group_by("course").agg(pl.all().exclude("at").first(), col("at").max())
-    own = col("at").is_between("begin", "last_at")
-    dead = (col("at") >= col("death_at")).fill_null(False)
-    return asked.filter(own & ~dead).select("course", "at").sort("at")
-
-
-def _at_turns(asked: pl.DataFrame, turns: pl.Series) -> pl.DataFrame:
-    """The asked times before which something may have changed, each with the last one before the next: `course, at, until`."""
-    passed = turns.search_sorted(asked["at"], side="right")
-    new = (
-        asked.select((col("course") != col("course").shift(1)) | (lit(passed) != lit(passed).shift(1)))
-        .to_series()
-        .fill_null(True)
-    )
-    return asked.filter(new).with_columns(until=asked["at"].filter(new.shift(-1, fill_value=True)))
-
-
-def _chunks(asked: pl.DataFrame) -> Iterable[pl.DataFrame]:
-    """Asked times in parts of whole courses."""
-    if asked.height <= _CHUNK:
-        return [asked]
-    counts = asked.group_by("course", maintain_order=True).len()
-    part = counts.select("course", part=(col("len").cum_sum() - 1) // _CHUNK)
-    joined_ = asked.join(part, on="course", how="left", maintain_order="left")
-    return [p.drop("part") for p in joined_.partition_by("part", maintain_order=True)]
-
-
-# ---- evaluation
-
-
-def _leaves(book: RuleBook) -> list[Leaf]:
-    return leaves(c for r in book.rules for c in (r.when, r.unless))
-
-
-def statuses(facts: pl.DataFrame, book: RuleBook) -> pl.DataFrame:
-    """What each rule says of each row of facts: a column a rule, by its id; null where it says nothing."""
-    told = _judged(facts.select(compared(_leaves(book))), book)
-    return told.select(col(f"{n}:status").alias(rule.id) for n, rule in enumerate(book.rules))
-
-
-def _spells(facts: Facts, asked: pl.DataFrame, book: RuleBook, names: list[str]) -> pl.DataFrame:
-    """Stretches of asked times in which no comparison and nothing that is missing changes: `course, at, until, sN, pN, NAME:missing`."""
-    frame = facts.at(asked, names)
-    truth = frame.select("course", "at", *(f"{name}:missing" for name in GRADES_OF), *compared(_leaves(book)))
-    states = [c for c in truth.columns if c != "at"]
-    changed = pl.any_horizontal(col(c).ne_missing(col(c).shift(1)) for c in states)
-    first = truth.select(changed | (pl.int_range(pl.len()) == 0)).to_series()
-    return truth.filter(first).with_columns(until=asked["until"].filter(first.shift(-1, fill_value=True)))
-
-
-def _judged(spells: pl.DataFrame, book: RuleBook) -> pl.DataFrame:
-    """Add of each rule, by its number, whether it holds surely or perhaps, and its `N:status`. The block list has the last word."""
-    place = {leaf: n for n, leaf in enumerate(_leaves(book))}
-    spells = spells.with_columns(
-        *(_holds(r, place, surely=True).alias(f"{n}:sure") for n, r in enumerate(book.rules)),
-        *(_holds(r, place, surely=False).alias(f"{n}:perhaps") for n, r in enumerate(book.rules)),
-    )
-    return spells.with_columns(_status(n, r, _blocking(r, book)).alias(f"{n}:status") for n, r in enumerate(book.rules))
-
-
-def _blocking(rule: Rule, book: RuleBook) -> list[int]:
-    """The numbers of the rules that may block it."""
-    names = {rule.action, *([rule.drug.name] if rule.drug else [])} - {""}
-    return [] if rule.blocks else [n for n, other in enumerate(book.rules) if names & set(other.blocks)]
-
-
-_KEY = ("course", "at", "until", "rule", "status", "reasons", "missing")
 _NOTHING = pl.DataFrame(
     schema={
-        "course": pl.Int64, "at": pl.Int64, "until": pl.Int64, "rule": pl.Int64, "status": pl.String, "reasons": pl.List(pl.String),
+        "course": pl.Int64, "at": pl.Int64, "until": pl.Int64, "rule": pl.Int64, "status": STATUS, "reasons": pl.List(pl.String),
         "missing": pl.List(pl.String),
     }
 )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class _Read:
+    """What the answer of a rule is read from.
+
+    Attributes:
+        own: the comparisons that it may give as reasons.
+        asked: those that may be missing of it: its own, and of the rules that may block it.
+        lists: the graded facts among these.
+    """
+
+    own: list[Leaf]
+    asked: list[Leaf]
+    lists: list[str]
+
+    @classmethod
+    def of(cls, rule: Rule, book: RuleBook) -> _Read:
+        """Of one rule."""
+        rules = [rule, *(book.rules[n] for n in blocking(rule, book.rules))]
+        asked = leaves(c for r in rules for c in (r.when, r.unless))
+        return cls(list(rule.when.leaves()), asked, [name for name in GRADES_OF if any(leaf.fact == name for leaf in asked)])
+
+
 def _answers(spells: pl.DataFrame, facts: Facts, book: RuleBook) -> pl.DataFrame:
-    """What each rule says of each stretch; consecutive stretches of which it says the same are one row."""
-    place = {leaf: n for n, leaf in enumerate(_leaves(book))}
-    told, parts = _judged(spells, book), [_NOTHING]
-    for n, rule in enumerate(book.rules):
-        # What may be missing of it: of its own comparisons, and of those of the rules that may block it.
-        asked = [rule, *(book.rules[m] for m in _blocking(rule, book))]
-        parts.append(_one(told, n, asked, place, facts))
-    return pl.concat(parts)
-
-
-def _holds(rule: Rule, place: Mapping[Leaf, int], *, surely: bool) -> pl.Expr:
-    holds = compiled(rule.when, place, surely=surely)
-    if rule.unless is not None:
-        holds = holds & ~compiled(rule.unless, place, surely=not surely)
-    return holds
-
-
-def _status(n: int, rule: Rule, blocks: list[int]) -> pl.Expr:
-    sure, perhaps = col(f"{n}:sure"), col(f"{n}:perhaps")
-    if rule.blocks:
-        return pl.when(sure).then(lit("blocked")).when(perhaps).then(lit("perhaps_blocked")).otherwise(lit("not_blocked"))
-    blocked = pl.any_horizontal(lit(False), *(col(f"{m}:sure") for m in blocks))
-    may_be = pl.any_horizontal(lit(False), *(col(f"{m}:perhaps") for m in blocks))
-    return (
-        pl.when(~perhaps).then(None).when(blocked).then(lit("blocked")).when(sure & ~may_be).then(lit("option"))
-        .otherwise(lit("measure_first"))
-    )  # fmt: skip
-
-
-def _one(spells: pl.DataFrame, n: int, rules: list[Rule], place: Mapping[Leaf, int], facts: Facts) -> pl.DataFrame:
-    """The rows of one rule. Of stretches of the same answer the first is kept, with the end of the last."""
-    own = list(rules[0].when.leaves())
-    asked = list(dict.fromkeys(leaf for r in rules for c in (r.when, r.unless) if c for leaf in c.leaves()))
-    lists = [name for name in GRADES_OF if any(leaf.fact == name for leaf in asked)]
-    rows = spells.select(
-        "course",
-        "at",
-        "until",
-        row=pl.int_range(pl.len()),
-        status=f"{n}:status",
-        sure=bits([col(f"s{place[leaf]}") for leaf in own]),
-        open=bits([col(f"p{place[leaf]}") & ~col(f"s{place[leaf]}") for leaf in asked]),
-        **{name: col(f"{name}:missing") for name in lists},
-    ).drop_nulls("status")
-    # What is missing is told only where it would settle something.
-    unsettled = col("status").is_in(["measure_first", "perhaps_blocked"])
-    rows = rows.with_columns(pl.when(unsettled).then(c).otherwise(None).alias(c) for c in ("open", *lists))
-    same = ["course", "status", "sure", "open", *lists]
-    new = pl.any_horizontal(col("row") != col("row").shift(1) + 1, *(col(c).ne_missing(col(c).shift(1)) for c in same))
-    rows = rows.with_columns(run=new.fill_null(True).cum_sum())
-    rows = rows.group_by("run", maintain_order=True).agg(*(col(c).first() for c in ("at", *same)), col("until").last())
-    told = rows.select("sure", "open", *lists).unique(maintain_order=True)
-    words = [_words(key, own, asked, lists, facts) for key in told.iter_rows(named=True)]
+    """What each rule says of each stretch, in the order of times and rules; consecutive stretches of which it says the same are one row."""
+    place = {leaf: n for n, leaf in enumerate(comparisons(book))}
+    reads = [_Read.of(rule, book) for rule in book.rules]
+    if not reads:
+        return _NOTHING
+    every = spells.with_columns(row=pl.int_range(pl.len())).lazy()
+    rows = pl.concat(pl.collect_all([_one(every, n, read, place) for n, read in enumerate(reads)], engine="in-memory"))
+    rows = rows.sort("at", "rule")  # while they are numbers: lists and words are slow to move
+    key = ["rule", "sure", "open", *GRADES_OF]
+    told = rows.select(key).unique(maintain_order=True)
+    words = [_words(row, reads[row["rule"]], facts) for row in told.iter_rows(named=True)]
     told = told.with_columns(
         reasons=pl.Series([w[0] for w in words], dtype=pl.List(pl.String)),
         missing=pl.Series([w[1] for w in words], dtype=pl.List(pl.String)),
     )
-    rows = rows.join(told, on=["sure", "open", *lists], how="left", nulls_equal=True, maintain_order="left")
-    return rows.with_columns(rule=lit(n, pl.Int64)).select(_KEY).cast(_NOTHING.schema)
+    return rows.join(told, on=key, how="left", nulls_equal=True, maintain_order="left").select(_NOTHING.columns)
 
 
-def _words(
-    key: dict[str, Any], own: list[Leaf], asked: list[Leaf], lists: list[str], facts: Facts
-) -> tuple[list[str], list[str]]:
+def _one(spells: pl.LazyFrame, n: int, read: _Read, place: Mapping[Leaf, int]) -> pl.LazyFrame:
+    """The rows of one rule: `course, at, until, rule, status`, bits of the comparisons that hold (`sure`) and that may (`open`), and which list is
+    missing of each graded fact. Of stretches of the same answer the first is kept, with the end of the last.
+    """
+    rows = spells.filter(col(f"{n}:status").is_not_null()).select(
+        "course",
+        "at",
+        "until",
+        "row",
+        rule=lit(n, pl.Int64),
+        status=f"{n}:status",
+        sure=bits([col(f"s{place[leaf]}") for leaf in read.own]),
+        open=bits([col(f"p{place[leaf]}") & ~col(f"s{place[leaf]}") for leaf in read.asked]),
+        **{name: col(f"{name}:missing") if name in read.lists else lit(None, pl.Int64) for name in GRADES_OF},
+    )
+    # What is missing is told only where it would settle something.
+    unsettled = (col("status") == "measure_first") | (col("status") == "perhaps_blocked")
+    rows = rows.with_columns(pl.when(unsettled).then(c).otherwise(None).alias(c) for c in ("open", *read.lists))
+    same = ["course", "status", "sure", "open", *read.lists]
+    new = pl.any_horizontal(col("row") != col("row").shift(1) + 1, *(col(c).ne_missing(col(c).shift(1)) for c in same))
+    rows = rows.with_columns(new=new.fill_null(True))
+    ends = col("until").filter(col("new").shift(-1, fill_value=True))
+    return rows.select(pl.all().exclude("until", "new", "row").filter("new"), until=ends)
+
+
+def _words(key: dict[str, Any], read: _Read, facts: Facts) -> tuple[list[str], list[str]]:
     """The comparisons that hold, and what would settle those that may."""
-    reasons = [leaf.text for n, leaf in enumerate(own) if key["sure"] >> n & 1] or ["always"] * (not own)
+    reasons = [leaf.text for n, leaf in enumerate(read.own) if key["sure"] >> n & 1] or ["always"] * (not read.own)
     missing: list[str] = []
-    for n, leaf in enumerate(asked):
+    for n, leaf in enumerate(read.asked):
         if not (key["open"] or 0) >> n & 1:
             continue
         label = fact(leaf.fact).label
-        number = key.get(leaf.fact) if leaf.fact in lists else None
+        number = key[leaf.fact] if leaf.fact in read.lists else None
         axes = facts.graded[leaf.fact].lists[number] if number is not None else []
         missing += [f"{label}: {axis}" for axis in axes] or [label]
     return reasons, list(dict.fromkeys(missing))
@@ -385,12 +266,12 @@ def _words(
 
 
 def _told(rows: pl.DataFrame, rec: Record, book: RuleBook) -> pl.DataFrame:
-    """Answers as the table `ADVICE`, in the order of subjects, times and rules."""
+    """Answers as the table `ADVICE`; courses are in the order of the subjects, on the axis too."""
     rows = rows.with_columns(weight_at(rec, rows["at"]))
     rows = rows.join(
         doses.amounts(book.rules, rows), on=["rule", "weight_kg"], how="left", nulls_equal=True, maintain_order="left"
     )
-    rows = clock(rows.sort("at", "rule"), rec.courses, "at", "until").rename({"at": "time"}).sort("place", maintain_order=True)
+    rows = clock(rows, rec.courses, "at", "until").rename({"at": "time"})
     static = _static(book)
     return (
         rows.with_columns(static[c].gather(rows["rule"]).alias(c) for c in static.columns)

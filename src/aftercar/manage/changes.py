@@ -14,24 +14,24 @@ def changes(grades: pl.DataFrame) -> pl.DataFrame:
     """What a grade has risen and fallen by, at every time.
 
     Args:
-        grades: stretches of a grade between two bounds: `at, until, lo, hi`, sorted.
+        grades: stretches of a grade between two bounds: `at, until, lo, hi`, and `settled`, its upper bound as it is seen once it is over; sorted.
     Returns:
         `at, until, rise_lo, rise_hi, fall_lo, fall_hi`, sorted: what now is compared with are the stretches that reach into the last 24 hours, that
         which held exactly 24 hours ago among them. Time before the first stretch, or between two of them, is not compared.
     """
-    edges = grades.select(col("at").append(col("until")).alias("at"))
     # Between two of these times nothing changes: a grade begins or ends, or one leaves the window.
-    points = pl.concat([edges, edges.select(col("at") + WINDOW_S)]).unique().sort("at")
-    bounds = grades.select("at", "until", "lo", "hi")
-    now = look(points, {"now": bounds})
-    ago = look(points.select(col("at") - WINDOW_S), {"ago": bounds})
-    window = now.hstack(ago.select("ago_lo", "ago_hi")).select(
+    points = grades.select(col("at").append(col("until")).append(col("until") + WINDOW_S)).unique().sort("at")
+    over = grades.select(col("until").alias("at"), over_lo="lo", over_hi="settled")
+    window = look(points, {"now": grades.select("at", "until", "lo", "hi")}).join(
+        over, on="at", how="left", maintain_order="left"
+    )
+    window = window.select(
         "at",
         until=col("at").shift(-1),
         lo="now_lo",
         hi="now_hi",
-        **{f"{side}_least": pl.min_horizontal(_within("min", side), f"ago_{side}") for side in ("lo", "hi")},
-        **{f"{side}_most": pl.max_horizontal(_within("max", side), f"ago_{side}") for side in ("lo", "hi")},
+        **{f"{side}_least": pl.min_horizontal(f"now_{side}", _within("min", side)) for side in ("lo", "hi")},
+        **{f"{side}_most": pl.max_horizontal(f"now_{side}", _within("max", side)) for side in ("lo", "hi")},
     )
     told = window.drop_nulls("lo").select(
         "at",
@@ -45,9 +45,9 @@ def changes(grades: pl.DataFrame) -> pl.DataFrame:
 
 
 def _within(extreme: str, side: str) -> pl.Expr:
-    """The least or most of a bound at the times of the last 24 hours."""
+    """The least or most of a bound among the stretches that ended within the last 24 hours."""
     rolling = pl.Expr.rolling_min_by if extreme == "min" else pl.Expr.rolling_max_by
-    return rolling(col(f"now_{side}"), "at", window_size=f"{WINDOW_S}i", closed="right")
+    return rolling(col(f"over_{side}"), "at", window_size=f"{WINDOW_S}i", closed="right")
 
 
 def _joined(told: pl.DataFrame) -> pl.DataFrame:

@@ -9,9 +9,8 @@ import polars as pl
 from polars import col
 
 from aftercar.grade.options import Options
-from aftercar.grade.run import grade_lazy, scales_named
-from aftercar.manage.advise import Advice, At, advise_graded, advise_lazy, extended, joined
-from aftercar.manage.facts import SCALES
+from aftercar.manage.advise import Advice, advise_charts, advise_lazy, joined
+from aftercar.manage.asked import At, charts, extended
 from aftercar.manage.rules import rulebook
 from aftercar.timeline.schema import conform
 from aftercar.timeline.store import open_timeline
@@ -76,10 +75,10 @@ def difference_folder(
     store, chosen = open_timeline(timeline), Options(options)
     parts: tuple[list[Advice], list[Advice]] = ([], [])
     for n, shard in enumerate(store.shards(), start=1):
-        shard = extended(shard if subject is None else shard.filter(col("subject_id") == subject), at)
-        result = grade_lazy(shard, scales_named(SCALES), chosen)
+        shard = shard if subject is None else shard.filter(col("subject_id") == subject)
+        found = charts(extended(shard, at), books, chosen)
         for part, book in zip(parts, books, strict=True):
-            part.append(advise_graded(shard, result, book, at, None, chosen))
+            part.append(advise_charts(found, book, at, None))
         if progress:
             progress(n, len(store.files))
     return difference(*(joined(part) for part in parts))

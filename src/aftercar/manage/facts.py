@@ -14,7 +14,7 @@ import polars as pl
 from polars import col, lit
 
 from aftercar.grade.late import bears
-from aftercar.grade.scale import GRADES
+from aftercar.grade.scale import GRADES, ONE_ASSESSMENT_S
 from aftercar.manage import ledger
 from aftercar.manage.changes import changes
 from aftercar.manage.rules import Drug
@@ -69,7 +69,10 @@ def codes(names: Iterable[str]) -> list[str]:
 
 @dataclass
 class Graded:
-    """The course of a graded fact on the axis: `at, until, lo, hi, missing` (number of a list in `lists`), sorted."""
+    """The course of a graded fact on the axis: `at, until, lo, hi, settled, missing` (number of a list in `lists`), sorted.
+
+    `settled` is `hi` as it is seen from later: what another charting settled within the hour was not open.
+    """
 
     table: pl.DataFrame
     lists: pl.Series
@@ -79,6 +82,9 @@ def graded(grades: pl.DataFrame, record: Record, name: str) -> Graded:
     """A fact's course out of the table of grades.
 
     The upper bound leaves out what only a gap between two assessments leaves open, but for stale time, in which nothing is known.
+
+    Args:
+        grades: made without hindsight.
     """
     rows = grades.filter(col("scale").is_in(GRADES_OF[name]) & (col("status") != "not_applicable"))
     courses = record.courses.select("subject_id", "infusion", "course", "base", "last_at")
@@ -90,11 +96,17 @@ def graded(grades: pl.DataFrame, record: Record, name: str) -> Graded:
     else:
         lo = col("grade").clip(0, TOP_GRADE)
         hi = pl.when(stale).then("grade_upper").otherwise("upper_assessed").clip(0, TOP_GRADE)
+    hi = pl.max_horizontal(lo, hi)
+    # Of a diagnosis every finding counts at its own time.
+    followed = (
+        lit(name not in DIAGNOSED) & ~stale & (col("end") - col("start") < pl.duration(seconds=ONE_ASSESSMENT_S)).fill_null(False)
+    )
     table = rows.select(
         at=col("base") + col("start").dt.epoch("s"),
         until=(col("base") + col("end").dt.epoch("s")).fill_null(col("last_at") + 1),
         lo=lo,
-        hi=pl.max_horizontal(lo, hi),
+        hi=hi,
+        settled=pl.when(followed).then(lo).otherwise(hi),
         missing="missing",
     ).sort("at")
     lists = table["missing"].unique(maintain_order=True)
@@ -105,14 +117,10 @@ def graded(grades: pl.DataFrame, record: Record, name: str) -> Graded:
 
 def spell(graded: Graded, bound: str, level: int) -> pl.DataFrame:
     """Stretches in which a bound is at or above a level without a break: `at, until, since`."""
-    rows = graded.table.filter(col(bound) >= level).select("at", "until")
-    begins = (col("at") != col("until").shift(1)).fill_null(True)
-    return rows.with_columns(since=pl.when(begins).then("at").forward_fill())
-
-
-def present(graded: Graded) -> pl.DataFrame:
-    """When it is there or may be: `at, until`."""
-    return graded.table.filter(col("hi") > 0).select("at", "until")
+    later = "settled" if bound == "hi" else bound
+    rows = graded.table.filter(col(bound) >= level).select("at", "until", later)
+    begins = (col("at") != col("until").shift(1)) | (col(later).shift(1) < level)
+    return rows.select("at", "until", since=pl.when(begins.fill_null(True)).then("at").forward_fill())
 
 
 class Facts:
@@ -121,16 +129,20 @@ class Facts:
     def __init__(self, record: Record, grades: pl.DataFrame, drugs: dict[str, Drug]) -> None:
         """Courses of grades, and when doses begin to count anew."""
         self.record, self.drugs = record, drugs
+        self._given: dict[str, ledger.Counts] = {}
         self._counts: dict[str, pl.DataFrame] = {}
+        self._start = pl.Series(dtype=pl.Int64)  # when doses begin to count, for each asked time
         self._changes: dict[str, pl.DataFrame] = {}
+        self._looked_up: dict[str, dict[str, pl.DataFrame]] = {}  # tables of each fact
         self.graded = {name: graded(grades, record, name) for name in GRADES_OF}
         self.starts = ledger.fresh_starts([self._maybe("crs"), self._maybe("icans")], record)
 
     def _maybe(self, name: str) -> pl.DataFrame:
-        """Time in which a toxicity may be there; where it is not graded at all it may be there always."""
+        """When a toxicity may be there: `at, until, settled` (it was seen within the hour that it was not). Not graded at all it may be there always."""
         table = self.graded[name].table
+        maybe = table.filter(col("hi") > 0).select("at", "until", settled=col("settled") == 0)
         blank = self.record.courses.filter(~col("course").is_in((table["at"] // SPAN).unique().implode()))
-        return pl.concat([present(self.graded[name]), blank.select(at=origin(col("course") * SPAN), until="last_at")])
+        return pl.concat([maybe, blank.select(at=origin(col("course") * SPAN), until="last_at", settled=lit(False))])
 
     def _changed(self, name: str) -> pl.DataFrame:
         """How the grade of a toxicity has changed within a day, at every time."""
@@ -146,7 +158,8 @@ class Facts:
         """
         wanted = list(dict.fromkeys(names))
         self._counts.clear()
-        frame = look(asked, self._tables(wanted))
+        self._start = ledger.count_from(asked, self.starts)
+        frame = look(asked, self._kept(wanted))
         frame = frame.with_columns(
             of_course(self.record.courses, frame["course"], "product", "target", "disease", "day0_at"),
             age=age_at(asked, self.record.courses),
@@ -168,7 +181,7 @@ class Facts:
         by_fact: dict[str, set[float]] = {}
         for leaf in leaves:
             by_fact.setdefault(leaf.fact, set()).add(leaf.value)
-        tables = self._tables(list(by_fact))
+        tables = self._kept(list(by_fact))
         points = [_edges(_merged(t, by_fact[n]) if n in MEASURED and n != "diarrhoea_grade" else t) for n, t in tables.items()]
         for name, values in by_fact.items():
             points += [_passed(times, values, unit) for times, unit in self._clocks(name, values, tables)]
@@ -197,6 +210,11 @@ class Facts:
             day_later = given + ledger.WINDOW_H * HOUR
             return [(given, HOUR), (given + int(gap * HOUR), 1), (day_later, 1), (self.starts["at"], 1)]
         return []
+
+    def _kept(self, names: list[str]) -> dict[str, pl.DataFrame]:
+        """`_tables`, made once."""
+        self._looked_up |= {name: self._tables([name]) for name in names if name not in self._looked_up}
+        return {of: table for name in names for of, table in self._looked_up[name].items()}
 
     def _tables(self, names: list[str]) -> dict[str, pl.DataFrame]:
         """What is looked up for these facts, by the words before its columns."""
@@ -249,7 +267,9 @@ class Facts:
     def _drug(self, asked_for: str, drug: str, asked: pl.DataFrame) -> Bounds:
         name, limit = limited(drug) if asked_for == "limit" else (drug, "")
         if name not in self._counts:
-            self._counts[name] = ledger.Counts(self.record, name, self.starts).at(asked)
+            if name not in self._given:
+                self._given[name] = ledger.Counts(self.record, name)
+            self._counts[name] = self._given[name].at(asked, self._start)
         counts = self._counts[name]
         if limit:
             series = ledger.reached(self.drugs[name], counts)[limit].cast(pl.Int8)

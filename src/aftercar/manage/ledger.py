@@ -32,6 +32,10 @@ def doses(record: Record, *drugs: str) -> pl.DataFrame:
 
     `mg` is null where the dose or its unit cannot be read, by the weight of that time; `treatment` is false for prophylaxis.
     """
+    return record.once(("doses", *drugs), lambda: _doses(record, *drugs))
+
+
+def _doses(record: Record, *drugs: str) -> pl.DataFrame:
     codes = dict.fromkeys(code for drug in drugs for code in of_group(drug))
     rows = record.of(*codes).filter(col("at") >= origin(col("at")) - DAY, ~(col("numeric_value") == 0).fill_null(False))
     unit, per_kg = col("unit").str.strip_suffix("/kg"), col("unit").str.ends_with("/kg")
@@ -57,62 +61,83 @@ def fresh_starts(present: list[pl.DataFrame], record: Record) -> pl.DataFrame:
     """When counts begin anew: `at` (from then on), `since` (doses from here on count).
 
     Args:
-        present: `at, until` of time in which CRS or ICANS is there or may be.
+        present: of CRS and of ICANS, when it is there or may be: `at, until, settled` (that it was not there is known from `until` on), sorted.
     """
+    clear = _clear([rows.filter(~col("settled")) for rows in present], record)
+    begins = col("since") + int(CLEAR_H * HOUR)
+    starts = clear.filter(begins <= col("until")).select("since", at=begins).sort("at")
+    # Where something is not settled yet as the hours are over, they count from when it is.
+    return starts.with_columns(at=pl.max_horizontal("at", *(_settled_at(starts["at"], rows) for rows in present))).sort("at")
+
+
+def _settled_at(at: pl.Series, rows: pl.DataFrame) -> pl.Series:
+    """When it is settled what may be there at each time, and may have been before it; null where nothing may be."""
+    open_ = rows.filter("settled").select("until", begin="at").sort("begin")
+    last = at.to_frame().join_asof(open_, left_on="at", right_on="begin", strategy="backward", allow_exact_matches=False)
+    return last.select(pl.when(col("until") > col("at")).then("until")).to_series()
+
+
+def _clear(present: list[pl.DataFrame], record: Record) -> pl.DataFrame:
+    """When CRS and ICANS are surely absent: `since, until`."""
     ends = record.courses.select(at=col("course") * SPAN, until=origin(col("course") * SPAN))
     after = record.courses.select(at="last_at", until=(col("course") + 1) * SPAN)
     busy = union(pl.concat([t.select("at", "until") for t in (*present, ends, after)]).with_columns(event_id=lit(None, pl.Int64)))
-    clear = busy.select(since="until", until=col("at").shift(-1)).drop_nulls()
-    begins = col("since") + int(CLEAR_H * HOUR)
-    return clear.filter(begins <= col("until")).select("since", at=begins).sort("at")
+    return busy.select(since="until", until=col("at").shift(-1)).drop_nulls()
+
+
+def count_from(asked: pl.DataFrame, starts: pl.DataFrame) -> pl.Series:
+    """From when on doses count at each asked time (`course, at`, sorted): a day before the infusion, or the last of the `fresh_starts`."""
+    since = _as_of(asked["at"], starts, "since")
+    begin = origin(col("at")) - DAY
+    own = pl.when(col("since") // SPAN == col("course")).then("since")
+    return asked.select("course", "at", since).select(pl.max_horizontal(own, begin)).to_series().alias("start")
 
 
 class Counts:
     """Counts of one drug or group at asked times."""
 
-    def __init__(self, record: Record, drug: str, starts: pl.DataFrame) -> None:
-        """Doses of the drug, numbered."""
-        given = doses(record, drug)
-        # Doses of two drugs of a group at one time are one.
-        given = given.group_by("at", maintain_order=True).agg(col("course").first(), col("treatment").any())
-        number = pl.int_range(1, pl.len() + 1, dtype=pl.Int64)
-        self.given = given.with_columns(n=number, last_at="at").sort("at")
-        self.starts = starts
+    def __init__(self, record: Record, drug: str) -> None:
+        """Doses of the drug; of two drugs of a group at one time they are one."""
+        given = doses(record, drug).group_by("at").agg(col("treatment").any()).sort("at")
+        self.given, self.treated = given["at"], given.filter("treatment")["at"]
 
-    def at(self, asked: pl.DataFrame) -> pl.DataFrame:
+    def at(self, asked: pl.DataFrame, start: pl.Series) -> pl.DataFrame:
         """For each row of `asked` (`course, at`, sorted): `n` doses, `n_24h`, `since_h` and `first_h` in hours.
 
         `since_h` is infinite where none was given, `first_h` 0 where none was given as treatment.
+
+        Args:
+            start: `count_from` of it.
         """
-        last = _as_of(asked["at"], self.given, "last_at")
-        start = _as_of(asked["at"], self.starts, "since")
-        begin = origin(pl.col("at")) - DAY
-        frame = (
-            asked.select("course", "at")
-            .with_columns(last_at=last, start=start)
-            .with_columns(start=pl.max_horizontal(pl.when(col("start") // SPAN == col("course")).then("start"), begin))
+        at = asked["at"]
+        if self.given.is_empty():  # as most drugs are to a cohort
+            none = {"n": 0, "n_24h": 0, "since_h": float("inf"), "first_h": 0.0}
+            return pl.select(pl.repeat(value, at.len()).alias(name) for name, value in none.items()).cast(
+                {"n": pl.Int64, "n_24h": pl.Int64}
+            )
+        upto, before = self._number(at), self._number(start - 1)
+        frame = pl.DataFrame({"at": at, "start": start, "upto": upto, "before": before})
+        frame = frame.with_columns(
+            day_ago=pl.max_horizontal(self._number(at - WINDOW_H * HOUR), "before"),
+            last=_with_none(self.given).gather(upto - 1),
+            first=_with_none(self.treated).gather(self.treated.search_sorted(start, side="left").cast(pl.Int64)),
         )
-        upto = self._number(frame["at"])
-        before = self._number(frame["start"] - 1)
-        day_ago = self._number(frame.select(pl.max_horizontal(col("at") - WINDOW_H * HOUR, col("start") - 1)).to_series())
-        first = self._first_treatment(frame["start"])
-        own = (col("last_at") >= col("start")).fill_null(False)
-        return frame.with_columns(first=first).select(
-            n=upto - before,
-            n_24h=upto - day_ago,
-            since_h=pl.when(own).then((col("at") - col("last_at")) / HOUR).otherwise(float("inf")),
+        own = col("upto") > col("before")
+        return frame.select(
+            n=col("upto") - col("before"),
+            n_24h=col("upto") - col("day_ago"),
+            since_h=pl.when(own).then((col("at") - col("last")) / HOUR).otherwise(float("inf")),
             first_h=pl.when(col("first") <= col("at")).then((col("at") - col("first")) / HOUR).otherwise(0.0).fill_null(0.0),
         )
 
     def _number(self, at: pl.Series) -> pl.Series:
         """How many doses there are on the axis up to a time."""
-        return self.given["at"].search_sorted(at, side="right").cast(pl.Int64)
+        return self.given.search_sorted(at, side="right").cast(pl.Int64)
 
-    def _first_treatment(self, at: pl.Series) -> pl.Series:
-        """The first dose given as treatment at or after a time."""
-        times = self.given.filter("treatment")["at"]
-        place = times.search_sorted(at, side="left").cast(pl.Int64)
-        return times.append(pl.Series([None], dtype=pl.Int64)).gather(place)
+
+def _with_none(times: pl.Series) -> pl.Series:
+    """Times and, behind the last, null: the place -1 is that, too."""
+    return pl.concat([times, pl.Series(times.name, [None], dtype=times.dtype)])
 
 
 def _as_of(at: pl.Series, table: pl.DataFrame, column: str) -> pl.Series:
@@ -142,11 +167,11 @@ def limits(record: Record, asked: pl.DataFrame, drugs: Mapping[str, Drug], start
         `next_at` (the interval has passed), `dose`, `dose_mg`.
     """
     parts: list[pl.DataFrame] = [pl.DataFrame(schema=_LIMITS)]
-    weights = weight_at(record, asked["at"])
+    weights, start = weight_at(record, asked["at"]), count_from(asked, starts)
     for name, drug in drugs.items():
         if not drug.limited:
             continue
-        counts = Counts(record, name, starts).at(asked)
+        counts = Counts(record, name).at(asked, start)
         words = pl.concat_list(
             pl.when(held).then(lit([word])).otherwise(lit([], pl.List(pl.String))) for word, held in reached(drug, counts).items()
         )

@@ -54,7 +54,7 @@ def advise(
         raise OptionError("--diff names its two profiles, and is asked at one time: leave --profile and --every out.")
     if at is not None and every is not None:
         raise OptionError("Give either --at or --every.")
-    timeline, told = _timeline(folder)
+    timeline, told = timeline_of(folder)
     key = subject_named(timeline, subject) if subject is not None else None
     asked: dict[str, Any] = {
         "rules": rules,
@@ -80,7 +80,7 @@ def advise(
         print(f"Written: {out}")
 
 
-def _timeline(folder: Path) -> tuple[Path, dict[str, object]]:
+def timeline_of(folder: Path) -> tuple[Path, dict[str, object]]:
     """The timeline that a folder is, or that its results were made of; and the options of those."""
     from aftercar.grade.explain import open_graded, read_run
 

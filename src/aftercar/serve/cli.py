@@ -13,7 +13,7 @@ import typer
 from aftercar import __version__
 from aftercar.errors import AftercarError, OptionError
 from aftercar.files import place
-from aftercar.serve import advise, calendar, evidence, model, risk, simulate
+from aftercar.serve import advise, calendar, evidence, model, rehearse, risk, simulate
 
 if TYPE_CHECKING:
     import polars as pl
@@ -29,6 +29,7 @@ app = typer.Typer(
 risk.add_to(app)
 advise.add_to(app)
 calendar.add_to(app)
+rehearse.add_to(app)
 simulate.add_to(app)
 app.add_typer(model.app, name="model")
 

@@ -44,12 +44,14 @@ class Record:
         courses: `subjects()` with `course` (its row number), `last_at` (end of the record) and `day0_at`.
         stated: courses in which a person attributed something to the cells.
         exclude_unknown: whether signs of unknown attribution are left out (`unknown_attribution = exclude`).
+        hindsight: whether what came later may say what an earlier time was.
     """
 
     by_code: dict[str, pl.DataFrame]
     courses: pl.DataFrame
     stated: pl.Series
     exclude_unknown: bool = False
+    hindsight: bool = True
     _made: dict[object, pl.DataFrame] = field(default_factory=dict, repr=False)
 
     def once(self, key: object, make: Callable[[], pl.DataFrame]) -> pl.DataFrame:
@@ -80,7 +82,9 @@ _EVENTS = {
 _NO_EVENTS = pl.DataFrame(schema=_EVENTS)  # made once: most concepts are charted of nobody
 
 
-def record(timeline: pl.DataFrame, courses: pl.DataFrame, codes: list[str], *, exclude_unknown: bool = False) -> Record:
+def record(
+    timeline: pl.DataFrame, courses: pl.DataFrame, codes: list[str], *, exclude_unknown: bool = False, hindsight: bool = True
+) -> Record:
     """Place the timeline's rows of `codes` on the axis `at`; rows after death or outside a course are left out."""
     courses = (
         courses.with_row_index("place")
@@ -124,7 +128,7 @@ def record(timeline: pl.DataFrame, courses: pl.DataFrame, codes: list[str], *, e
     parts = events.partition_by("code", as_dict=True, maintain_order=True)
     by_code = {str(code): part.with_columns(col("at").set_sorted()) for (code,), part in parts.items() if code in codes}
     stated = events.filter(told)["course"].unique()
-    return Record(by_code, courses, stated, exclude_unknown)
+    return Record(by_code, courses, stated, exclude_unknown, hindsight)
 
 
 def _seconds(time: str) -> pl.Expr:

@@ -42,9 +42,11 @@ class Store:
         """Each file as a lazy timeline: see `shard`."""
         return map(self.shard, range(len(self.files)))
 
-    def shard(self, n: int) -> pl.LazyFrame:
+    def shard(self, n: int, *, attribute: bool = True) -> pl.LazyFrame:
         """The file of that number as a lazy timeline, attributed as people said in its statements.
 
+        Args:
+            attribute: whether these count; without them it is what was charted.
         Raises:
             InputError: the file is no timeline.
         """
@@ -57,7 +59,8 @@ class Store:
         if "event_id" not in schema:  # a dataset of others: its rows are named by file and place
             frame = frame.with_row_index("event_id").with_columns(col("event_id").cast(pl.Int64) + (n << 32))
             schema = frame.collect_schema()
-        return attributed(aligned(frame, schema), read_statements(self.folder))
+        charted = aligned(frame, schema)
+        return attributed(charted, read_statements(self.folder)) if attribute else charted
 
     def require(self, n: int) -> None:
         """Read a file to its end.
