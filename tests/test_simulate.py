@@ -568,6 +568,9 @@ def test_figures_refuse_what_is_not_there() -> None:
         ({"changed": (("inflamation", 1.0),)}, "no 'inflamation'.*inflammation"),
         ({"days": 0.0}, "between 0 and 3650 days"),
         ({"days": -1.0}, "between 0 and 3650 days"),
+        ({"drugs": ("anakinra@day100",)}, "begins after the .* days that are charted"),
+        ({"changed": (("inflammation", -1.0),)}, "inflammation=-1: must be a number, 0 or more"),
+        ({"changed": (("inflammation", math.nan),)}, "must be a number, 0 or more"),
     ],
 )
 def test_a_wrong_scenario_is_told_before_anything_is_written(change: dict[str, object], said: str, tmp_path: Path) -> None:
@@ -583,6 +586,8 @@ def test_a_wrong_scenario_is_told_before_anything_is_written(change: dict[str, o
         (["--set", "inflammation"], "OptionError: "),
         (["--drug", "anakinra@day10-2"], "OptionError: 'anakinra@day10-2': the last day comes before the first."),
         (["--n", "0"], "greater than or equal to 1"),
+        (["--seed", "18446744073709551616"], "less than or equal to"),
+        (["--plot", "s.png"], "OptionError: --plot writes SVG"),
         (["--plot-patient", "1"], "OptionError: --plot-patient"),
         (["--plot", "s.svg", "--plot-patient", "9"], "OptionError: --plot-patient"),
     ],
@@ -765,3 +770,84 @@ def test_an_interrupt_ends_all_processes_of_a_run(tmp_path: Path) -> None:
     assert begun.returncode == 130, err
     assert "Traceback" not in err
     assert list(tmp_path.iterdir()) == []
+
+
+OBSERVATION = (MODEL / "observation.toml").read_text(encoding="utf-8")
+POLICIES = """
+[mine]
+title = "mine"
+source = "local"
+confidence = "C"
+[[mine.rule]]
+when = {when}
+give = [{{ drug = "dexamethasone", {dose} }}]
+{more}
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (OBSERVATION.replace("early_h = 6 ", "early_h = 0 "), r"rounds\.early_h: must be above 0"),
+        (OBSERVATION.replace("early_h = 6 ", 'early_h = "six" '), r"rounds\.early_h: must be a number"),
+        (OBSERVATION.replace("early_h = 6 ", "early_h = 7 "), r"laboratory_h: must be a multiple of early_h"),
+        (OBSERVATION.replace("[temperature]", "[temperatures]"), "temperature: is missing"),
+        ("[rounds]\nearly_h = 6\n", "observation.toml, .*: is missing"),
+        (OBSERVATION.replace('unit = "mg/L"\nnoise = 0.1', 'unit = "mg/L"'), r"laboratory\.crp\.noise: is missing"),
+        (OBSERVATION.replace('unit = "mg/L"', 'unit = "mg/dL"'), r"laboratory\.crp\.unit: must be mg/L"),
+        (OBSERVATION.replace("[laboratory.crp]", "[laboratory.crpp]"), r"crpp: no concept\. .*crp"),
+        (OBSERVATION.replace('state = "crp"', 'state = "c_reactive"'), "no state 'c_reactive'"),
+        ("[rounds\n", "is not TOML"),
+    ],
+)
+def test_an_observation_map_that_is_wrong_is_told_with_its_place(text: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "observation.toml").write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=said):
+        simulate(replace(SCENARIO, folder=str(tmp_path)), 2, 1)
+
+
+@pytest.mark.parametrize(
+    ("when", "dose", "more", "said"),
+    [
+        ("{ crs = 9 }", "mg = 10", "", "crs = 9; a toxicity is"),
+        ("{ cytopenia = 2 }", "mg = 10", "", "cytopenia = 2; a toxicity is"),
+        ("{ crs = 2 }", "mg = 10, mg_per_kg = 1", "", "either mg or mg_per_kg"),
+        ("{ crs = 2 }", "mg = -5", "", "mg: must be a number, 0 or more"),
+        ("{ crs = 2 }", "mg = 10", "again = 8", "'again' is not known.*again_h"),
+        ("{ crs = 2 }", "mg = 10, most_ = 8", "", "'most_' is not known.*most_mg"),
+    ],
+)
+def test_a_policy_that_is_wrong_is_told(when: str, dose: str, more: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "policies.toml").write_text(POLICIES.format(when=when, dose=dose, more=more), encoding="utf-8")
+    with pytest.raises(InputError, match=said):
+        simulate(replace(SCENARIO, policy="mine", folder=str(tmp_path)), 2, 1)
+
+
+def test_files_that_nothing_reads_are_told(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no file of the model there"):
+        load_model(tmp_path)
+    (tmp_path / "parameter.csv").write_text("name,value\n")
+    with pytest.raises(InputError, match=r"parameter\.csv is no file of the model.*parameters\.csv"):
+        load_model(tmp_path)
+
+
+def test_a_record_names_product_and_disease_and_leaves_no_scale_of_crs_open() -> None:
+    found = course()
+    infusion = found.timeline.filter(code="cart_infusion")
+    assert infusion["text_value"].unique().to_list() == [SCENARIO.product]
+    assert found.timeline.filter(code="disease")["text_value"].unique().to_list() == [SCENARIO.disease]
+    scales = [
+        "crs_astct2019",
+        "crs_lee2014",
+        "crs_penn2018",
+        "crs_mskcc",
+        "crs_ctcae5",
+        "crs_cartox",
+        "icans_astct",
+        "neuro_ctcae",
+    ]
+    worst = aftercar.grade_timeline(found.timeline, scales).worst
+    assert worst.filter(col("grade") < col("grade_upper")).is_empty()
+    # The words of CTCAE are charted, too: who has ICANS has a neurologic event.
+    grades = worst.pivot(on="scale", index="subject_id", values="grade")
+    assert grades.filter((col("icans_astct") >= 2) & (col("neuro_ctcae") == 0)).is_empty()

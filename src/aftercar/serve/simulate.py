@@ -37,7 +37,7 @@ def simulate(
         typer.Option("--set", help="A parameter or initial state of the median patient: name=value. May be repeated."),
     ] = None,
     days: Annotated[float, typer.Option("--days", help="Days of charting.")] = 60.0,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same patients.")] = 1,
+    seed: Annotated[int, typer.Option("--seed", min=0, max=(1 << 60) - 1, help="The same seed gives the same patients.")] = 1,
     workers: Annotated[
         int | None, typer.Option("--workers", min=1, help="Processes at a time; without: one a processor.")
     ] = None,
@@ -59,6 +59,8 @@ def simulate(
 
     if plot_patient is not None and (plot is None or plot_patient > n):
         raise OptionError(f"--plot-patient is one of 1 to {n}, and its figure stands beside the one that --plot FILE.svg names.")
+    if plot is not None and plot.suffix.lower() != ".svg":
+        raise OptionError("--plot writes SVG: name a FILE.svg.")
     scenario = Scenario(
         product, disease, policy, tuple(drug or ()), _numbers(pairs(set_ or [])), days, None if model is None else str(model)
     )

@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from aftercar.errors import InputError
+from aftercar.errors import InputError, nearest
 from aftercar.simulate.engine import Floats
 from aftercar.simulate.model import Model
 from aftercar.simulate.population import Patients, generator
-from aftercar.timeline.concepts import concept
+from aftercar.timeline.concepts import concept, concepts
 
 INFUSED = datetime(2000, 1, 3, 10)  # of every virtual patient: no date of a person
 SOURCE = "simulation"
@@ -34,11 +34,10 @@ class Rounds:
 
     Attributes:
         times: in days since the infusion.
-        laboratory, ice: which of them are rounds of blood draws and of assessing the ICE score.
+        ice: which of them are rounds of assessing the ICE score.
     """
 
     times: Floats
-    laboratory: np.ndarray
     ice: np.ndarray
 
 
@@ -55,9 +54,62 @@ def observation_map(folder: Path | str | None = None) -> dict[str, Any]:
         else files("aftercar.simulate").joinpath("model").joinpath("observation.toml")
     )
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
+        chart = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"observation.toml is not TOML: {error}") from error
+    if theirs is not None:
+        ours = files("aftercar.simulate").joinpath("model").joinpath("observation.toml").read_text(encoding="utf-8")
+        _require(tomllib.loads(ours), chart)
+    _require_units(chart)
+    return chart
+
+
+_OWN_ROWS = ("laboratory", "constant", "limits")  # tables of which a modeller names the rows
+
+
+def _require(ours: dict[str, Any], theirs: dict[str, Any], where: str = "") -> None:
+    """Every entry of our own map must be there, of the same kind; rounds and numbers that are divided by are above 0."""
+    for key, value in ours.items():
+        place = f"{where}.{key}" if where else key
+        if key not in theirs:
+            if where in _OWN_ROWS or key in ("confidence", "meaning"):
+                continue
+            raise InputError(f"observation.toml, {place}: is missing; our own file says what it means.")
+        given = theirs[key]
+        if isinstance(value, dict):
+            if not isinstance(given, dict):
+                raise InputError(f"observation.toml, {place}: must be a table.")
+            rows = given if place in _OWN_ROWS and place != "limits" else None
+            model = next(iter(value.values())) if rows else value
+            for name, entry in rows.items() if rows else [("", given)]:
+                if not isinstance(entry, dict):
+                    raise InputError(f"observation.toml, {place}.{name}: must be a table.")
+                needed = {k: v for k, v in model.items() if k not in ("per_state", "least", "every_h")} if rows else value
+                _require(needed, entry, f"{place}.{name}" if rows else place)
+        elif isinstance(value, (int, float)):
+            if isinstance(given, bool) or not isinstance(given, (int, float)) or not math.isfinite(given) or given < 0:
+                raise InputError(f"observation.toml, {place}: must be a number, 0 or more.")
+            if given == 0 and where == "rounds":
+                raise InputError(f"observation.toml, {place}: must be above 0.")
+    if where == "rounds":
+        for key in ("laboratory_h", "ice_h"):
+            if theirs[key] % theirs["early_h"] or (theirs[key] % theirs["late_h"] and theirs["late_h"] % theirs[key]):
+                raise InputError(
+                    f"observation.toml, rounds.{key}: must be a multiple of early_h, and go with late_h, else it falls on no round."
+                )
+
+
+def _require_units(chart: dict[str, Any]) -> None:
+    """Values are charted in the unit of their concept; a state in another one has a factor, `per_state`."""
+    known = concepts()
+    for table in ("laboratory", "constant", "limits"):
+        for code, told in chart[table].items():
+            if code not in known:
+                raise InputError(f"observation.toml, {table}.{code}: no concept. {nearest(code, known)}")
+            if table != "limits" and told["unit"] != known[code].unit:
+                raise InputError(
+                    f"observation.toml, {table}.{code}.unit: must be {known[code].unit}; `per_state` multiplies a state in another unit."
+                )
 
 
 def rounds(chart: dict[str, Any], days: float) -> Rounds:
@@ -66,19 +118,21 @@ def rounds(chart: dict[str, Any], days: float) -> Rounds:
     early = np.arange(0, min(plan["early_d"], days) * 24 + 1e-9, plan["early_h"])
     late = np.arange(early[-1] + plan["late_h"], days * 24 + 1e-9, plan["late_h"])
     hours = np.concatenate([early, late])
+    return Rounds(hours / 24, _due(hours, plan["ice_h"]))
 
-    def due(every: float) -> np.ndarray:
-        return np.isclose(hours % every, 0)
 
-    return Rounds(hours / 24, due(plan["laboratory_h"]), due(plan["ice_h"]))
+def _due(hours: Floats, every: float) -> np.ndarray:
+    """Which rounds fall on a multiple of so many hours."""
+    return np.isclose(hours % every, 0)
 
 
 class Ward:
     """Charts some virtual patients; what is random of each is drawn once."""
 
-    def __init__(self, model: Model, people: Patients, when: Rounds, chart: dict[str, Any]) -> None:
+    def __init__(self, model: Model, people: Patients, when: Rounds, chart: dict[str, Any], product: str, disease: str) -> None:
         """Draw the reserves of the people and the noise of their charting."""
         self.model, self.people, self.when, self.chart = model, people, when, chart
+        self.words = {"cart_infusion": product, "disease": disease}
         self.state = {name: k for k, name in enumerate(model.states)}
         self.person = self._persons()
         signals = [*_VITALS, *chart["laboratory"], *chart["constant"]]
@@ -222,18 +276,27 @@ class Ward:
         return [
             self._all("ice", ice, where=asked),
             self._all("consciousness", text=words[level], where=asked),
+            self._all("confusion", text=self._confusion(10.0 - ice), where=asked),
             self._all("seizure", text=np.full(index.shape, "clinical_generalised"), where=seizure),
             self._all("seizure_duration", np.full(index.shape, 2.0), where=seizure),
             self._all("seizure_outcome", text=np.full(index.shape, "resolved_fast"), where=seizure),
             self._all("icp_sign", text=np.full(index.shape, "diffuse_oedema"), where=oedema),
         ]
 
+    def _confusion(self, lost: Floats) -> np.ndarray:
+        cuts = {word: least for word, least in self.chart["confusion"].items() if word != "confidence"}
+        return np.array(["none", *cuts])[np.searchsorted(np.array(list(cuts.values())), lost, side="right")]
+
     def _laboratory(self, values: Floats, rows: np.ndarray, read: Collection[str] | None) -> list[pl.DataFrame]:
-        drawn = np.broadcast_to(self.when.laboratory, values.shape[:2])
+        hours, usual = self.when.times * 24, self.chart["rounds"]["laboratory_h"]
 
         def told_as(code: str, level: Floats, told: dict[str, Any]) -> pl.DataFrame:
             value = _figures(level * np.exp(told["noise"] * self.noise[code][rows]))
-            return self._all(code, np.maximum(value, told.get("least", 0.0)), where=drawn).with_columns(unit=pl.lit(told["unit"]))
+            return self._all(
+                code,
+                np.maximum(value, told.get("least", 0.0)),
+                where=np.broadcast_to(_due(hours, told.get("every_h", usual)), values.shape[:2]),
+            ).with_columns(unit=pl.lit(told["unit"]))
 
         measured = {c: t for c, t in self.chart["laboratory"].items() if read is None or c in read}
         constant = {c: t for c, t in self.chart["constant"].items() if read is None or c in read}
@@ -247,11 +310,22 @@ class Ward:
         row, last = np.arange(len(rows)), self.when.times[-1] * 24
         zero, end = np.zeros(len(rows)), np.full(len(rows), last)
         parts = [
-            _events(row, zero, "cart_infusion"),
+            *(_events(row, zero, code, text=np.full(len(rows), word)) for code, word in self.words.items()),
+            *(
+                _events(row, zero, code, np.full(len(rows), v), unit=concept(code).unit)
+                for code, v in self.chart["limits"].items()
+            ),
+            _events(row, zero, "setting", text=np.full(len(rows), "inpatient")),
+            _events(
+                row, zero + min(self.chart["rounds"]["early_d"] * 24, last), "setting", text=np.full(len(rows), "outpatient")
+            ),
             _events(row, end, "last_follow_up"),
             _events(row, zero, "age", np.full(len(rows), 60.0), unit="a"),
             _events(row, zero, "weight", np.full(len(rows), 75.0), unit="kg"),
         ]
+        # No infection is simulated: each week a search for one finds none.
+        for hour in np.arange(0.0, last, 168.0):
+            parts.append(_events(row, zero + hour, "infection_workup", text=np.full(len(rows), "negative")))
         for stream in concept("record_complete").values:
             parts.append(_events(row, zero, "record_complete", text=np.full(len(rows), stream), end=end + 1))
         return parts

@@ -17,6 +17,7 @@ from aftercar.errors import InputError, OptionError, nearest
 from aftercar.simulate.engine import Doses, Floats
 from aftercar.simulate.model import Model
 
+TOXICITIES = ("crs", "icans")  # that a policy can see
 WEIGHT_KG = 75.0  # of every virtual patient
 # From a round to what is given at it: what is found at the round stands before the drug does, in the chart too.
 AFTER_H = 0.25
@@ -81,6 +82,7 @@ def named(name: str, model: Model, folder: Path | str | None = None) -> Policy:
         OptionError: there is none of that name.
     """
     every = policies(model, folder)
+    name = next((known for known in every if known.lower() == name.strip().lower()), name)
     if name not in every:
         raise OptionError(f"There is no policy {name!r}. {nearest(name, every) or 'Known: ' + ', '.join(every) + '.'}")
     return every[name]
@@ -88,8 +90,15 @@ def named(name: str, model: Model, folder: Path | str | None = None) -> Policy:
 
 def _policy(name: str, told: dict[str, Any], model: Model) -> Policy:
     entry = told[name]
+    _only(name, entry, {"title", "source", "confidence", "like", "rule", "protocol"})
     try:
         base = _policy(entry["like"], told, model) if "like" in entry else Policy(name, "")
+        for rule in entry.get("rule", []):
+            _only(name, rule, {"when", "for_h", "give", "again_h", "most"})
+            if wrong := [f"{t} = {g}" for t, g in rule["when"].items() if t not in TOXICITIES or g not in range(1, 6)]:
+                raise InputError(
+                    f"policies.toml, {name}, when: {wrong[0]}; a toxicity is {' or '.join(TOXICITIES)}, a grade 1 to 5."
+                )
         rules = tuple(
             Rule(
                 {t: int(g) for t, g in rule["when"].items()}, tuple(_given(g, model) for g in rule["give"]), float(rule.get("for_h", 0.0)),
@@ -105,7 +114,20 @@ def _policy(name: str, told: dict[str, Any], model: Model) -> Policy:
         ) from error
 
 
+def _only(name: str, told: dict[str, Any], allowed: set[str]) -> None:
+    for key in told:
+        if key not in allowed:
+            raise InputError(
+                f"policies.toml, {name}: {key!r} is not known. {nearest(key, allowed) or 'Known: ' + ', '.join(sorted(allowed)) + '.'}"
+            )
+
+
 def _given(told: dict[str, Any], model: Model) -> Given:
+    _only(told.get("drug", "a drug"), told, {"drug", "mg", "mg_per_kg", "most_mg", "days", "from_d", "to_d", "every_h", "for_h"})
+    if "mg" in told and "mg_per_kg" in told:
+        raise InputError(f"policies.toml, {told['drug']}: either mg or mg_per_kg.")
+    if wrong := [k for k, v in told.items() if k not in ("drug", "days") and not (isinstance(v, (int, float)) and v >= 0)]:
+        raise InputError(f"policies.toml, {told['drug']}, {wrong[0]}: must be a number, 0 or more.")
     usual = drug(told["drug"], model)
     mg = float(told.get("mg", told.get("mg_per_kg", 0.0) * WEIGHT_KG or usual["mg"]))
     mg = min(mg, float(told.get("most_mg", mg)))

@@ -11,6 +11,8 @@ from aftercar.errors import OptionError, nearest
 from aftercar.simulate.engine import Floats
 from aftercar.simulate.model import Model
 
+SEEDS = 1 << 60  # fewer than keys of the generator
+
 
 @dataclass(frozen=True)
 class Patients:
@@ -40,19 +42,31 @@ def values_of(model: Model, product: str, disease: str, changed: dict[str, float
     """
     values = {**model.equations.states, **model.equations.parameters}
     for table, name in (("products", product), ("diseases", disease)):
-        key = table.removesuffix("s")
-        rows = model.tables[table].filter(col(key).str.to_lowercase() == name.lower())
-        if rows.is_empty():
-            known = model.tables[table][key].unique(maintain_order=True).to_list()
-            raise OptionError(
-                f"There is no {key} {name!r} in {table}.csv. {nearest(name, known) or 'Known: ' + ', '.join(known) + '.'}"
-            )
+        key, name = table.removesuffix("s"), known_as(model, table, name)
+        rows = model.tables[table].filter(col(key) == name)
         values |= dict(zip(rows["parameter"], rows["value"], strict=True))
     for name, value in (changed or {}).items():
         if name not in values:
             raise OptionError(f"The model has no {name!r}. {nearest(name, values)}")
+        if not 0 <= value < float("inf"):
+            raise OptionError(f"{name}={value:g}: must be a number, 0 or more.")
         values[name] = value
     return values
+
+
+def known_as(model: Model, table: str, name: str) -> str:
+    """A product or disease as its table writes it, whatever the case.
+
+    Raises:
+        OptionError: it is not there.
+    """
+    known = model.tables[table][table.removesuffix("s")].unique(maintain_order=True).to_list()
+    for one in known:
+        if one.lower() == name.strip().lower():
+            return one
+    raise OptionError(
+        f"There is no {table.removesuffix('s')} {name!r} in {table}.csv. {nearest(name, known) or 'Known: ' + ', '.join(known) + '.'}"
+    )
 
 
 def patients(

@@ -25,7 +25,7 @@ from aftercar.simulate.engine import RTOL, Floats, integrate
 from aftercar.simulate.model import Model, load_model
 from aftercar.simulate.observe import Rounds, Ward, as_days, observation_map, rounds
 from aftercar.simulate.policy import Given, History, Policy, asked, named
-from aftercar.simulate.population import Patients, patients
+from aftercar.simulate.population import SEEDS, Patients, known_as, patients
 from aftercar.simulate.trajectories import Trajectories
 from aftercar.timeline.store import write_shards
 
@@ -83,13 +83,17 @@ def simulate(scenario: Scenario, n: int, seed: int, *, first: int = 0, rtol: flo
     """
     if n < 1 or not 0 < scenario.days <= 3650:
         raise OptionError("At least one patient, and between 0 and 3650 days, are simulated.")
+    if not 0 <= seed < SEEDS:
+        raise OptionError(f"The seed must be between 0 and {SEEDS - 1}.")
     model = load_model(scenario.folder)
     chart = observation_map(scenario.folder)
     people = patients(model, scenario.product, scenario.disease, n, seed, first=first, changed=dict(scenario.changed))
     policy = named(scenario.policy, model, scenario.folder)
-    return _course(
-        model, people, rounds(chart, scenario.days), chart, policy, tuple(asked(d, model) for d in scenario.drugs), rtol, workers
-    )
+    given = tuple(asked(d, model) for d in scenario.drugs)
+    for text, drug in zip(scenario.drugs, given, strict=True):
+        if drug.hours[0] >= scenario.days * 24:
+            raise OptionError(f"{text!r}: begins after the {scenario.days:g} days that are charted.")
+    return _course(scenario, model, people, rounds(chart, scenario.days), chart, policy, given, rtol, workers)
 
 
 def simulate_folder(
@@ -146,6 +150,7 @@ def _write(scenario: Scenario, n: int, seed: int, first: int, rtol: float, data:
 
 
 def _course(
+    scenario: Scenario,
     model: Model,
     people: Patients,
     when: Rounds,
@@ -156,7 +161,10 @@ def _course(
     workers: int | None,
 ) -> Course:
     n, hours = len(people), when.times * 24
-    ward = Ward(model, people, when, chart)
+    product, disease = (
+        known_as(model, table, name) for table, name in (("products", scenario.product), ("diseases", scenario.disease))
+    )
+    ward = Ward(model, people, when, chart, product, disease)
     history = History(policy, n, tuple(protocol))
     every = np.arange(n)
     values = integrate(
