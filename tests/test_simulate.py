@@ -851,3 +851,10 @@ def test_a_record_names_product_and_disease_and_leaves_no_scale_of_crs_open() ->
     # The words of CTCAE are charted, too: who has ICANS has a neurologic event.
     grades = worst.pivot(on="scale", index="subject_id", values="grade")
     assert grades.filter((col("icans_astct") >= 2) & (col("neuro_ctcae") == 0)).is_empty()
+
+
+def test_a_model_may_use_words_of_python_as_names() -> None:
+    found = equations(to_sbml("model m\n y = 1; p = 2; lambda_ = 3; y' = -p*y + lambda_*t; t = 0.5;\nend"))
+    kernel(found.source())
+    assert list(found.states) == ["y"]
+    assert set(found.parameters) == {"p", "lambda_", "t"}

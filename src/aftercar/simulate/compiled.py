@@ -19,9 +19,7 @@ from types import ModuleType
 from typing import Any
 
 from aftercar.errors import AftercarError, InputError
-
-_INFIX = {"plus": "+", "times": "*", "minus": "-", "divide": "/"}
-_FUNCTIONS = {"exp": "np.exp", "ln": "np.log", "log": "np.log", "sqrt": "np.sqrt", "abs": "abs", "max": "max", "min": "min"}
+from aftercar.simulate.document import libsbml
 
 
 @dataclass(frozen=True)
@@ -42,9 +40,9 @@ class Equations:
 
     def source(self) -> str:
         """The right-hand side as a Python function of `t, y, p, dy`."""
-        lines = [f"    {name} = y[{n}]" for n, name in enumerate(self.states)]
-        lines += [f"    {name} = p[{n}]" for n, name in enumerate(self.parameters)]
-        lines += [f"    {name} = {expression}" for name, expression in self.assigned.items()]
+        lines = [f"    {_word(name)} = y[{n}]" for n, name in enumerate(self.states)]
+        lines += [f"    {_word(name)} = p[{n}]" for n, name in enumerate(self.parameters)]
+        lines += [f"    {_word(name)} = {expression}" for name, expression in self.assigned.items()]
         lines += [f"    dy[{n}] = {rate}" for n, rate in enumerate(self.rates)]
         head = 'import numpy as np\nfrom numba import njit\n\n\n@njit(cache=True, nogil=True, error_model="numpy")\ndef rhs(t, y, p, dy):\n'
         return head + "\n".join(lines) + "\n"
@@ -56,10 +54,8 @@ def equations(sbml: str) -> Equations:
     Raises:
         InputError: it holds something that is not compiled, such as reactions, events or delays.
     """
-    import libsbml
-
-    document = libsbml.readSBMLFromString(sbml)
-    if document.getNumErrors(libsbml.LIBSBML_SEV_ERROR):
+    document = libsbml().readSBMLFromString(sbml)
+    if document.getNumErrors(libsbml().LIBSBML_SEV_ERROR):
         raise InputError(f"The model is no valid SBML: {document.getError(0).getMessage().strip()}")
     model = document.getModel()
     counts = {
@@ -82,6 +78,11 @@ def equations(sbml: str) -> Equations:
         assigned={name: _python(assigned[name]) for name in _in_order(assigned)},
         rates=list(rates.values()),
     )
+
+
+def _word(name: str) -> str:
+    """A name of the model that is no word of Python."""
+    return f"m_{name}"
 
 
 def _value(thing: Any) -> float:
@@ -117,30 +118,29 @@ def _names(node: Any) -> set[str]:
 
 def _python(node: Any) -> str:
     """A formula as Python."""
-    import libsbml
-
+    sbml = libsbml()
     if node.isNumber():
         return repr(float(node.getValue()))
     if node.isName():
-        return "t" if node.getType() == libsbml.AST_NAME_TIME else node.getName()
+        return "t" if node.getType() == sbml.AST_NAME_TIME else _word(node.getName())
     parts = [_python(node.getChild(n)) for n in range(node.getNumChildren())]
     kind = node.getType()
-    if kind == libsbml.AST_MINUS and len(parts) == 1:
+    if kind == sbml.AST_MINUS and len(parts) == 1:
         return f"(-{parts[0]})"
-    names = {libsbml.AST_PLUS: "+", libsbml.AST_MINUS: "-", libsbml.AST_TIMES: "*", libsbml.AST_DIVIDE: "/"}
+    names = {sbml.AST_PLUS: "+", sbml.AST_MINUS: "-", sbml.AST_TIMES: "*", sbml.AST_DIVIDE: "/"}
     if kind in names:
-        return "(" + f" {names[kind]} ".join(parts or ["0.0" if kind == libsbml.AST_PLUS else "1.0"]) + ")"
-    if kind in (libsbml.AST_POWER, libsbml.AST_FUNCTION_POWER):
+        return "(" + f" {names[kind]} ".join(parts or ["0.0" if kind == sbml.AST_PLUS else "1.0"]) + ")"
+    if kind in (sbml.AST_POWER, sbml.AST_FUNCTION_POWER):
         return _power(*parts)
     functions = {
-        libsbml.AST_FUNCTION_EXP: "np.exp", libsbml.AST_FUNCTION_LN: "np.log", libsbml.AST_FUNCTION_ABS: "abs",
-        libsbml.AST_FUNCTION_MAX: "max", libsbml.AST_FUNCTION_MIN: "min", libsbml.AST_FUNCTION_TANH: "np.tanh",
+        sbml.AST_FUNCTION_EXP: "np.exp", sbml.AST_FUNCTION_LN: "np.log", sbml.AST_FUNCTION_ABS: "abs",
+        sbml.AST_FUNCTION_MAX: "max", sbml.AST_FUNCTION_MIN: "min", sbml.AST_FUNCTION_TANH: "np.tanh",
     }  # fmt: skip
-    if kind == libsbml.AST_FUNCTION_ROOT:
+    if kind == sbml.AST_FUNCTION_ROOT:
         return f"({parts[-1]}) ** (1.0 / ({parts[0] if len(parts) > 1 else '2.0'}))"
     if kind in functions:
         return f"{functions[kind]}({', '.join(parts)})"
-    raise InputError(f"The formula {libsbml.formulaToL3String(node)!r} of the model is not compiled.")
+    raise InputError(f"The formula {sbml.formulaToL3String(node)!r} of the model is not compiled.")
 
 
 def _power(base: str, exponent: str) -> str:
@@ -153,6 +153,8 @@ def _power(base: str, exponent: str) -> str:
 @lru_cache(maxsize=8)
 def kernel(source: str) -> ModuleType:
     """The integrator compiled with a right-hand side; machine code of an earlier process is used again."""
+    if importlib.util.find_spec("numba") is None:
+        raise AftercarError("The simulator needs the extra: pip install 'aftercar[simulate]'.")
     text = Path(__file__).with_name("kernel.py").read_text(encoding="utf-8")
     key = hashlib.sha256((source + text).encode()).hexdigest()[:16]
     folder = _cache() / key

@@ -332,15 +332,6 @@ class Ward:
 
 
 _VITALS = ("temperature", "map", "sbp", "spo2", "ice")
-_COLUMNS = {
-    "row": pl.Int64,
-    "hour": pl.Float64,
-    "code": pl.String,
-    "numeric_value": pl.Float64,
-    "text_value": pl.String,
-    "unit": pl.String,
-    "end_hour": pl.Float64,
-}
 
 
 def _figures(value: Floats) -> Floats:
