@@ -51,8 +51,8 @@ N = 24
 TOY = Model(
     "", "",
     Equations(
-        states={"a": 1.0, "b": 0.0, "c": 0.0, "clock": 0.0}, parameters={"k": 1.0, "m": 0.3}, assigned={"flow": "k * a"},
-        rates=["-flow", "flow - m * b", "m * b", "t"],
+        states={"a": 1.0, "b": 0.0, "c": 0.0, "clock": 0.0}, parameters={"k": 1.0, "m": 0.3}, assigned={"flow": "m_k * m_a"},
+        rates=["-m_flow", "m_flow - m_m * m_b", "m_m * m_b", "t"],
     ),
     {},
 )  # fmt: skip
@@ -164,7 +164,7 @@ def test_states_told_between_steps_are_as_good_as_those_at_their_ends() -> None:
 
 
 def test_what_cannot_be_integrated_is_told_with_how_many() -> None:
-    wild = Model("", "", Equations({"x": 1.0}, {"k": 1.0}, {}, ["k * x * x"]), {})
+    wild = Model("", "", Equations({"x": 1.0}, {"k": 1.0}, {}, ["m_k * m_x * m_x"]), {})
     with pytest.raises(AftercarError, match=r"Of 3 virtual patients 2 (needed too many steps|left the numbers)"):
         integrate(wild, np.ones((3, 1)), np.array([[2.0], [0.01], [3.0]]), np.array([0.0, 5.0]))
 

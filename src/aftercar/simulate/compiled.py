@@ -29,8 +29,8 @@ class Equations:
     Attributes:
         states: names and initial values of what has a rate.
         parameters: names and values of what stays as it is.
-        assigned: name and expression (Python) of what follows from them, each after what it reads.
-        rates: of each state, in the order of `states`.
+        assigned: name and expression of what follows from them, each after what it reads. Expressions are Python, in which the name `k` is `m_k`.
+        rates: expression of each state, in the order of `states`.
     """
 
     states: dict[str, float]
