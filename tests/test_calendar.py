@@ -528,6 +528,7 @@ def test_topics_of_a_folder_of_ones_own_stand_in_for_ours(tmp_path: Path) -> Non
         ('{ first = "6mo", every = "6mo", last = "5y" }', '{ at = ["6mo", "3mo"] }', "its dates must rise"),
         ('{ first = "6mo", every = "6mo", last = "5y" }', '{ at = "20y" }', "has no date within 15 years"),
         ('{ first = "6mo", every = "6mo", last = "5y" }', '{ at = "6mo", closes = "7mo" }', "must come after the end of the window"),
+        ('{ first = "6mo", every = "6mo", last = "5y" }', '{ at = "1y", first = "20y", every = "1y", last = "10y" }', "mine.toml, ward-skin, due.last: comes before"),
         ('every = "6mo"', 'every = "0d"', "must be longer than nothing"),
         ('late = "1mo"', 'late = "5mo"', "must end before the next one opens"),
         (', late = "1mo"', "", "window: needs both"),
@@ -658,7 +659,7 @@ def test_a_folder_is_asked_as_a_frame(folder: Path, cohort: pl.DataFrame, monkey
 def test_a_folder_of_tables_holds_what_the_frames_do(folder: Path, tmp_path: Path) -> None:
     out, whole = tmp_path / "out", calendar_folder(folder, AT)
     told = write_calendar(calendar_shards(folder, AT), out)
-    assert json.loads((out / "run.json").read_text()) == told and told["asked"] == "2018-05-17"
+    assert json.loads((out / "calendar.json").read_text()) == told and told["asked"] == "2018-05-17"
     assert (told["courses"], told["due_dates"]) == (whole.courses.height, whole.calendar.height)
     for name in ("calendar", "items", "courses"):
         assert pl.read_parquet(out / name / "*.parquet").equals(getattr(whole, name))
@@ -711,7 +712,7 @@ def test_the_cohort_its_overdue_list_and_files(folder: Path, tmp_path: Path, cap
     assert pl.read_parquet(tmp_path / "o.parquet").equals(whole.overdue)
     assert all(f"{s} " in out for s in whole.overdue["subject_id"].unique())
     code, _, err = run("calendar", folder, "--at", "today", "--out", tmp_path / "tables", capsys=capsys)
-    assert code == 0 and (tmp_path / "tables" / "run.json").is_file(), err
+    assert code == 0 and (tmp_path / "tables" / "calendar.json").is_file(), err
     code, out, _ = run("calendar", folder, "--topic", "counts", "--until", "3", capsys=capsys)
     assert code == 0 and "counts-later" in out and "igg-monthly" not in out
 
@@ -720,7 +721,7 @@ def test_the_cohort_its_overdue_list_and_files(folder: Path, tmp_path: Path, cap
     ("words", "says"),
     [
         (["--at", "noon"], "--at takes a day"), (["--at", "2020-02-30"], "--at takes a day"), (["--topic", "cuonts"], "Did you mean counts"),
-        (["--subject", "nobody"], "not in the timeline"), (["--until", "0"], "above 0"), (["--ics", "x.ics"], "name it with --subject"),
+        (["--subject", "nobody"], "not in the timeline"), (["--until", "0"], "above 0"), (["--until", "1e9"], "at most 100"), (["--until", "nan"], "at most 100"), (["--ics", "x.ics"], "name it with --subject"),
         (["--out", "x.xlsx"], "ends with .parquet"), (["--subject", "S001", "--out", "folder"], "ends with .parquet"), (["--rules", "nowhere"], "no rules there"),
     ],
 )  # fmt: skip

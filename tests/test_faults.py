@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import subprocess
@@ -11,9 +12,10 @@ from typing import Any
 
 import polars as pl
 import pytest
+from commands import run
 
 from aftercar.errors import AftercarError, InputError
-from aftercar.files import replace_folder, write_text
+from aftercar.files import KINDS, replace_folder, write_text
 from aftercar.grade.folder import Job, grade_folder, on_this_machine
 from aftercar.timeline.readers import read
 from aftercar.timeline.store import open_timeline, write_timeline
@@ -250,6 +252,48 @@ def test_a_new_result_takes_the_place_of_the_old(tmp_path: Path, timeline: Path)
     grade_folder(timeline, out, ["crs"])
     assert not (out / "report.html").exists()
     assert pl.read_parquet(out / "worst.parquet")["toxicity"].unique().to_list() == ["crs"]
+
+
+def folder_of(kind: str, at: Path, *beside: str) -> Path:
+    """A folder that is known for this kind, with a report in it."""
+    at.mkdir()
+    for name in (kind, *beside, "report.html"):
+        (at / name).write_text("{}")
+    return at
+
+
+@pytest.mark.parametrize("there", KINDS)
+@pytest.mark.parametrize("new", KINDS)
+def test_a_folder_is_replaced_only_by_one_of_its_kind(there: str, new: str, tmp_path: Path) -> None:
+    """An export that is read back holds `run.json` too."""
+    target = folder_of(there, tmp_path / "out", *(["run.json"] if there == "export.json" else []))
+    before = content(target)
+    refused = contextlib.nullcontext() if there == new else pytest.raises(InputError, match="would replace")
+    with refused, replace_folder(target, marker=new) as fresh:
+        (fresh / new).write_text("new")
+    assert content(target) == ({new: b"new"} if there == new else before)
+
+
+def test_every_command_refuses_the_folder_of_another(tmp_path: Path, timeline: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    graded = tmp_path / "graded"
+    grade_folder(timeline, graded)
+    asked = [
+        ("calendar.json", ("calendar", timeline)), ("rehearsal.json", ("rehearse", timeline, "--every", "24")), ("run.json", ("grade", timeline)),
+        ("regrading.json", ("regrade", graded, "--from", "penn2018", "--to", "crs_astct2019")), ("export.json", ("export", graded, "--to", "fhir")),
+    ]  # fmt: skip
+    for kind, words in asked:
+        for other in KINDS:
+            target = folder_of(other, tmp_path / f"{kind}-{other}".replace(".json", ""))
+            code, _, err = run(*words, "--out", target, capsys=capsys)
+            if kind == other:
+                assert code == 0 and (target / kind).is_file() and not (target / "report.html").exists(), err
+            else:
+                assert (
+                    code == 2
+                    and KINDS[other] in err
+                    and "Name an empty or new folder" in err
+                    and (target / "report.html").exists()
+                )
 
 
 def test_a_folder_that_is_not_ours_is_left_alone(tmp_path: Path, timeline: Path) -> None:

@@ -240,10 +240,10 @@ def test_the_command_prints_and_writes(tmp_path: Path, timeline: Path, capsys: p
     code, out, _ = run(*words, "--subjects", capsys=capsys)
     assert code == 0 and "A1" in out
     folder = tmp_path / "shift"
-    assert sorted(p.name for p in folder.iterdir()) == ["shift.csv", "subjects.csv", "summary.json"]
+    assert sorted(p.name for p in folder.iterdir()) == ["regrading.json", "shift.csv", "subjects.csv"]
     assert pl.read_csv(folder / "shift.csv")["n"].sum() == 2
     assert pl.read_csv(folder / "subjects.csv")["subject_id"].to_list() == ["A1", "B2"]
-    summary = json.loads((folder / "summary.json").read_text())
+    summary = json.loads((folder / "regrading.json").read_text())
     assert summary["from"] == "crs_penn2018" and summary["incidence"][0]["grade_at_least"] == 1
     code, _, err = run("regrade", tmp_path / "res", "--from", "penn2018", "--to", "icans", capsys=capsys)
     assert code == 2 and "can be compared" in err

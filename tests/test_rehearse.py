@@ -461,10 +461,10 @@ def test_tables_are_written_whole_or_not_at_all(folder: Path, tmp_path: Path, ca
     found, target = rehearse_folder(folder, suppress_h=6.0), tmp_path / "out"
     code, out, _ = run("rehearse", folder, "--suppress", "6", "--out", target, capsys=capsys)
     assert code == 0 and f"Written: {target}" in out
-    assert sorted(p.name for p in target.iterdir()) == ["alerts.parquet", "days.parquet", "rules.parquet", "summary.json"]
+    assert sorted(p.name for p in target.iterdir()) == ["alerts.parquet", "days.parquet", "rehearsal.json", "rules.parquet"]
     for name in ("alerts", "rules", "days"):
         assert pl.read_parquet(target / f"{name}.parquet").equals(getattr(found, name))
-    told = json.loads((target / "summary.json").read_text())
+    told = json.loads((target / "rehearsal.json").read_text())
     assert (
         told["suppress_h"] == 6.0
         and told["patient_days"] == found.counts["patient_days"]

@@ -17,14 +17,16 @@ import polars as pl
 import pytest
 
 from aftercar.errors import InputError
-from aftercar.grade.run import grade_timeline
+from aftercar.grade.run import SCALES, grade_timeline
 from aftercar.grade.scale import GRADES
 from aftercar.intervals import wilson
 from aftercar.report import render_report, write_report
 from aftercar.report.bands import bands
-from aftercar.report.cohort import timing_table, unsettled, worst_table
+from aftercar.report.cohort import Rate, Worst, timing_table, unsettled, worst_table
+from aftercar.report.cohort_figures import LEFT, onset_svg, worst_svg
 from aftercar.report.course import Course, courses
 from aftercar.report.figure import figure_svg, summary
+from aftercar.report.names import in_order, toxicity_name
 from aftercar.report.panels import not_charted
 from aftercar.report.svg import DayAxis, number
 from aftercar.timeline.schema import REJECTED, conform
@@ -304,6 +306,17 @@ def test_every_figure_is_well_formed_and_named(page: str) -> None:
     assert all(f.get("role") == "img" and len(f.get("aria-label", "")) > 20 for f in figures)
 
 
+def test_names_of_toxicities_end_before_the_bars() -> None:
+    toxicities = list(dict.fromkeys(s.toxicity for s in SCALES.values()))
+    rate = Rate(1, 1, 0)
+    table = [Worst(toxicity_name(t), "", 2, (1, 1), 0, 0, rate, rate) for t in toxicities]
+    episodes = pl.DataFrame({"toxicity": toxicities, "episode": 1, "onset_day": 3})
+    for svg in (worst_svg(table), onset_svg(episodes)):
+        names = [e.text or "" for e in ET.fromstring(svg).iter() if e.get("class") == "p"]
+        assert " ".join(names) == " ".join(map(toxicity_name, in_order(toxicities) if "onset" in svg else toxicities))
+        assert max(map(len, names)) * 7 <= LEFT  # px of a letter of that size
+
+
 def test_the_footer_holds_versions_rules_and_options(page: str) -> None:
     footer = page.split("<footer>")[1]
     assert "aftercar 0.1.0" in footer and f"Polars {pl.__version__}" in footer
@@ -315,7 +328,8 @@ def test_simulated_is_said_at_the_top_and_in_each_figure(
     simulated: bool, timeline: pl.DataFrame, tables: dict[str, pl.DataFrame]
 ) -> None:
     text = render_report(run=make_run(simulated=simulated), timeline=timeline, shown=[1, 2, 3], **tables)
-    assert ("not a prediction for a person" in text.split("<main>")[0]) is simulated
+    head = text.split("<main>")[0]
+    assert ("virtual patients; not a prediction for a person." in head) is simulated and "calibrated" not in head
     figures = [f for f in re.findall(r"<svg.*?</svg>", text, re.DOTALL) if "Key." not in f]
     assert len(figures) == 5 and all(("simulated" in f) is simulated for f in figures)
 

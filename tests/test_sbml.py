@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import os
 import re
 import zipfile
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from commands import run
 
 from aftercar.errors import InputError, OptionError
 from aftercar.simulate.document import contents, findings, quantities, read_sbml
-from aftercar.simulate.general import run_sbml, vary
+from aftercar.simulate.general import LOGS, run_sbml, vary
 from aftercar.simulate.model import load_model
 from aftercar.simulate.sbml import antimony_text, to_sbml
 from aftercar.simulate.trajectories import Trajectories
@@ -267,6 +268,31 @@ def test_a_row_that_cannot_be_solved_is_named_and_leaves_the_others_whole() -> N
     assert found.quantiles([0.5])["n"].to_list() == [2, 2, 2]
     with pytest.raises(InputError, match="could not be solved"):
         run_sbml(LEVELS, [0.0, 4.0], ["x"], {"k": 1.0})
+
+
+STIFF = "model m\n  x = 1; k = {k}\n  J: x -> ; k*x\n  at (time > 1): x = 1\nend\n"  # after the event a first step too small for its time
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_the_solver_prints_nothing_and_rows_of_which_it_warned_are_named(workers: int, capfd: pytest.CaptureFixture[str]) -> None:
+    before = {name: os.environ.get(name) for name in LOGS}
+    rates = np.array([1.0, 1e18, 1e18, 2.0, 1e18])
+    found = run_sbml(to_sbml(STIFF.format(k=1)), [0.0, 2.0], ["x"], {"k": rates}, workers=workers)
+    assert found.warned == (1, 2, 4) and not found.faults
+    assert capfd.readouterr() == ("", "")
+    assert {name: os.environ.get(name) for name in LOGS} == before
+
+
+def test_a_warning_of_the_solver_is_one_sentence(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    for rate, warns in (("1e18", True), ("1", False)):
+        (tmp_path / "m.xml").write_text(to_sbml(STIFF.format(k=rate)))
+        code, out, err = run("model", "run", tmp_path / "m.xml", "--end", "2", capsys=capfd)
+        assert code == 0 and "[WARNING]" not in out + err and ".c:" not in out + err
+        assert ("The solver warned of numerical trouble, and went on: read these values with care." in out) is warns
+    code, out, err = run(
+        "model", "run", tmp_path / "m.xml", "--end", "2", "--n", "4", "--vary", "k:0", "--set", "k=1e18", capsys=capfd
+    )
+    assert code == 0 and "trouble for 4 of 4 patients, and went on" in " ".join(out.split()) and ".c:" not in out + err
 
 
 def test_variation_is_log_normal_about_the_value() -> None:

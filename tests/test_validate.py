@@ -322,8 +322,8 @@ def test_the_command_writes_what_it_prints(tmp_path: Path, capsys: pytest.Captur
     )
     assert code == 0 and "90 courses = 90 used" in out and "DeLong" in out and "not a decision" in out
     tables = {p.name for p in (tmp_path / "v").iterdir()}
-    assert {"discrimination.csv", "calibration.csv", "decision.csv", "counts.csv", "validation.svg", "summary.json"} <= tables
-    summary = json.loads((tmp_path / "v" / "summary.json").read_text())
+    assert {"discrimination.csv", "calibration.csv", "decision.csv", "counts.csv", "validation.svg", "validation.json"} <= tables
+    summary = json.loads((tmp_path / "v" / "validation.json").read_text())
     assert summary["discrimination"][0]["auc"] == pytest.approx(pairwise_auc(value, event))
     assert pl.read_csv(tmp_path / "v" / "calibration.csv")["n"].sum() == 90
     code, _, err = run("risk-validate", tmp_path / "s.csv", tmp_path / "o.csv", "--outcome", "evnt", capsys=capsys)

@@ -24,6 +24,17 @@ _RENAME_EXCHANGE = 2  # Linux renameat2(2)
 _RENAME_SWAP = 2  # macOS renamex_np(2)
 _LOCK = ".lock"
 
+# The file by which each kind of folder of ours is known; of one that holds several the first counts, for an export read back holds `run.json` too.
+KINDS = {
+    "import.json": "a timeline",
+    "export.json": "an export",
+    "calendar.json": "a calendar of late effects",
+    "rehearsal.json": "a rehearsal of alerts",
+    "regrading.json": "a comparison of two scales",
+    "validation.json": "a validation of a risk score",
+    "run.json": "results of grading",
+}
+
 
 def _exchange(a: Path, b: Path) -> bool:
     """Swap two folders in one step; False where the system cannot."""
@@ -85,7 +96,7 @@ def replace_folder(target: Path, *, marker: str, key: str | None = None) -> Gene
     """Give a folder beside `target` to write; when the block ends well it takes `target`'s place.
 
     If the block fails or is interrupted, `target` stays as it was. A folder that stands at `target` is replaced only
-    if it holds the file `marker`, that is if it is a former result of ours. On an object store, which knows no such step, `target` itself is
+    if it is a former one of the same kind, which the file `marker` shows (see `KINDS`). On an object store, which knows no such step, `target` itself is
     given, and must be new; it is whole once it holds `marker`, which the block writes last.
 
     Args:
@@ -93,7 +104,7 @@ def replace_folder(target: Path, *, marker: str, key: str | None = None) -> Gene
             again when the same work is begun anew. Without a key, or after an error in the input, nothing is left. On an object store, the one
             thing that may stand in the folder.
     Raises:
-        InputError: `target` is a file, or a folder that is not ours, or another process is at the same work.
+        InputError: `target` is a file, or a folder that is not ours or of another kind, or another process is at the same work.
     """
     if not is_local(target):
         if any(p.name != key for p in (target.iterdir() if reached(target) else ())):
@@ -107,8 +118,7 @@ def replace_folder(target: Path, *, marker: str, key: str | None = None) -> Gene
         raise InputError(f"{target} is where a disk is mounted, and cannot be replaced. Name a folder within it.")
     if target.exists() and not target.is_dir():
         raise InputError(f"{target} is a file. Name a folder.")
-    if target.is_dir() and any(target.iterdir()) and not (target / marker).is_file():
-        raise InputError(f"{target} holds other files (no {marker}). Name an empty or new folder.")
+    _refuse_other(target, marker)
     target.parent.mkdir(parents=True, exist_ok=True)
     fresh = target.with_name(f".{target.name}.{key or os.getpid()}.part")
     fresh.mkdir(exist_ok=key is not None)
@@ -135,6 +145,23 @@ def replace_folder(target: Path, *, marker: str, key: str | None = None) -> Gene
                 fresh.rename(target)
                 fresh = aside
             shutil.rmtree(fresh, ignore_errors=True)
+
+
+def kind_of(folder: Path) -> str | None:
+    """The file by which a folder of ours is known: a key of `KINDS`; None where it is not ours."""
+    return next((marker for marker in KINDS if (folder / marker).is_file()), None)
+
+
+def _refuse_other(target: Path, marker: str) -> None:
+    """Let nothing be replaced but a former folder of the same kind, or an empty one."""
+    there = kind_of(target)
+    if there == marker or not target.is_dir() or not any(target.iterdir()):
+        return
+    if there is not None:
+        raise InputError(
+            f"{target} holds {KINDS[there]} ({there}), which {KINDS[marker]} would replace. Name an empty or new folder."
+        )
+    raise InputError(f"{target} holds other files (no {marker}). Name an empty or new folder.")
 
 
 @contextlib.contextmanager

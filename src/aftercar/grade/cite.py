@@ -23,6 +23,7 @@ class Citations:
         papers: each with the scales that stand on it.
         unknown: keys that the result names and this version does not know.
         unchecked: how many of the options and rules used have which mark: no paper, or none that was seen, decides them.
+        note, simulated: what the dataset says of itself, and whether its patients are virtual.
     """
 
     version: str
@@ -30,6 +31,8 @@ class Citations:
     papers: dict[str, tuple[Reference, list[str]]]
     unknown: list[str]
     unchecked: dict[str, int]
+    note: str | None = None
+    simulated: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """As a plain dictionary."""
@@ -40,6 +43,8 @@ class Citations:
             "papers": papers,
             "unknown": self.unknown,
             "unchecked": self.unchecked,
+            "timeline_note": self.note,
+            "simulated": self.simulated,
         }
 
 
@@ -63,4 +68,5 @@ def cite(folder: Path | str) -> Citations:
     counted = Counter(mark for mark in marks if mark != "V")
     papers = {key: (references()[key], behind[key]) for key in sorted(behind) if key in references()}
     unknown = sorted(set(behind) - set(papers))
-    return Citations(run["aftercar"], rules, papers, unknown, dict(sorted(counted.items())))
+    note, simulated = run.get("timeline_note"), bool(run.get("simulated"))
+    return Citations(run["aftercar"], rules, papers, unknown, dict(sorted(counted.items())), note, simulated)

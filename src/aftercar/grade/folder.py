@@ -216,7 +216,7 @@ def _run(store: Store, out: Path, scales: Sequence[str], options: Options) -> di
         "sources": sorted({key for s in chosen for key in s.papers}),
         "options": {n: options[n] for n in OPTIONS if any(n in s.options for s in chosen)},
         "timeline_note": store.info.get("banner"),
-        "simulated": bool(store.info.get("simulated", False)),
+        "simulated": store.simulated,
     }
 
 

@@ -18,7 +18,7 @@ from polars import col, lit
 from aftercar import __version__
 from aftercar.errors import InputError, OptionError, nearest
 from aftercar.files import replace_folder
-from aftercar.frames import load
+from aftercar.frames import labelled, load
 from aftercar.grade.adjudicate import kappas
 from aftercar.grade.explain import read_run, timeline_of
 from aftercar.grade.options import Options
@@ -28,6 +28,7 @@ from aftercar.timeline.store import open_timeline
 
 COURSE = ["subject_id", "infusion"]
 CUTS = (1, 2, 3)
+MARKER = "regrading.json"
 OPEN, NOT_APPLICABLE, NOT_GRADED = "open", "not applicable", "not graded"
 
 
@@ -299,18 +300,18 @@ def _spread(frame: pl.DataFrame, column: str, of: str) -> pl.DataFrame:
 
 
 def write_regraded(found: Regraded, out: Path | str) -> None:
-    """`shift.csv`, `subjects.csv` and `summary.json`; a former result is replaced whole.
+    """`shift.csv`, `subjects.csv` and `regrading.json`; a former result is replaced whole.
 
     Raises:
         InputError: the folder holds something else.
     """
-    with replace_folder(Path(out), marker="summary.json") as fresh:
-        found.shift.drop("subjects").write_csv(fresh / "shift.csv")
-        found.subjects.write_csv(fresh / "subjects.csv")
+    with replace_folder(Path(out), marker=MARKER) as fresh:
+        for name, table in (("shift", found.shift.drop("subjects")), ("subjects", found.subjects)):
+            labelled(table, bool(found.facts.get("simulated"))).write_csv(fresh / f"{name}.csv")
         summary = found.facts | {
             "agreement": found.agreement.row(0, named=True),
             "incidence": found.incidence.to_dicts(),
             "times": found.times.to_dicts(),
             "ungraded": found.ungraded.drop("subjects").to_dicts(),
         }
-        (fresh / "summary.json").write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        (fresh / MARKER).write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

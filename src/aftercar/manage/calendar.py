@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from polars import col, lit
 from aftercar import __version__
 from aftercar.errors import OptionError
 from aftercar.files import replace_folder, write_text, writing
+from aftercar.frames import labelled
 from aftercar.manage.calendar_tables import added, counts, courses_told, due_dates, longest_first, standing
 from aftercar.manage.due import done, windows
 from aftercar.manage.facts import Facts, codes, ungraded
@@ -34,6 +35,8 @@ USE = (
     "A schedule of follow-up after CAR-T cells, derived by software from published recommendations and the records at hand. Not an order: it does not "
     "replace the judgement of those who care for the patient, and must not be the only basis of a decision. Confirm with the local protocol."
 )
+MARKER = "calendar.json"
+MOST_Y = 100  # a calendar of more years than a life has
 _SUBJECTS = 4_000  # whose calendars are made at once
 _CHUNK = 500_000  # due dates that are judged at once
 
@@ -49,12 +52,14 @@ class Calendar:
         calendar: a row a course, item and due date.
         items: a row a course and item: how it stands at the asked day.
         courses: a row a course, those too that have no infusion by then.
+        simulated: whether the patients are virtual; what is written says so then.
     """
 
     at: date
     calendar: pl.DataFrame
     items: pl.DataFrame
     courses: pl.DataFrame
+    simulated: bool = False
 
     @property
     def overdue(self) -> pl.DataFrame:
@@ -80,7 +85,7 @@ def calendar_timeline(
         rules: a folder of one's own items, that stand in for ours by topic.
     Raises:
         InputError: the frame is no timeline, or the folder holds no items that can be used.
-        OptionError: there is no such topic, or the years are not above 0.
+        OptionError: there is no such topic, or the years are not above 0 and at most 100.
     """
     items = _chosen(rules, topic, until_y)
     frame = conform(timeline.collect() if isinstance(timeline, pl.LazyFrame) else timeline)
@@ -110,7 +115,7 @@ def calendar_shards(
     day = _day(at) or last_charted(store.scan())
     for n, shard in enumerate(store.shards(), start=1):
         for part in _parts(shard, subject):
-            yield _calendar(part, items, day, until_y)
+            yield replace(_calendar(part, items, day, until_y), simulated=store.simulated)
         if progress:
             progress(n, len(store.files))
 
@@ -126,40 +131,49 @@ def joined(parts: Iterable[Calendar]) -> Calendar:
     calendar, items, courses = (
         pl.concat([getattr(p, name) for p in parts], how="vertical_relaxed") for name in ("calendar", "items", "courses")
     )
-    return Calendar(parts[0].at, calendar, items, courses)
+    return replace(parts[0], calendar=calendar, items=items, courses=courses)
 
 
 def write_calendar(parts: Iterable[Calendar], folder: Path | str) -> dict[str, Any]:
-    """Write a calendar part by part: `calendar`, `items` and `courses` as folders of Parquet files, `overdue.parquet`, `counts.csv`, `run.json`.
+    """Write a calendar part by part: `calendar`, `items` and `courses` as folders of Parquet files, `overdue.parquet`, `counts.csv`, `calendar.json`.
 
     A former one is replaced whole when the new one is complete.
 
     Args:
         parts: of `calendar_shards`.
     Returns:
-        what `run.json` holds.
+        what `calendar.json` holds.
     Raises:
         InputError: the folder holds something else.
     """
     overdue: list[pl.DataFrame] = []
-    told: dict[str, Any] = {"aftercar": __version__, "asked": "", "courses": 0, "not_asked": 0, "due_dates": 0, "use": USE}
+    told: dict[str, Any] = {
+        "aftercar": __version__,
+        "asked": "",
+        "courses": 0,
+        "not_asked": 0,
+        "due_dates": 0,
+        "simulated": False,
+        "use": USE,
+    }
     by_item: list[pl.DataFrame] = []
-    with replace_folder(Path(folder), marker="run.json") as fresh:
+    with replace_folder(Path(folder), marker=MARKER) as fresh:
         for n, part in enumerate(parts):
             for name in ("calendar", "items", "courses"):
                 (fresh / name).mkdir(exist_ok=True)
                 with writing(fresh):
-                    getattr(part, name).write_parquet(fresh / name / f"{n:05d}.parquet")
-            overdue.append(part.overdue)
+                    labelled(getattr(part, name), part.simulated).write_parquet(fresh / name / f"{n:05d}.parquet")
+            overdue.append(labelled(part.overdue, part.simulated))
             by_item.append(counts(part.items))
+            told["simulated"] |= part.simulated
             told["asked"] = part.at.isoformat()
             told["courses"] += part.courses.height
             told["not_asked"] += part.courses.filter(~col("asked")).height
             told["due_dates"] += part.calendar.height
         with writing(fresh):
             longest_first(pl.concat(overdue, how="vertical_relaxed")).write_parquet(fresh / "overdue.parquet")
-            added(by_item).write_csv(fresh / "counts.csv")
-        write_text(fresh / "run.json", json.dumps(told, indent=2, ensure_ascii=False) + "\n")
+            labelled(added(by_item), told["simulated"]).write_csv(fresh / "counts.csv")
+        write_text(fresh / MARKER, json.dumps(told, indent=2, ensure_ascii=False) + "\n")
     return told
 
 
@@ -174,8 +188,8 @@ def _day(at: At) -> date | None:
 
 
 def _chosen(rules: Path | str | None, topic: str | None, until_y: float) -> tuple[Item, ...]:
-    if not until_y > 0:
-        raise OptionError("The years of a calendar must be above 0.")
+    if not 0 < until_y <= MOST_Y:
+        raise OptionError(f"The years of a calendar must be above 0, and at most {MOST_Y}.")
     return calendar_items(rules, topic)
 
 

@@ -27,20 +27,21 @@ def icalendar(calendar: Calendar) -> str:
         "subject_id", "infusion", "due", maintain_order=True
     ):
         assert isinstance(due, date)
-        lines += _event(f"{subject}", f"{infusion}", due, rows, calendar.at)
+        lines += _event(f"{subject}", f"{infusion}", due, rows, calendar)
     return "".join(folded(line) for line in [*lines, "END:VCALENDAR"])
 
 
-def _event(subject: str, infusion: str, due: date, rows: pl.DataFrame, at: date) -> Iterator[str]:
+def _event(subject: str, infusion: str, due: date, rows: pl.DataFrame, calendar: Calendar) -> Iterator[str]:
     name = sha256(f"{subject}\n{infusion}\n{due.isoformat()}".encode()).hexdigest()[:32]
     todo = [_line(row) for row in rows.iter_rows(named=True)]
+    whose = f"{subject} (simulated)" if calendar.simulated else subject
     yield from (
         "BEGIN:VEVENT",
         f"UID:{name}@aftercar",
-        f"DTSTAMP:{at:%Y%m%d}T000000Z",
+        f"DTSTAMP:{calendar.at:%Y%m%d}T000000Z",
         f"DTSTART;VALUE=DATE:{due:%Y%m%d}",
         f"DTEND;VALUE=DATE:{due + timedelta(days=1):%Y%m%d}",
-        f"SUMMARY:{_text(f'CAR-T follow-up of {subject}: {len(todo)} due')}",
+        f"SUMMARY:{_text(f'CAR-T follow-up of {whose}: {len(todo)} due')}",
         f"DESCRIPTION:{_text(chr(10).join([*todo, USE]))}",
         "CLASS:CONFIDENTIAL",
         "TRANSP:TRANSPARENT",

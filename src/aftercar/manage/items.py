@@ -311,6 +311,8 @@ def _dates(given: Fields, item: Item) -> None:
         return
     if item.last and item.first is None:
         given.wrong("due.last", "is the end of a series; an item that is due once may have `closes`")
+    elif item.first and item.last and item.last.about < item.first.about:
+        given.wrong("due.last", "comes before `first`: the series would never be due")
     if item.closes and item.every:
         given.wrong("due.closes", "is for an item that is due once; in a series the next window closes the one before")
     dates = [due.about for due, _ in item.occurrences(HORIZON_Y)]

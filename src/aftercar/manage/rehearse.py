@@ -17,6 +17,7 @@ from polars import col, lit
 from aftercar import __version__
 from aftercar.errors import InputError, OptionError, nearest
 from aftercar.files import writing
+from aftercar.frames import labelled
 from aftercar.grade.options import Options
 from aftercar.grade.run import scales_named
 from aftercar.manage import alerts, tallies
@@ -29,7 +30,7 @@ from aftercar.timeline.state import DAY, HOUR, LIFETIME_S, clock, origin
 from aftercar.timeline.statements import read_statements
 from aftercar.timeline.store import open_timeline
 
-MARKER = "summary.json"
+MARKER = "rehearsal.json"
 EVERY_H = 1.0
 SUPPRESS_H = 24.0  # a repeat within it is not shown again: a convention of ours
 
@@ -56,6 +57,7 @@ class Rehearsal:
         days: a row a day since the infusion and topic.
         counts: `courses`, those `rehearsed` and `not_rehearsed` (no infusion, or died at once), and `patient_days`.
         asked: profile, hours between two asked times, hours of suppression, the topics and rules that were chosen.
+        simulated: whether the patients are virtual; what is written says so then.
     """
 
     alerts: pl.DataFrame
@@ -63,6 +65,7 @@ class Rehearsal:
     days: pl.DataFrame
     counts: dict[str, float]
     asked: dict[str, Any]
+    simulated: bool = False
 
 
 def rehearse_timeline(
@@ -127,7 +130,7 @@ def rehearse_folder(
         judged = store.shard(n).filter(own) if attributed else None
         parts.append(_rehearsed(store.shard(n, attribute=False).filter(own), judged, plan))
         say(len(parts), len(store.files))
-    return _summary(parts, plan)
+    return replace(_summary(parts, plan), simulated=store.simulated)
 
 
 @dataclass(frozen=True)
@@ -265,12 +268,12 @@ def _summary(parts: list[_Part], plan: _Plan) -> Rehearsal:
 
 def summary(found: Rehearsal) -> dict[str, Any]:
     """What was asked, and how many courses and patient-days there were."""
-    return {"aftercar": __version__, **found.asked, **found.counts}
+    return {"aftercar": __version__, **found.asked, **found.counts, "simulated": found.simulated}
 
 
 def write_rehearsal(found: Rehearsal, folder: Path) -> None:
-    """Write the three tables as Parquet, and `summary.json` last."""
+    """Write the three tables as Parquet, and `rehearsal.json` last."""
     with writing(folder):
         for name in ("alerts", "rules", "days"):
-            getattr(found, name).write_parquet(folder / f"{name}.parquet")
+            labelled(getattr(found, name), found.simulated).write_parquet(folder / f"{name}.parquet")
     (folder / MARKER).write_text(json.dumps(summary(found), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from textwrap import wrap
+
 import polars as pl
 from polars import col
 
@@ -9,7 +11,8 @@ from aftercar.report.cohort import Worst
 from aftercar.report.names import in_order, toxicity_name
 from aftercar.report.svg import esc, label, line, px, rect
 
-LEFT, RIGHT, WIDTH = 160.0, 820.0, 900
+LEFT, RIGHT, WIDTH = 220.0, 820.0, 900
+NAME_CHARS, NAME_LINE = 30, 13.0  # of a line of a name beside the bars; px from one line to the next
 ROW, BAR = 34.0, 22.0
 LAST_ONSET_DAY = 30  # later onsets share one bar
 
@@ -20,7 +23,7 @@ def worst_svg(table: list[Worst], *, simulated: bool = False) -> str:
     y = 40.0
     for row in table:
         n = row.n - row.not_applicable
-        parts.append(label(0, y + 15, row.name, "p"))
+        parts += _name(row.name, y + 15, middle=True)
         parts.append(label(RIGHT + 8, y + 15, f"n = {n}", "t"))
         x = LEFT
         counts = [(f"g{g}" if g else "g0", f"grade {g}", c) for g, c in enumerate(row.grades)] + [
@@ -42,6 +45,13 @@ def worst_svg(table: list[Worst], *, simulated: bool = False) -> str:
         parts.append(label(x, y + 8, f"{share:.0%}", "t", "middle"))
     name = "Worst grade by toxicity. " + " ".join(_spoken(r) for r in table)
     return _svg(name, y + 16, parts, simulated)
+
+
+def _name(name: str, y: float, *, middle: bool = False) -> list[str]:
+    """A name left of the bars, in as many lines as it needs: the last one stands at `y`, or with `middle` their middle."""
+    lines = wrap(name, NAME_CHARS)
+    top = y - NAME_LINE * (len(lines) - 1) / (2 if middle else 1)
+    return [label(0, top + NAME_LINE * n, text, "p") for n, text in enumerate(lines)]
 
 
 def _spoken(row: Worst) -> str:
@@ -72,7 +82,7 @@ def onset_svg(episodes: pl.DataFrame, *, simulated: bool = False) -> str:
     for toxicity in in_order(counts["toxicity"]):
         rows = dict(counts.filter(col("toxicity") == toxicity).select("day", "len").iter_rows())
         base = y + tall + 12
-        parts += [label(0, base - 4, toxicity_name(toxicity), "p"), line(LEFT, base, RIGHT, base, "ax")]
+        parts += [*_name(toxicity_name(toxicity), base - 4), line(LEFT, base, RIGHT, base, "ax")]
         parts.append(label(RIGHT + 8, base - 4, f"n = {sum(rows.values())}", "t"))
         for d, n in rows.items():
             height = n / most * tall  # type: ignore[operator]

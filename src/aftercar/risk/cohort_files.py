@@ -11,6 +11,7 @@ from polars import col, lit
 from aftercar.errors import InputError, OptionError, nearest
 from aftercar.files import write_whole
 from aftercar.frames import load
+from aftercar.timeline.store import read_json
 
 _YES, _NO = ("1", "1.0", "true", "yes", "y"), ("0", "0.0", "false", "no", "n")
 
@@ -32,6 +33,16 @@ def read_table(path: Path | str) -> pl.DataFrame:
     if "subject_id" not in frame.columns:
         raise InputError(f"{path}: no column subject_id. {nearest('subject_id', frame.columns)}")
     return frame
+
+
+def says_simulated(path: Path | str) -> bool:
+    """Whether a table, or the `run.json` of a results folder, says that its patients are virtual; of a path that `read_table` can read."""
+    path = Path(path)
+    if path.is_dir():
+        run = path / "run.json"
+        return run.is_file() and bool(read_json(run).get("simulated", False))
+    frame = read_table(path)
+    return "simulated" in frame.columns and bool(frame["simulated"].cast(pl.String).str.to_lowercase().is_in(_YES).any())
 
 
 def write_table(table: pl.DataFrame, path: Path) -> None:

@@ -19,11 +19,13 @@ from polars import col, lit
 from aftercar import __version__
 from aftercar.errors import InputError
 from aftercar.files import replace_folder
+from aftercar.frames import labelled
 from aftercar.intervals import Z95, wilson
 
 MOST_VALUES = 10  # a score of at most so many values is told by value, others by tenths
 THRESHOLDS = tuple(t / 100 for t in range(1, 100))
 SURE = 1e-6  # a probability nearer to 0 or 1 is taken as so near: the logit of 0 does not exist
+MARKER = "validation.json"
 LEFT_OUT = ("no outcome row", "outcome open", "no value", "value is a range")
 
 
@@ -326,10 +328,10 @@ def tables(found: Validation) -> Iterator[tuple[str, pl.DataFrame]]:
 
 
 def write_validation(found: Validation, folder: Path | str, figure: str) -> None:
-    """Write every table as CSV, the figure, and `summary.json`; a former folder is replaced whole."""
-    with replace_folder(Path(folder), marker="summary.json") as fresh:
+    """Write every table as CSV, the figure, and `validation.json`; a former folder is replaced whole."""
+    with replace_folder(Path(folder), marker=MARKER) as fresh:
         for name, table in tables(found):
-            table.write_csv(fresh / f"{name}.csv")
+            labelled(table, bool(found.facts.get("simulated"))).write_csv(fresh / f"{name}.csv")
         (fresh / "validation.svg").write_text(figure, encoding="utf-8")
         summary = {**found.facts, "probability_measures": found.probability, "discrimination": found.discrimination.to_dicts()}
-        (fresh / "summary.json").write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        (fresh / MARKER).write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -42,6 +42,7 @@ def advise(
     out: Annotated[Path | None, typer.Option("--out", help="Write the table: FILE.parquet, .csv or .json.")] = None,
 ) -> None:
     """Options of management with their reasons, never orders: what published tables say of a record, and what to measure first."""
+    from aftercar.frames import labelled
     from aftercar.manage.advise import advise_folder
     from aftercar.manage.diff import difference_folder
     from aftercar.manage.rules import DEFAULT_PROFILE, rulebook
@@ -68,15 +69,15 @@ def advise(
         else:
             found = advise_folder(timeline, _time(at), profile=profile or DEFAULT_PROFILE, every_h=every, progress=step, **asked)
             table = found.advice
-    if banner := open_timeline(timeline).info.get("banner"):
-        print(banner)
+    store = open_timeline(timeline)
+    show.dataset_note(store.info.get("banner"), store.simulated)
     if diff and found is None:
         show_advice.differences(table, *diff)
     elif found is not None:
         screen = show_advice.of_subject if subject is not None and every is None else show_advice.cohort
         screen(found, rulebook(profile or DEFAULT_PROFILE, rules))
     if out:
-        write_table(table, out)
+        write_table(labelled(table, store.simulated), out)
         print(f"Written: {out}")
 
 

@@ -32,7 +32,9 @@ def calendar(
         str | None, typer.Option("--topic", help="Only one topic, such as counts; `aftercar rules --calendar` lists them.")
     ] = None,
     overdue: Annotated[bool, typer.Option("--overdue", help="Only what is overdue: everybody, the longest first.")] = False,
-    until: Annotated[float | None, typer.Option("--until", help="Due dates up to so many years after the infusion; 15.")] = None,
+    until: Annotated[
+        float | None, typer.Option("--until", help="Due dates up to so many years after the infusion; 15, at most 100.")
+    ] = None,
     rules: Annotated[
         Path | None, typer.Option("--rules", help="A folder of your own items: their topics stand in for ours.")
     ] = None,
@@ -46,6 +48,7 @@ def calendar(
 ) -> None:
     """What is due and overdue for years after the infusion: counts, IgG, infection, movement and cognition, second malignancy, from rules with sources."""
     from aftercar.files import write_text
+    from aftercar.frames import labelled
     from aftercar.manage.calendar import HORIZON_Y, calendar_shards, joined, write_calendar
     from aftercar.risk.cohort_files import write_table
     from aftercar.serve import show, show_calendar
@@ -71,8 +74,8 @@ def calendar(
         else:
             for _ in cohort.watching(parts):
                 pass
-    info = open_timeline(timeline).info
-    show.dataset_note(info.get("banner"), bool(info.get("simulated", False)))
+    store = open_timeline(timeline)
+    show.dataset_note(store.info.get("banner"), store.simulated)
     whole = joined(kept) if kept else None
     if subject is not None and whole is not None:
         show_calendar.of_subject(whole, asked=at, overdue=overdue)
@@ -85,7 +88,7 @@ def calendar(
         print(f"Written: {ics}")
     if out is not None:
         if whole is not None:
-            write_table(whole.overdue if overdue else whole.calendar, out)
+            write_table(labelled(whole.overdue if overdue else whole.calendar, whole.simulated), out)
         print(f"Written: {out}")
 
 

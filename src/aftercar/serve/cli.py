@@ -590,7 +590,7 @@ def regrade(
     folder: Annotated[Path, typer.Argument(help="The results folder.", metavar="DIR")],
     from_: Annotated[str, typer.Option("--from", help="The one scale, such as penn2018.")],
     to: Annotated[str, typer.Option("--to", help="The other scale of the same toxicity.")],
-    out: Annotated[Path | None, typer.Option("--out", help="A folder for shift.csv, subjects.csv and summary.json.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="A folder for shift.csv, subjects.csv and regrading.json.")] = None,
     subjects: Annotated[bool, typer.Option("--subjects", help="List who is behind each cell.")] = False,
     timeline: Annotated[Path | None, typer.Option("--timeline", help="Where the timeline is, if it was moved.")] = None,
 ) -> None:
@@ -603,6 +603,7 @@ def regrade(
     if out:
         two.write_regraded(found, out)
     show_review.regraded(found, subjects=subjects)
+    show.dataset_note(found.facts["timeline_note"], found.facts["simulated"])
     if out:
         print(f"Written: {out}")
 

@@ -64,8 +64,7 @@ def rehearse(
         show_rehearsal.as_json(found)
         return
     show_rehearsal.cohort(found, rulebook(profile or DEFAULT_PROFILE, rules), limit)
-    info = open_timeline(timeline).info
-    show.dataset_note(info.get("banner"), bool(info.get("simulated", False)))
+    show.dataset_note(open_timeline(timeline).info.get("banner"), found.simulated)
     if out:
         print(f"Written: {out}")
 
@@ -74,6 +73,7 @@ def rehearse(
 def _written(out: Path | None, table: str) -> Generator[list[Rehearsal]]:
     """Write what the block put into the list, when it ends well; a folder that must not be written is refused before the work."""
     from aftercar.files import replace_folder
+    from aftercar.frames import labelled
     from aftercar.manage.rehearse import MARKER, write_rehearsal
     from aftercar.risk.cohort_files import write_table
 
@@ -82,7 +82,7 @@ def _written(out: Path | None, table: str) -> Generator[list[Rehearsal]]:
         yield found
     elif out.suffix.lower() in _FILES:
         yield found
-        write_table(getattr(found[0], table), out)
+        write_table(labelled(getattr(found[0], table), found[0].simulated), out)
     else:
         with replace_folder(out, marker=MARKER) as fresh:
             yield found

@@ -40,6 +40,7 @@ def risk(
     out: Annotated[Path | None, typer.Option("--out", help="Write the table: FILE.parquet, .csv or .json.")] = None,
 ) -> None:
     """Score risk from what was charted in each score's own window; what is missing widens a score, or leaves it without a value."""
+    from aftercar.frames import labelled
     from aftercar.grade.explain import open_graded, read_run
     from aftercar.risk import options as questions
     from aftercar.risk.cohort_files import read_table, write_table
@@ -62,9 +63,9 @@ def risk(
         show_risk.factors(table)
     else:
         show_risk.scores(table)
-    show.dataset_note(store.info.get("banner"), bool(store.info.get("simulated", False)))
+    show.dataset_note(store.info.get("banner"), store.simulated)
     if out:
-        write_table(table, out)
+        write_table(labelled(table, store.simulated), out)
         print(f"Written: {out}")
 
 
@@ -79,24 +80,27 @@ def risk_validate(
         float | None, typer.Option("--cut", help="From which value on a risk is called high; the score's own by default.")
     ] = None,
     probability: Annotated[bool, typer.Option("--probability", help="The value is a probability, 0 to 1.")] = False,
-    out: Annotated[Path | None, typer.Option("--out", help="A folder for the tables, the figure and summary.json.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="A folder for the tables, the figure and validation.json.")] = None,
 ) -> None:
     """Hold a score against an outcome of your own cohort: discrimination, calibration, decision curve."""
     from aftercar.report.validation import validation_svg
-    from aftercar.risk.cohort_files import read_outcomes, read_scores
+    from aftercar.risk.cohort_files import read_outcomes, read_scores, says_simulated
     from aftercar.risk.run import REGISTRY
     from aftercar.risk.validate import validate, write_validation
-    from aftercar.serve import show_risk
+    from aftercar.serve import show, show_risk
 
     rows = read_scores(scores, score, window, column)
     names = rows["score"].unique().to_list() if "score" in rows.columns else []
     known = REGISTRY.get(names[0]) if len(names) == 1 else None
     cut = known.cut if cut is None and known is not None and not probability else cut
     window = rows["window"][0] if "window" in rows.columns and rows.height else window
-    facts = {"score": known.name if known else column or "value", "window": window, "outcome": outcome}
-    found = validate(rows, read_outcomes(outcomes, outcome), probability=probability, cut=cut, facts=facts)
+    outcomes_read = read_outcomes(outcomes, outcome)
+    simulated = says_simulated(scores) or says_simulated(outcomes)
+    facts = {"score": known.name if known else column or "value", "window": window, "outcome": outcome, "simulated": simulated}
+    found = validate(rows, outcomes_read, probability=probability, cut=cut, facts=facts)
     show_risk.validated(found)
+    show.dataset_note(None, simulated)
     if out:
-        title = f"{known.title if known else facts['score']}{', ' + window if window else ''}, against {outcome}"
+        title = f"{known.title if known else facts['score']}{', ' + window if window else ''}, against {outcome}{'; simulated' if simulated else ''}"
         write_validation(found, out, validation_svg(found, title))
         print(f"Written: {out}")

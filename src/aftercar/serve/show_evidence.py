@@ -14,7 +14,7 @@ from aftercar.evidence.graph import Cut, Graph, backing, by_outcome, cut_words, 
 from aftercar.evidence.sources import MARKS, references
 from aftercar.evidence.tables import Table, rows, tables, verified
 from aftercar.grade.cite import Citations
-from aftercar.serve.show import console
+from aftercar.serve.show import console, dataset_note
 
 _REFS = "ref_id"
 
@@ -235,3 +235,4 @@ def cited(found: Citations) -> None:
         told = ", ".join(f"{n} [{mark}] {MARKS[mark]}" for mark, n in found.unchecked.items() if mark in MARKS)
         console.print(f"\nOptions and rules that no checked source decides: {told}. run.json names them.")
     _legend()
+    dataset_note(found.note, found.simulated)

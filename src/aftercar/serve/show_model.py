@@ -46,6 +46,9 @@ def trajectories(found: Trajectories, time: str) -> None:
         console.print(f"{len(solved)} virtual patients: median (5th to 95th centile).")
     for why, n in _reasons(found):
         console.print(f"{n} not solved: {why}", soft_wrap=True)
+    if found.warned:
+        of = "" if one else f" for {len(found.warned)} of {len(found)} patients"
+        console.print(f"The solver warned of numerical trouble{of}, and went on: read these values with care.", soft_wrap=True)
 
 
 def _spread(values: Any) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import re
 import signal
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from aftercar.simulate.trajectories import Trajectories
 RTOL, ATOL = 1e-6, 1e-9
 MOST_STEPS = 200_000  # of the solver between two times, before a row is given up
 ROWS = 32  # that a process should have to work on, at the least: to start one costs as much
+LOGS = ("SUNLOGGER_WARNING_FILENAME", "SUNLOGGER_ERROR_FILENAME")  # where CVODE is told what file to write to
 IDLE_S = 15  # after which a process without work ends
 
 Rows = Mapping[str, NDArray[np.float64]]
@@ -51,7 +54,7 @@ def run_sbml(
         rtol, atol: tolerances of the solver (CVODE), for each step and state.
         workers: processes at a time; by default one a processor where there are rows enough.
     Returns:
-        values of shape `[patient, time, state]`. A row that could not be solved is NaN, and in `faults` with the reason.
+        values of shape `[patient, time, state]`. A row that could not be solved is NaN, and in `faults` with the reason; one of which the solver warned is in `warned`.
     Raises:
         InputError: it is no SBML, needs what libRoadRunner cannot do, or could not be solved for any row.
         OptionError: a name that is not in the model or cannot be set, times or values that are none.
@@ -79,16 +82,18 @@ def run_sbml(
         parts = _work(job, table, seeds, workers)
     except InputError as error:  # the model could not be compiled
         raise InputError(f"{place}: {error}") from error
-    values = np.concatenate([part for part, _ in parts])
+    values = np.concatenate([part.values for part in parts])
     faults: dict[int, str] = {}
+    warned: list[int] = []
     first = 0
-    for part, wrong in parts:
-        faults |= {first + row: why for row, why in wrong.items()}
-        first += len(part)
+    for part in parts:
+        faults |= {first + row: why for row, why in part.faults.items()}
+        warned += [first + row for row in part.warned]
+        first += len(part.values)
     if len(faults) == n:
         raise InputError(f"{place}: could not be solved{f' for any of {n} rows' if n > 1 else ''}: {next(iter(faults.values()))}")
     units = tuple(_unit_read(name, known) for name in names)
-    return Trajectories(np.asarray(job.times), tuple(names), values, units, faults)
+    return Trajectories(np.asarray(job.times), tuple(names), values, units, faults, tuple(warned))
 
 
 def vary(
@@ -208,6 +213,15 @@ def _unit_read(name: str, known: Mapping[str, Quantity]) -> str:
 
 
 @dataclass(frozen=True)
+class Part:
+    """Some rows, solved: their values, shape `[row, time, state]`; why some could not be solved; of which the solver warned."""
+
+    values: NDArray[np.float64]
+    faults: dict[int, str]
+    warned: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Job:
     """What a process needs to run any rows of a model.
 
@@ -225,11 +239,16 @@ class Job:
     tolerances: tuple[float, float]
     anew: bool
 
-    def run(self, rows: NDArray[np.float64], seeds: NDArray[np.uint32]) -> tuple[NDArray[np.float64], dict[int, str]]:
-        """The values of each row, shape `[row, time, state]`, and why some could not be solved."""
+    def run(self, rows: NDArray[np.float64], seeds: NDArray[np.uint32]) -> Part:
+        """Solve some rows."""
+        with _warnings_kept() as warnings:
+            return self._solved(rows, seeds, warnings)
+
+    def _solved(self, rows: NDArray[np.float64], seeds: NDArray[np.uint32], warnings: Callable[[], bool]) -> Part:
         times = list(self.times) if self.times[0] == 0 else [0.0, *self.times]
         values = np.full((len(rows), len(self.times), len(self.select)), np.nan)
         faults: dict[int, str] = {}
+        warned: list[int] = []
         begin = None if self.anew else _compiled(self, _with_row(self.sbml, self.set, rows[0]))
         for n, row in enumerate(rows):
             solver, initial = begin or _compiled(self, _with_row(self.sbml, self.set, row))
@@ -242,7 +261,9 @@ class Job:
                 values[n] = np.asarray(solver.simulate(times=times))[-len(self.times) :, 1:]
             except RuntimeError as error:
                 faults[n] = _said(error)
-        return values, faults
+            if warnings() and n not in faults:
+                warned.append(n)
+        return Part(values, faults, tuple(warned))
 
 
 def _compiled(job: Job, sbml: str) -> tuple[Any, list[str]]:
@@ -270,6 +291,33 @@ def _sow(solver: Any, seed: int) -> None:
     solver.model.setRandomSeed(seed)
 
 
+@contextlib.contextmanager
+def _warnings_kept() -> Generator[Callable[[], bool]]:
+    """Keep what the solver would print, with places in its source, in files; what is given tells whether there was any since it was last asked.
+
+    CVODE opens the files that its environment names for each model that is compiled within.
+    """
+    before = {name: os.environ.get(name) for name in LOGS}
+    with tempfile.TemporaryDirectory() as folder:
+        logs = {name: Path(folder, name) for name in LOGS}
+
+        def warned() -> bool:
+            ctypes.CDLL(None).fflush(None)
+            told = [log for log in logs.values() if log.is_file() and log.stat().st_size]
+            for log in told:
+                os.truncate(log, 0)
+            return bool(told)
+
+        os.environ.update({name: str(log) for name, log in logs.items()})
+        try:
+            yield warned
+        finally:
+            for name, value in before.items():
+                del os.environ[name]
+                if value is not None:
+                    os.environ[name] = value
+
+
 def _roadrunner() -> Any:
     try:
         import roadrunner
@@ -287,9 +335,7 @@ def _said(error: Exception) -> str:
     return text if text.endswith(".") else f"{text}."
 
 
-def _work(
-    job: Job, rows: NDArray[np.float64], seeds: NDArray[np.uint32], workers: int | None
-) -> list[tuple[NDArray[np.float64], dict[int, str]]]:
+def _work(job: Job, rows: NDArray[np.float64], seeds: NDArray[np.uint32], workers: int | None) -> list[Part]:
     """All rows in order, in parts."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     processes = min(workers or min(cores, len(rows) // ROWS), len(rows))

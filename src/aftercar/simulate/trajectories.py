@@ -22,6 +22,7 @@ class Trajectories:
         values: shape `[patient, time, state]`.
         units: of each state, blank where the model gives none.
         faults: rows that could not be solved to the end, with the reason; their values are NaN.
+        warned: rows that were solved, but with a warning of the solver: their values need a second look.
     """
 
     times: NDArray[np.float64]
@@ -29,6 +30,7 @@ class Trajectories:
     values: NDArray[np.float64]
     units: tuple[str, ...] = ()
     faults: Mapping[int, str] = field(default_factory=dict)
+    warned: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         shape = (len(self.values), len(self.times), len(self.names))

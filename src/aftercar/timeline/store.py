@@ -38,6 +38,11 @@ class Store:
     files: tuple[Path, ...]
     info: dict[str, Any]
 
+    @property
+    def simulated(self) -> bool:
+        """Whether the patients are virtual: every result says so."""
+        return bool(self.info.get("simulated", False))
+
     def shards(self) -> Iterator[pl.LazyFrame]:
         """Each file as a lazy timeline: see `shard`."""
         return map(self.shard, range(len(self.files)))

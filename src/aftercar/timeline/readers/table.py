@@ -11,6 +11,7 @@ import polars as pl
 from polars import col, lit
 
 from aftercar.errors import InputError, MappingError, nearest
+from aftercar.files import kind_of
 from aftercar.timeline.readers.batches import ROW, read_batches
 from aftercar.timeline.readers.mapping import Layout, Mapping, Mappings, Target, by_unit_suffix
 from aftercar.timeline.readers.normalise import CHARTED, RELATIVE_EPOCH
@@ -57,16 +58,16 @@ def table_files(source: Path) -> list[Path]:
         raise InputError(f"{source}: no such file or folder.")
     root = source / "data" if (source / "data").is_dir() else source
     tables = (p for p in files_in(root) if p.name.casefold().endswith(SUFFIXES))
-    found = [p for p in tables if not _in_timeline(p, root) and "metadata" not in p.relative_to(root).parts]
+    found = [p for p in tables if not _of_ours(p, root) and "metadata" not in p.relative_to(root).parts]
     if not found:
         raise InputError(f"{source}: no table there. Files that can be read end in {', '.join(SUFFIXES)}.")
     return found
 
 
-def _in_timeline(path: Path, root: Path) -> bool:
-    """Whether a file lies in a timeline or results folder that was written into the source's folder."""
+def _of_ours(path: Path, root: Path) -> bool:
+    """Whether a file lies in a folder that we wrote into the source's folder: a timeline, results and the like."""
     folders = path.relative_to(root).parents
-    return any((root / f / m).is_file() for f in folders if f != Path() for m in ("import.json", "run.json"))
+    return any(kind_of(root / f) for f in folders if f != Path())
 
 
 def read_table(path: Path, name: str, mapping: Mapping) -> Iterator[Piece]:
