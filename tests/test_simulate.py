@@ -858,3 +858,12 @@ def test_a_model_may_use_words_of_python_as_names() -> None:
     kernel(found.source())
     assert list(found.states) == ["y"]
     assert set(found.parameters) == {"p", "lambda_", "t"}
+
+
+def test_a_timeline_of_records_is_not_replaced_by_a_simulated_one(tmp_path: Path) -> None:
+    simulate_folder(SCENARIO, 2, 1, tmp_path / "virtual")
+    simulate_folder(SCENARIO, 2, 2, tmp_path / "virtual")
+    shown = tmp_path / "virtual" / "import.json"
+    shown.write_text(json.dumps({k: v for k, v in json.loads(shown.read_text()).items() if k != "simulation"}))
+    with pytest.raises(InputError, match="was not simulated here"):
+        simulate_folder(SCENARIO, 2, 1, tmp_path / "virtual")

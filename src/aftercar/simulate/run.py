@@ -18,7 +18,7 @@ import numpy as np
 import polars as pl
 from polars import col
 
-from aftercar.errors import OptionError
+from aftercar.errors import InputError, OptionError
 from aftercar.grade.options import Options
 from aftercar.grade.run import grade_lazy, scales_named
 from aftercar.simulate.engine import RTOL, Floats, integrate
@@ -27,7 +27,7 @@ from aftercar.simulate.observe import Rounds, Ward, as_days, observation_map, ro
 from aftercar.simulate.policy import Given, History, Policy, asked, named
 from aftercar.simulate.population import SEEDS, Patients, known_as, patients
 from aftercar.simulate.trajectories import Trajectories
-from aftercar.timeline.store import write_shards
+from aftercar.timeline.store import read_json, write_shards
 
 DAYS = 60.0
 PART = 2_000  # patients worked on at once: memory is bounded by it
@@ -108,6 +108,9 @@ def simulate_folder(
     Raises:
         OptionError, InputError: as `simulate`; the folder holds something else.
     """
+    there = Path(folder) / "import.json"
+    if there.is_file() and "simulation" not in read_json(there):
+        raise InputError(f"{folder} holds a timeline that was not simulated here. Name an empty or new folder.")
     simulate(scenario, 1, seed, rtol=rtol)  # what is wrong is told before anything is written, and the model is compiled once
     say = progress or (lambda done, all_: None)
     model = load_model(scenario.folder)
