@@ -1,10 +1,10 @@
-"""Time the compiled engine beside libRoadRunner, SciPy and (where it is installed) diffrax on the mechanism, and the whole way to grades.
+"""Time the compiled engine beside libRoadRunner and SciPy on the mechanism, and the whole way to grades.
 
     python -m benchmarks.simulate [--patients 1000] [--repeat 3] [--graded 100000] [--only aftercar,roadrunner]
 
 Virtual patients of one product over 60 days with doses of three drugs on days that differ between patients; states are told every 12 hours.
 Each contender runs in a process of its own, in turns; its time is that of the work, after compiling and loading. Accuracy is against the
-compiled engine at a tolerance of 1e-11. SciPy and diffrax run on a part, and their times are multiplied up.
+compiled engine at a tolerance of 1e-11. SciPy runs on a part, and its times are multiplied up.
 """
 
 from __future__ import annotations
@@ -27,14 +27,13 @@ from benchmarks.measure import Run, in_turns, measured, middle, timed
 
 FULL = 1_000  # patients from which on the results are written
 DAYS, EVERY_H = 60, 12
-SCIPY, DIFFRAX = 20, 50  # of so many patients one runs through these
-TOLERANCE = {"aftercar": 1e-6, "roadrunner": 1e-6, "lsoda": 1e-6, "diffrax": 1e-6, "aftercar_default": 1e-4}
+SCIPY = 20  # of so many patients one runs through it
+TOLERANCE = {"aftercar": 1e-6, "roadrunner": 1e-6, "lsoda": 1e-6, "aftercar_default": 1e-4}
 WHAT = {
     "aftercar": "aftercar, compiled Dormand-Prince, all processors, rtol 1e-6",
     "aftercar_default": "aftercar at its default tolerance, rtol 1e-4",
     "roadrunner": "libRoadRunner (CVODE), a process a processor, rtol 1e-6",
     "lsoda": "SciPy LSODA with the compiled right-hand side, rtol 1e-6",
-    "diffrax": "diffrax Tsit5 (JAX), rtol 1e-6",
 }
 GIVEN = (("tocilizumab", 150.0, 3.0), ("dexamethasone", 10.0, 4.0), ("anakinra", 1.0, 6.0))  # state, jump, earliest day
 
