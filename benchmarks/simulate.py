@@ -123,11 +123,15 @@ def _loaded(_: int = 0):  # type: ignore[no-untyped-def]
 
 
 def _roadrunner_part(told: tuple[np.ndarray, ...]) -> np.ndarray:
+    from aftercar.simulate.document import quantities, read_sbml
     from aftercar.simulate.model import load_model
 
     model, c, runner = load_model(), Cohort(*told), _loaded(-1)
     species = list(runner.model.getFloatingSpeciesIds())
-    names = [f"[{s}]" if s in species else s for s in model.states]
+    # A species is read as its equations read it: as an amount where it has no concentration.
+    document = read_sbml(model.sbml)
+    amounts = {q.name for q in quantities(document.getModel()) if q.kind == "species" and q.in_amount}
+    names = [f"[{s}]" if s in species and s not in amounts else s for s in model.states]
     out = np.empty((len(c.states), len(c.times), len(names)))
     runner.timeCourseSelections = ["time", *names]
     for i in range(len(c.states)):
@@ -175,6 +179,8 @@ def _lsoda(c: Cohort, answers: Path) -> Callable[[], None]:
             for begin, end, dose in _spans(c, i):
                 if dose is not None:
                     y[places[dose]] += GIVEN[dose][1]
+                if end <= begin:
+                    continue  # two doses at one time
                 last = int(np.searchsorted(c.times, end + 1e-12, side="right"))
                 found = solve_ivp(
                     f, (begin, end), y, method="LSODA", t_eval=np.unique(np.append(c.times[told:last], end)), rtol=1e-6, atol=1e-9

@@ -867,3 +867,16 @@ def test_a_timeline_of_records_is_not_replaced_by_a_simulated_one(tmp_path: Path
     shown.write_text(json.dumps({k: v for k, v in json.loads(shown.read_text()).items() if k != "simulation"}))
     with pytest.raises(InputError, match="was not simulated here"):
         simulate_folder(SCENARIO, 2, 1, tmp_path / "virtual")
+
+
+def test_the_source_is_the_same_in_every_process() -> None:
+    """Else each process would compile anew."""
+    code = "from aftercar.simulate.model import load_model; print(hash_of(load_model().equations.source()))"
+    code = "import hashlib\nhash_of = lambda t: hashlib.sha256(t.encode()).hexdigest()\n" + code
+    told = {
+        subprocess.run(
+            [sys.executable, "-c", code], env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, text=True, check=True
+        ).stdout
+        for seed in ("1", "2", "3")
+    }
+    assert len(told) == 1

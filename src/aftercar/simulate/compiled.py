@@ -101,7 +101,7 @@ def _in_order(assigned: dict[str, Any]) -> Iterator[str]:
             raise InputError(f"The assignment rules of {' and '.join(above)} read each other.")
         if name in done:
             return
-        for read in _names(assigned[name]):
+        for read in sorted(_names(assigned[name])):  # one order in all processes, so that what is compiled is found again
             if read in assigned:
                 yield from place(read, (*above, name))
         done.add(name)
