@@ -30,7 +30,7 @@ from aftercar.simulate.trajectories import Trajectories
 from aftercar.timeline.store import read_json, write_shards
 
 DAYS = 60.0
-PART = 2_000  # patients worked on at once: memory is bounded by it
+PART = 1_000  # patients worked on at once: memory is bounded by it
 SHARD = 250  # patients of a shard of the timeline: about 400,000 rows
 _ROUNDS_OF_CARE = 200  # far more decisions than any policy takes
 BANNER = "virtual patients; not calibrated to single persons; not a prediction for a person"
