@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import cache
 from pathlib import Path
 from xml.etree import ElementTree
@@ -44,6 +44,7 @@ from aftercar.timeline.concepts import concept, concepts
 from aftercar.timeline.store import open_timeline
 
 MODEL = Path(running.__file__).with_name("model")
+COMMAND = ("simulate", "--product", "axi-cel", "--disease", "LBCL")
 SCENARIO = Scenario("axi-cel", "LBCL", days=30.0)
 N = 24
 
@@ -82,6 +83,10 @@ def known(k: float, m: float, doses: list[tuple[float, int, float]], times: Floa
 def given_to(doses: list[tuple[float, int, float]], patient: int = 0) -> Doses:
     time_, state, amount = zip(*doses, strict=True) if doses else ((), (), ())
     return Doses(np.full(len(doses), patient), np.array(time_, float), np.array(state, np.int64), np.array(amount, float))
+
+
+def joined(a: Doses, b: Doses) -> Doses:
+    return Doses(*(np.concatenate([getattr(a, f.name), getattr(b, f.name)]) for f in fields(Doses)))
 
 
 def toy(doses: Doses | None = None, k: float = 1.0, m: float = 0.3, times: Floats = TIMES, rtol: float = 1e-9) -> Floats:
@@ -133,7 +138,7 @@ def test_each_patient_has_its_own_doses_and_parameters() -> None:
     own = [[], [(1.0, 0, 5.0)], [(1.0, 0, 5.0), (3.2, 2, 1.0)], [(9.0, 1, 2.0)]]
     doses = Doses.none()
     for n in (2, 0, 3, 1):
-        doses = doses.and_(given_to(own[n], n))
+        doses = joined(doses, given_to(own[n], n))
     rates = np.array([[0.1, 0.3], [1.0, 0.2], [4.0, 0.7], [0.5, 6.0]])
     found = integrate(TOY, np.tile([1.0, 0.0, 0.0, 0.0], (4, 1)), rates, TIMES, doses, rtol=1e-9)
     for n, (k, m) in enumerate(rates):
@@ -225,7 +230,7 @@ def test_the_compiled_mechanism_is_the_one_that_libroadrunner_runs(doses: tuple[
     times = np.linspace(0.0, 12.0, 25)
     given = Doses.none()
     for n in range(len(people)):
-        given = given.and_(given_to([(t, model.states.index(s), amount) for t, s, amount in doses], n))
+        given = joined(given, given_to([(t, model.states.index(s), amount) for t, s, amount in doses], n))
     ours = integrate(model, people.states, people.parameters, times, given, rtol=1e-9)
 
     fixed = dict(zip(model.parameters, people.parameters.T, strict=True))
@@ -441,11 +446,7 @@ def test_nothing_of_a_chart_is_rejected_when_it_is_read_as_a_table(tmp_path: Pat
 def test_every_result_says_that_it_is_simulated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     timeline, grades = tmp_path / "t", tmp_path / "g"
     words = [
-        "simulate",
-        "--product",
-        "axi-cel",
-        "--disease",
-        "LBCL",
+        *COMMAND,
         "--n",
         "5",
         "--days",
@@ -593,7 +594,7 @@ def test_a_wrong_scenario_is_told_before_anything_is_written(change: dict[str, o
     ],
 )
 def test_the_command_says_what_is_wrong(words: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    given = ["simulate", "--product", "axi-cel", "--disease", "LBCL", "--n", "5", "--out", tmp_path / "t", *words]
+    given = [*COMMAND, "--n", "5", "--out", tmp_path / "t", *words]
     code, _, err = run(*given, capsys=capsys)
     assert code == 2
     assert said in err
@@ -711,11 +712,7 @@ def test_a_stopped_run_leaves_what_stood_there(how: str, before: bool, tmp_path:
         simulate_folder(replace(SCENARIO, days=1.0), 2, 1, out)
     stood = content(out)
     words = [
-        "simulate",
-        "--product",
-        "axi-cel",
-        "--disease",
-        "LBCL",
+        *COMMAND,
         "--n",
         "3",
         "--days",
@@ -740,11 +737,7 @@ def test_an_interrupt_ends_all_processes_of_a_run(tmp_path: Path) -> None:
     """As Ctrl-C does: the whole group of processes is told."""
     out = tmp_path / "t"
     words = [
-        "simulate",
-        "--product",
-        "axi-cel",
-        "--disease",
-        "LBCL",
+        *COMMAND,
         "--n",
         str(40 * PART),
         "--days",

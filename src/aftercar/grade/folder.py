@@ -9,8 +9,8 @@ import hashlib
 import json
 import os
 import shutil
-import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import as_completed
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from functools import lru_cache, partial
@@ -21,17 +21,17 @@ import polars as pl
 from polars import col
 
 from aftercar import __version__
-from aftercar.errors import AftercarError, InputError
+from aftercar.errors import InputError
 from aftercar.files import is_local, place, remove_folder, replace_folder, write_whole
 from aftercar.frames import scan
 from aftercar.grade.adjudicate import adjudicated
 from aftercar.grade.options import OPTIONS, Options
 from aftercar.grade.run import SCALES, Result, grade_lazy, scales_named
+from aftercar.processes import in_processes, processors
 from aftercar.timeline.schema import REJECTED
 from aftercar.timeline.statements import last_hash, read_statements, verify
 from aftercar.timeline.store import Store, open_timeline
 
-IDLE_S = 15  # after which a process without work ends, also one whose parent was killed
 TABLES = tuple(f.name for f in fields(Result))
 
 
@@ -79,7 +79,7 @@ Engine = Callable[[Job, Sequence[int]], Iterator[int]]
 
 def on_this_machine(workers: int | None = None) -> Engine:
     """Grade in so many processes, by default one a processor; memory is that of so many shards."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = processors()
     workers = workers or cores
 
     def engine(job: Job, shards: Sequence[int]) -> Iterator[int]:
@@ -91,22 +91,10 @@ def on_this_machine(workers: int | None = None) -> Engine:
 
 def _in_processes(job: Job, shards: Sequence[int], processes: int, threads: int) -> Iterator[int]:
     # Processes of one thread each do half as much again as threads beside one another, which wait for Python and for memory.
-    from loky import ProcessPoolExecutor, as_completed
-    from loky.process_executor import TerminatedWorkerError
-
-    # An interrupt from the keyboard reaches all processes: this one ends the others.
-    deaf = {"initializer": signal.signal, "initargs": (signal.SIGINT, signal.SIG_IGN)}
-    pool = ProcessPoolExecutor(processes, env={"POLARS_MAX_THREADS": str(threads)}, **deaf, timeout=IDLE_S)
-    try:
+    advice = "What was finished is kept: the same command goes on from there; --workers 1 needs the least memory."
+    with in_processes(processes, "grading", advice, threads=threads) as pool:
         for one in as_completed([pool.submit(job.grade, n) for n in shards]):
             yield one.result()
-    except TerminatedWorkerError as error:
-        raise AftercarError(
-            "The system ended a process that was grading, most likely for want of memory. What was finished is kept: the same command "
-            "goes on from there; --workers 1 needs the least memory."
-        ) from error
-    finally:
-        pool.shutdown(kill_workers=True)
 
 
 def grade_folder(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from aftercar.errors import AftercarError
+from aftercar.processes import processors
 from aftercar.simulate.compiled import kernel
 from aftercar.simulate.model import Model
 
@@ -42,10 +42,6 @@ class Doses:
     def none(cls) -> Doses:
         """Nothing."""
         return cls(np.zeros(0, np.int64), np.zeros(0), np.zeros(0, np.int64), np.zeros(0))
-
-    def and_(self, other: Doses) -> Doses:
-        """These and others."""
-        return Doses(*(np.concatenate([getattr(self, f), getattr(other, f)]) for f in ("patient", "time", "state", "amount")))
 
     def of(self, patients: Ints) -> Doses:
         """Those of some patients, who are numbered anew in this order."""
@@ -88,7 +84,7 @@ def integrate(
         given.time[order], given.state[order], given.amount[order], rtol, atol, out, status, steps,
     )  # fmt: skip
     parts = [(first, min(first + PART, n)) for first in range(0, n, PART)]
-    workers = workers or os.cpu_count() or 1
+    workers = workers or processors()
     if parts:
         compiled.ensemble(0, 0, *fixed)  # compiled once, before threads ask for it
     with ThreadPoolExecutor(workers) as pool:  # the compiled code lets go of Python's lock

@@ -6,7 +6,6 @@ import contextlib
 import ctypes
 import os
 import re
-import signal
 import tempfile
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from aftercar.errors import AftercarError, InputError, OptionError, nearest
+from aftercar.processes import in_processes, processors
 from aftercar.simulate.document import Quantity, libsbml, quantities, read_sbml, unsupported
 from aftercar.simulate.trajectories import Trajectories
 
@@ -25,7 +25,6 @@ RTOL, ATOL = 1e-6, 1e-9
 MOST_STEPS = 200_000  # of the solver between two times, before a row is given up
 ROWS = 32  # that a process should have to work on, at the least: to start one costs as much
 LOGS = ("SUNLOGGER_WARNING_FILENAME", "SUNLOGGER_ERROR_FILENAME")  # where CVODE is told what file to write to
-IDLE_S = 15  # after which a process without work ends
 
 Rows = Mapping[str, NDArray[np.float64]]
 
@@ -337,23 +336,11 @@ def _said(error: Exception) -> str:
 
 def _work(job: Job, rows: NDArray[np.float64], seeds: NDArray[np.uint32], workers: int | None) -> list[Part]:
     """All rows in order, in parts."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    processes = min(workers or min(cores, len(rows) // ROWS), len(rows))
+    processes = min(workers or min(processors(), len(rows) // ROWS), len(rows))
     if processes < 2:
         return [job.run(rows, seeds)]
-    from loky import ProcessPoolExecutor
-    from loky.process_executor import TerminatedWorkerError
-
     # Each part compiles the model once; where every row does so, small parts share the work better.
     parts = np.array_split(np.arange(len(rows)), min(8 * processes, len(rows)) if job.anew else processes)
-    # An interrupt from the keyboard reaches all processes: this one ends the others.
-    pool = ProcessPoolExecutor(processes, initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN), timeout=IDLE_S)
-    try:
+    with in_processes(processes, "simulating", "Take fewer workers.") as pool:
         waiting = [pool.submit(job.run, rows[part], seeds[part]) for part in parts]
         return [one.result() for one in waiting]
-    except TerminatedWorkerError as error:
-        raise AftercarError(
-            "The system ended a process that was simulating, most likely for want of memory. Take fewer workers."
-        ) from error
-    finally:
-        pool.shutdown(kill_workers=True)

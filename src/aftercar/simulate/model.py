@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
@@ -100,6 +101,18 @@ def _refuse_files(own: Path) -> None:
             )
     if not theirs:
         raise InputError(f"{own}: no file of the model there. Known: {', '.join(sorted(_FILES))}.")
+
+
+def toml(name: str, own: Path | str | None) -> dict[str, Any]:
+    """A TOML file of one's own, or ours.
+
+    Raises:
+        InputError: it is not TOML.
+    """
+    try:
+        return tomllib.loads(_file(name, None if own is None else Path(own)).read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{name} is not TOML: {error}") from error
 
 
 def _file(name: str, own: Path | None) -> Any:

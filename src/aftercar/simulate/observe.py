@@ -6,11 +6,9 @@ Every random number belongs to a patient, a time and a finding: a patient that i
 from __future__ import annotations
 
 import math
-import tomllib
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +17,7 @@ import polars as pl
 
 from aftercar.errors import InputError, nearest
 from aftercar.simulate.engine import Floats
-from aftercar.simulate.model import Model
+from aftercar.simulate.model import Model, toml
 from aftercar.simulate.population import Patients, generator
 from aftercar.timeline.concepts import concept, concepts
 
@@ -47,19 +45,8 @@ def observation_map(folder: Path | str | None = None) -> dict[str, Any]:
     Raises:
         InputError: it is not TOML.
     """
-    theirs = Path(folder) / "observation.toml" if folder else None
-    file = (
-        theirs
-        if theirs is not None and theirs.is_file()
-        else files("aftercar.simulate").joinpath("model").joinpath("observation.toml")
-    )
-    try:
-        chart = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"observation.toml is not TOML: {error}") from error
-    if theirs is not None:
-        ours = files("aftercar.simulate").joinpath("model").joinpath("observation.toml").read_text(encoding="utf-8")
-        _require(tomllib.loads(ours), chart)
+    chart = toml("observation.toml", folder)
+    _require(toml("observation.toml", None), chart)
     _require_units(chart)
     return chart
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,7 @@ from polars import col
 
 from aftercar.errors import InputError, OptionError, nearest
 from aftercar.simulate.engine import Doses, Floats
-from aftercar.simulate.model import Model
+from aftercar.simulate.model import Model, toml
 
 TOXICITIES = ("crs", "icans")  # that a policy can see
 WEIGHT_KG = 75.0  # of every virtual patient
@@ -64,14 +62,7 @@ def policies(model: Model, folder: Path | str | None = None) -> dict[str, Policy
     Raises:
         InputError: the file is wrong, and where.
     """
-    ours = files("aftercar.simulate").joinpath("model").joinpath("policies.toml").read_text(encoding="utf-8")
-    told = tomllib.loads(ours)
-    theirs = Path(folder) / "policies.toml" if folder else None
-    if theirs is not None and theirs.is_file():
-        try:
-            told |= tomllib.loads(theirs.read_text(encoding="utf-8"))
-        except tomllib.TOMLDecodeError as error:
-            raise InputError(f"policies.toml is not TOML: {error}") from error
+    told = toml("policies.toml", None) | toml("policies.toml", folder)
     return {name: _policy(name, told, model) for name in told}
 
 

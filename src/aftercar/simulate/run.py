@@ -7,9 +7,8 @@ and graded again from there, with the state in hand, until nothing more is due.
 from __future__ import annotations
 
 import hashlib
-import os
-import signal
 from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from polars import col
 from aftercar.errors import InputError, OptionError
 from aftercar.grade.options import Options
 from aftercar.grade.run import grade_lazy, scales_named
+from aftercar.processes import in_processes, processors
 from aftercar.simulate.engine import RTOL, Floats, integrate
 from aftercar.simulate.model import Model, load_model
 from aftercar.simulate.observe import Rounds, Ward, as_days, observation_map, rounds
@@ -122,24 +122,17 @@ def simulate_folder(
     def write(data: Path) -> None:
         say(0, n)
         firsts = range(0, n, PART)
-        cores = min(workers or os.cpu_count() or 1, len(firsts))
+        cores = min(workers or processors(), len(firsts))
         work = ((scenario, min(PART, n - first), seed, first, rtol, data) for first in firsts)
         if cores < 2:
             for done, job in enumerate(work, 1):
                 _write(*job)
                 say(min(done * PART, n), n)
             return
-        from loky import ProcessPoolExecutor, as_completed
-
-        pool = ProcessPoolExecutor(
-            cores, env={"POLARS_MAX_THREADS": "1"}, initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN)
-        )
-        try:
+        with in_processes(cores, "simulating", "Nothing was written; --workers 1 needs the least memory.", threads=1) as pool:
             for done, one in enumerate(as_completed([pool.submit(_write, *job) for job in work]), 1):
                 one.result()
                 say(min(done * PART, n), n)
-        finally:
-            pool.shutdown(kill_workers=True)
 
     return write_shards(folder, write, about)
 
