@@ -28,17 +28,19 @@ from polars import col
 import aftercar
 from aftercar.errors import AftercarError, InputError, OptionError
 from aftercar.grade.folder import grade_folder
+from aftercar.grade.options import Options
+from aftercar.grade.run import codes_of, grades_alone, opened, scales_named
 from aftercar.report import write_report
 from aftercar.report.virtual import STATES, patient_figure, states_figure
 from aftercar.simulate import run as running
+from aftercar.simulate.chart import INFUSED
 from aftercar.simulate.compiled import Equations, equations, kernel
 from aftercar.simulate.engine import Doses, Floats, integrate
 from aftercar.simulate.general import run_sbml
 from aftercar.simulate.model import TABLES, Model, load_model
-from aftercar.simulate.observe import INFUSED
 from aftercar.simulate.policy import AFTER_H, Policy, asked, named, policies
 from aftercar.simulate.population import patients, values_of
-from aftercar.simulate.run import BANNER, PART, Course, Scenario, simulate, simulate_folder
+from aftercar.simulate.run import BANNER, SHARD, Course, Scenario, simulate, simulate_folder
 from aftercar.simulate.sbml import to_sbml
 from aftercar.timeline.concepts import concept, concepts
 from aftercar.timeline.store import open_timeline
@@ -153,7 +155,7 @@ def test_the_error_falls_with_the_fifth_power_of_the_step() -> None:
         out, status, tried = np.full((1, 2, 4), np.nan), np.zeros(1, np.int64), np.zeros(1, np.int64)
         empty = Doses.none()
         kernel(TOY.equations.source()).ensemble(
-            0, 1, np.zeros(1, np.int64), np.array([[1.0, 0.0, 0.0, 0.0]]), np.array([[1.0, 0.3]]), np.array([0.0, 10.0]), np.zeros(2, np.int64),
+            0, 1, np.zeros(1, np.int64), np.ones(1, np.int64), np.zeros(1, np.int64), np.array([[1.0, 0.0, 0.0, 0.0]]), np.array([[1.0, 0.3]]), np.array([0.0, 10.0]), np.zeros(2, np.int64),
             empty.time, empty.state, empty.amount, rtol, rtol * 1e-3, out, status, tried,
         )  # fmt: skip
         steps.append(tried[0])
@@ -269,13 +271,14 @@ def content(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
-def test_a_folder_has_the_same_bytes_whatever_the_processes(tmp_path: Path) -> None:
-    scenario, n = replace(SCENARIO, policy="supportive", days=0.5), PART + 300
+def test_a_folder_has_the_same_bytes_whatever_the_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aftercar.simulate.run.PART", part := 2 * SHARD)
+    scenario, n = replace(SCENARIO, policy="supportive", days=0.5), part + 300
     steps: list[tuple[int, int]] = []
     one = simulate_folder(scenario, n, 1, tmp_path / "one" / "t", workers=1)
     two = simulate_folder(scenario, n, 1, tmp_path / "two" / "t", workers=2, progress=lambda *step: steps.append(step))
     assert content(one) == content(two)
-    assert steps == [(0, n), (PART, n), (n, n)]
+    assert steps == [(0, n), (part, n), (n, n)]
     timeline = open_timeline(two).scan().collect()
     assert timeline["subject_id"].n_unique() == n
     assert timeline["event_id"].n_unique() == timeline.height
@@ -298,11 +301,11 @@ WITH_RULES = [name for name, policy in policies(load_model()).items() if policy.
 
 
 def graded(timeline: pl.DataFrame, toxicities: list[str]) -> dict[tuple[int, str], list[tuple[float, int]]]:
-    """Of each subject and toxicity the lower bounds, with the hour from which each holds."""
+    """Of each subject and toxicity the lower bounds as they could be graded then, with the hour from which each holds."""
     found: dict[tuple[int, str], list[tuple[float, int]]] = {}
-    rows = aftercar.grade_timeline(timeline, toxicities).grades.filter(
-        col("start").is_not_null(), col("status") != "not_applicable"
-    )
+    scales, options = scales_named(toxicities), Options(None)
+    record, courses = opened(timeline.lazy(), codes_of(scales), options, hindsight=False)
+    rows = grades_alone(record, courses, scales, options).filter(col("start").is_not_null(), col("status") != "not_applicable")
     for row in rows.sort("start").iter_rows(named=True):
         hour = (row["start"] - INFUSED).total_seconds() / 3600
         found.setdefault((row["subject_id"], row["toxicity"]), []).append((hour, row["grade"]))
@@ -385,6 +388,19 @@ def test_a_decision_uses_only_what_was_charted_up_to_then() -> None:
         cut = graded(until, ["crs", "icans"])
         for toxicity in ("crs", "icans"):
             assert grade_at(cut.get((subject, toxicity), []), hour) == grade_at(whole.get((subject, toxicity), []), hour)
+
+
+@pytest.mark.parametrize("first", [0.25, 60.0])
+def test_how_far_is_looked_ahead_changes_no_decision(first: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody is graded further than the next decision is likely to come; the doses are those of grading every record to its end."""
+    monkeypatch.setattr("aftercar.simulate.run.FIRST_LOOK_D", first)
+    monkeypatch.setattr("aftercar.simulate.run.NEXT_LOOK_D", first)
+    scenario = replace(SCENARIO, policy="cohort4")
+    other = simulate(scenario, N, 3, rtol=1e-7)
+    monkeypatch.undo()
+    usual = simulate(scenario, N, 3, rtol=1e-7)
+    assert other.given.equals(usual.given) and usual.given.height > N
+    assert np.allclose(other.states.values, usual.states.values, rtol=1e-4, atol=1e-4)
 
 
 def test_a_policy_changes_nothing_before_its_first_dose() -> None:
@@ -739,7 +755,7 @@ def test_an_interrupt_ends_all_processes_of_a_run(tmp_path: Path) -> None:
     words = [
         *COMMAND,
         "--n",
-        str(40 * PART),
+        str(160 * SHARD),
         "--days",
         "1",
         "--policy",

@@ -53,7 +53,8 @@ class Doses:
 
 def integrate(
     model: Model, states: Floats, parameters: Floats, times: Floats, doses: Doses | None = None, *,
-    begin: Ints | None = None, rtol: float = RTOL, atol: float | None = None, workers: int | None = None,
+    begin: Ints | None = None, end: Ints | None = None, into: tuple[Floats, Ints] | None = None,
+    rtol: float = RTOL, atol: float | None = None, workers: int | None = None,
 ) -> Floats:  # fmt: skip
     """Integrate every patient.
 
@@ -63,10 +64,12 @@ def integrate(
         times: when states are told, rising, in days.
         doses: what is given; a dose at a time of telling acts after it.
         begin: for each patient the number of the time at which `states` stand; by default the first.
+        end: for each patient the number of the last time that is wanted; by default the last.
+        into: an array `[row, time, state]` to write into, and the row of each patient; by default a new one.
         rtol: relative tolerance of a step; `atol` is a thousandth of it unless it is given.
         workers: how many processors; by default all.
     Returns:
-        `[patient, time, state]`; times before a patient's begin are NaN.
+        `[patient, time, state]`, where times before a patient's begin and after its end are NaN; or the array `into`, changed only between them.
     Raises:
         AftercarError: patients could not be integrated, and how many.
     """
@@ -75,12 +78,13 @@ def integrate(
     given = doses or Doses.none()
     order = np.lexsort((given.time, given.patient))
     dose_from = np.searchsorted(given.patient[order], np.arange(n + 1))
-    out = np.full((n, len(times), len(model.states)), np.nan)
+    out, rows = into or (np.full((n, len(times), len(model.states)), np.nan), np.arange(n))
     status, steps = np.zeros(n, np.int64), np.zeros(n, np.int64)
     starts = np.zeros(n, np.int64) if begin is None else begin
+    ends = np.full(n, len(times) - 1) if end is None else end
     atol = rtol * ATOL if atol is None else atol
     fixed: tuple[Any, ...] = (
-        starts, np.array(states, np.float64), np.ascontiguousarray(parameters, np.float64), np.asarray(times, np.float64), dose_from,
+        starts, ends, rows, np.array(states, np.float64), np.ascontiguousarray(parameters, np.float64), np.asarray(times, np.float64), dose_from,
         given.time[order], given.state[order], given.amount[order], rtol, atol, out, status, steps,
     )  # fmt: skip
     parts = [(first, min(first + PART, n)) for first in range(0, n, PART)]

@@ -19,9 +19,9 @@ SAFETY, SLOWEST, FASTEST, BETA = 0.9, 0.2, 5.0, 0.04  # step control: Hairer, No
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def ensemble(
-    first: int, last: int, begin: Ints, y: Floats, p: Floats, times: Floats, dose_from: Ints, dose_time: Floats, dose_state: Ints, dose_amount: Floats, rtol: float, atol: float, out: Floats, status: Ints, steps: Ints
+    first: int, last: int, begin: Ints, end: Ints, rows: Ints, y: Floats, p: Floats, times: Floats, dose_from: Ints, dose_time: Floats, dose_state: Ints, dose_amount: Floats, rtol: float, atol: float, out: Floats, status: Ints, steps: Ints
 ) -> None:  # fmt: skip
-    """Integrate the patients `first` to `last` (excluded), each from `times[begin[i]]` and the state `y[i]`.
+    """Integrate the patients `first` to `last` (excluded), each from `times[begin[i]]` and the state `y[i]` to `times[end[i]]`.
 
     Args:
         y: states at the begin, `[patient, state]`; overwritten with those at the end.
@@ -29,7 +29,7 @@ def ensemble(
         times: when states are told, rising, in days.
         dose_from: the doses of patient i are numbers `dose_from[i]` to `dose_from[i + 1]` of the next three, sorted by time.
         dose_time, dose_state, dose_amount: jumps of a state. What is given at a time of telling acts after it.
-        out: `[patient, time, state]`, written from `begin[i]` on.
+        out: `[row, time, state]`, of which row `rows[i]` is written from `begin[i]` to `end[i]`.
         status, steps: of each patient one of the words above, and how many steps were tried.
     """
     n_states = y.shape[1]
@@ -39,7 +39,7 @@ def ensemble(
             begin[i],
             y[i],
             p[i],
-            times,
+            times[: end[i] + 1],
             dose_from[i],
             dose_from[i + 1],
             dose_time,
@@ -47,7 +47,7 @@ def ensemble(
             dose_amount,
             rtol,
             atol,
-            out[i],
+            out[rows[i]],
             work,
         )
 

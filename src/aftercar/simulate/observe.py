@@ -8,21 +8,19 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
 
 from aftercar.errors import InputError, nearest
-from aftercar.simulate.engine import Floats
+from aftercar.simulate.chart import Chart
+from aftercar.simulate.engine import Floats, Ints
 from aftercar.simulate.model import Model, toml
-from aftercar.simulate.population import Patients, generator
+from aftercar.simulate.population import WEIGHT_KG, Patients, generator
 from aftercar.timeline.concepts import concept, concepts
 
-INFUSED = datetime(2000, 1, 3, 10)  # of every virtual patient: no date of a person
-SOURCE = "simulation"
 _NOISE, _PERSON, _HAZARD = 1, 2, 3  # purposes of random numbers
 
 
@@ -144,67 +142,62 @@ class Ward:
         return {name: entry["median"] * np.exp(entry["sd_log"] * normal[name]) for name, entry in told.items()}
 
     def chart_of(
-        self, values: Floats, rows: np.ndarray, read: Collection[str] | None = None, given: pl.DataFrame | None = None
+        self,
+        values: Floats,
+        rows: Ints,
+        last: Ints | None = None,
+        read: Collection[str] | None = None,
+        given: pl.DataFrame | None = None,
     ) -> pl.DataFrame:
-        """The timeline of some of the patients, without `event_id`.
+        """The timeline of some of the patients.
 
         Args:
             values: `[patient, time, state]` of those patients.
-            rows: their places among the people.
-            read: laboratory values that are not among these are left out.
-            given: drugs, as events of these rows.
+            rows: their places among the people, ascending.
+            last: for each of them the number of the last round that is charted; by default of all rounds.
+            read: only these codes are charted; by default all.
+            given: drugs that were given: `row` (among these patients), `hour`, `concept`, `mg`.
         """
-        index = {name: self._index(name, values, rows) for name in self.chart["index"]}
-        parts = [
-            *self._temperature(values, rows), *self._circulation(index["circulation"], rows), *self._respiration(index["respiration"], rows),
-            *self._brain(index["cns"], rows), *self._laboratory(values, rows, read), *self._once(rows),
-        ]  # fmt: skip
-        frame = pl.concat(parts if given is None else [*parts, given])
-        return as_timeline(frame, self.people.numbers[rows])
+        last = np.full(len(rows), len(self.when.times) - 1) if last is None else last
+        rounds = int(last.max(initial=0)) + 1
+        hours = self.when.times[:rounds] * 24
+        chart = Chart(hours, last, read)
+        seen = _Seen(chart, values[:, :rounds], rows, hours)
+        index = {name: self._index(name, seen) for name in self.chart["index"]}
+        self._temperature(seen)
+        self._circulation(seen, index["circulation"])
+        self._respiration(seen, index["respiration"])
+        self._brain(seen, index["cns"])
+        self._laboratory(seen)
+        self._once(chart)
+        for name in [] if given is None else self.model.tables["drugs"]["concept"].unique(maintain_order=True):
+            own = given.filter(concept=name)  # type: ignore[union-attr]
+            chart.events(name, own["hour"].to_numpy(), own["mg"].to_numpy(), row=own["row"].to_numpy(), unit="mg")
+        return chart.timeline(self.people.numbers[rows] + 1)
 
-    def _index(self, name: str, values: Floats, rows: np.ndarray) -> Floats:
+    def _index(self, name: str, seen: _Seen) -> Floats:
         told = self.chart["index"][name]
-        drive = sum(weight * values[:, :, self._of(state)] for state, weight in told["states"].items())
-        return drive / self.person[told["reserve"]][rows][:, None]
+        drive = sum(weight * seen.values[:, :, self._of(state)] for state, weight in told["states"].items())
+        return drive / self.person[told["reserve"]][seen.rows][:, None]
 
     def _of(self, state: str) -> int:
         if state not in self.state:
             raise InputError(f"observation.toml: the model has no state {state!r}.")
         return self.state[state]
 
+    def _noise(self, signal: str, seen: _Seen) -> Floats:
+        return self.noise[signal][seen.rows, : len(seen.hours)]
+
     # ---- findings
 
-    def _all(
-        self,
-        code: str,
-        value: Floats | None = None,
-        text: np.ndarray | None = None,
-        where: np.ndarray | None = None,
-        end: Floats | None = None,
-    ) -> pl.DataFrame:
-        """A row a patient and round at which `where` holds; `[patient, time]` arrays. Times in hours."""
-        n, t = (value if value is not None else text).shape  # type: ignore[union-attr]
-        keep = np.ones((n, t), bool) if where is None else where
-        row, time = np.nonzero(keep)
-        unit = concept(code).unit
-        return _events(
-            row,
-            self.when.times[time] * 24,
-            code,
-            None if value is None else value[row, time],
-            None if text is None else text[row, time],
-            unit if value is not None else None,
-            None if end is None else end[row, time],
-        )
-
-    def _temperature(self, values: Floats, rows: np.ndarray) -> list[pl.DataFrame]:
+    def _temperature(self, seen: _Seen) -> None:
         told = self.chart["temperature"]
-        drive = np.maximum(values[:, :, self._of("fever")] - told["rest"], 0.0)
-        half = self.person["fever_half"][rows][:, None]
-        value = told["baseline"] + told["rise"] * drive / (drive + half) + told["noise"] * self.noise["temperature"][rows]
-        return [self._all("temperature", np.round(np.clip(value, 34.0, 42.5), 1))]
+        drive = np.maximum(seen.values[:, :, self._of("fever")] - told["rest"], 0.0)
+        half = self.person["fever_half"][seen.rows][:, None]
+        value = told["baseline"] + told["rise"] * drive / (drive + half) + told["noise"] * self._noise("temperature", seen)
+        _measured(seen.chart, "temperature", np.round(np.clip(value, 34.0, 42.5), 1))
 
-    def _circulation(self, index: Floats, rows: np.ndarray) -> list[pl.DataFrame]:
+    def _circulation(self, seen: _Seen, index: Floats) -> None:
         told, cuts = self.chart["pressure"], self.chart["answers"]["circulation"]
         left = np.clip(1.0 - told["fall"] * index, told["least"], 1.0)
         # Vasopressors hold the pressure; a bolus helps until the next round.
@@ -214,108 +207,86 @@ class Ward:
             np.maximum(left, 0.76),
             np.where(index >= cuts["fluid_bolus"], np.minimum(left, 0.71), np.maximum(left, 0.78)),
         )
-        found = []
         for code in ("map", "sbp"):
-            value = told[code] * left + told["noise"] * self.noise[code][rows]
-            found.append(self._all(code, np.round(value)))
-        bolus = (index >= cuts["fluid_bolus"]) & ~treated
+            _measured(seen.chart, code, np.round(told[code] * left + told["noise"] * self._noise(code, seen)))
         rate = np.round(np.maximum(cuts["rate"] * (index - cuts["norepinephrine"]), 0.0) + 0.03, 2)
-        ends = self._next_round(index.shape[0])
-        found += [
-            self._all("fluid_bolus", np.full(index.shape, 500.0), where=bolus).with_columns(unit=pl.lit("mL")),
-            self._drug("norepinephrine", rate, treated, ends), self._drug("epinephrine", np.full(index.shape, 0.05), index >= cuts["second"], ends),
-        ]  # fmt: skip
-        return found
+        seen.chart.rounds("fluid_bolus", 500.0, where=(index >= cuts["fluid_bolus"]) & ~treated, unit="mL")
+        seen.chart.rounds("norepinephrine", rate, where=treated, unit="ug/kg/min", until_next=True)
+        seen.chart.rounds("epinephrine", 0.05, where=index >= cuts["second"], unit="ug/kg/min", until_next=True)
 
-    def _next_round(self, n: int) -> Floats:
-        hours = self.when.times * 24
-        return np.tile(np.append(hours[1:], hours[-1] + 1), (n, 1))
-
-    def _drug(self, code: str, rate: Floats, where: np.ndarray, ends: Floats) -> pl.DataFrame:
-        return self._all(code, rate, where=where, end=ends).with_columns(unit=pl.lit("ug/kg/min"))
-
-    def _respiration(self, index: Floats, rows: np.ndarray) -> list[pl.DataFrame]:
+    def _respiration(self, seen: _Seen, index: Floats) -> None:
         cuts = {k: v for k, v in self.chart["answers"]["respiration"].items() if k != "confidence"}
-        words = np.array(["room_air", *cuts])
-        device = words[np.searchsorted(np.array(list(cuts.values())), index, side="right")]
-        low = device == "nasal_cannula"
+        devices = ("room_air", *cuts)
+        device = np.searchsorted(np.array(list(cuts.values())), index, side="right")
         flow = np.clip(np.round(1 + 5 * (index - cuts["nasal_cannula"]) / (cuts["non_rebreather"] - cuts["nasal_cannula"])), 1, 6)
-        spo2 = np.clip(
-            np.round(97 - 3 * (device == "room_air") * (index / cuts["nasal_cannula"]) + self.noise["spo2"][rows]), 91, 100
-        )
-        return [self._all("o2_device", text=device), self._all("o2_flow", flow, where=low), self._all("spo2", spo2)]
+        fall = 3 * (device == devices.index("room_air")) * (index / cuts["nasal_cannula"])
+        seen.chart.rounds("o2_device", text=(devices, device))
+        seen.chart.rounds("o2_flow", flow, where=device == devices.index("nasal_cannula"), unit=concept("o2_flow").unit)
+        _measured(seen.chart, "spo2", np.clip(np.round(97 - fall + self._noise("spo2", seen)), 91, 100))
 
-    def _brain(self, index: Floats, rows: np.ndarray) -> list[pl.DataFrame]:
+    def _brain(self, seen: _Seen, index: Floats) -> None:
         told = self.chart["answers"]["cns"]
         levels = ("voice", "touch", "vigorous_or_none")
-        words = np.array(["alert", *levels])
         level = np.searchsorted(np.array([told[w] for w in levels]), index, side="right")
-        lost = told["ice_slope"] * np.maximum(index + 0.02 * self.noise["ice"][rows] - told["ice_from"], 0.0)
+        lost = told["ice_slope"] * np.maximum(index + 0.02 * self._noise("ice", seen) - told["ice_from"], 0.0)
         ice = np.where(level >= 2, 0.0, 10.0 - np.clip(np.ceil(lost), 0, 10))
-        asked = np.broadcast_to(self.when.ice, index.shape)
-        step = np.diff(self.when.times, prepend=0.0)[None, :]
+        confusion = {word: least for word, least in self.chart["confusion"].items() if word != "confidence"}
+        confused = np.searchsorted(np.array(list(confusion.values())), 10.0 - ice, side="right")
+        step = np.diff(seen.hours / 24, prepend=0.0)[None, :]
 
         def strikes(what: str, k: int) -> np.ndarray:
             hazard = told[f"{what}_per_day"] * np.maximum(index - told[f"{what}_from"], 0.0)
-            return self.luck[rows][:, :, k] < 1 - np.exp(-hazard * step)
+            return self.luck[seen.rows, : len(seen.hours), k] < 1 - np.exp(-hazard * step)
 
-        seizure, oedema = strikes("seizure", 0), strikes("oedema", 1)
-        return [
-            self._all("ice", ice, where=asked),
-            self._all("consciousness", text=words[level], where=asked),
-            self._all("confusion", text=self._confusion(10.0 - ice), where=asked),
-            self._all("seizure", text=np.full(index.shape, "clinical_generalised"), where=seizure),
-            self._all("seizure_duration", np.full(index.shape, 2.0), where=seizure),
-            self._all("seizure_outcome", text=np.full(index.shape, "resolved_fast"), where=seizure),
-            self._all("icp_sign", text=np.full(index.shape, "diffuse_oedema"), where=oedema),
-        ]
+        seizure, none = strikes("seizure", 0), np.zeros(index.shape, np.intp)
+        asked = np.broadcast_to(self.when.ice[: len(seen.hours)], index.shape)
+        seen.chart.rounds("ice", ice, where=asked, unit=concept("ice").unit)
+        seen.chart.rounds("consciousness", text=(("alert", *levels), level), where=asked)
+        seen.chart.rounds("confusion", text=(("none", *confusion), confused), where=asked)
+        seen.chart.rounds("seizure", text=(("clinical_generalised",), none), where=seizure)
+        seen.chart.rounds("seizure_duration", 2.0, where=seizure, unit=concept("seizure_duration").unit)
+        seen.chart.rounds("seizure_outcome", text=(("resolved_fast",), none), where=seizure)
+        seen.chart.rounds("icp_sign", text=(("diffuse_oedema",), none), where=strikes("oedema", 1))
 
-    def _confusion(self, lost: Floats) -> np.ndarray:
-        cuts = {word: least for word, least in self.chart["confusion"].items() if word != "confidence"}
-        return np.array(["none", *cuts])[np.searchsorted(np.array(list(cuts.values())), lost, side="right")]
+    def _laboratory(self, seen: _Seen) -> None:
+        usual = self.chart["rounds"]["laboratory_h"]
+        for code, told in (self.chart["laboratory"] | self.chart["constant"]).items():
+            if not seen.chart.wants(code):
+                continue
+            level = seen.values[:, :, self._of(told["state"])] * told.get("per_state", 1.0) if "state" in told else told["value"]
+            value = _figures(level * np.exp(told["noise"] * self._noise(code, seen)))
+            due = np.broadcast_to(_due(seen.hours, told.get("every_h", usual)), value.shape)
+            seen.chart.rounds(code, np.maximum(value, told.get("least", 0.0)), where=due, unit=told["unit"])
 
-    def _laboratory(self, values: Floats, rows: np.ndarray, read: Collection[str] | None) -> list[pl.DataFrame]:
-        hours, usual = self.when.times * 24, self.chart["rounds"]["laboratory_h"]
-
-        def told_as(code: str, level: Floats, told: dict[str, Any]) -> pl.DataFrame:
-            value = _figures(level * np.exp(told["noise"] * self.noise[code][rows]))
-            return self._all(
-                code,
-                np.maximum(value, told.get("least", 0.0)),
-                where=np.broadcast_to(_due(hours, told.get("every_h", usual)), values.shape[:2]),
-            ).with_columns(unit=pl.lit(told["unit"]))
-
-        measured = {c: t for c, t in self.chart["laboratory"].items() if read is None or c in read}
-        constant = {c: t for c, t in self.chart["constant"].items() if read is None or c in read}
-        return [
-            *(told_as(c, values[:, :, self._of(t["state"])] * t.get("per_state", 1.0), t) for c, t in measured.items()),
-            *(told_as(c, np.full(values.shape[:2], t["value"]), t) for c, t in constant.items()),
-        ]
-
-    def _once(self, rows: np.ndarray) -> list[pl.DataFrame]:
+    def _once(self, chart: Chart) -> None:
         """The infusion, and that what is not charted did not happen."""
-        row, last = np.arange(len(rows)), self.when.times[-1] * 24
-        zero, end = np.zeros(len(rows)), np.full(len(rows), last)
-        parts = [
-            *(_events(row, zero, code, text=np.full(len(rows), word)) for code, word in self.words.items()),
-            *(
-                _events(row, zero, code, np.full(len(rows), v), unit=concept(code).unit)
-                for code, v in self.chart["limits"].items()
-            ),
-            _events(row, zero, "setting", text=np.full(len(rows), "inpatient")),
-            _events(
-                row, zero + min(self.chart["rounds"]["early_d"] * 24, last), "setting", text=np.full(len(rows), "outpatient")
-            ),
-            _events(row, end, "last_follow_up"),
-            _events(row, zero, "age", np.full(len(rows), 60.0), unit="a"),
-            _events(row, zero, "weight", np.full(len(rows), 75.0), unit="kg"),
-        ]
+        for code, word in self.words.items():
+            chart.events(code, 0.0, text=word)
+        for code, value in self.chart["limits"].items():
+            chart.events(code, 0.0, value, unit=concept(code).unit)
+        chart.events("setting", 0.0, text="inpatient")
+        chart.events("setting", min(self.chart["rounds"]["early_d"], self.when.times[-1]) * 24, text="outpatient")
+        chart.events("last_follow_up", chart.ends)
+        chart.events("age", 0.0, 60.0, unit="a")
+        chart.events("weight", 0.0, WEIGHT_KG, unit="kg")
         # No infection is simulated: each week a search for one finds none.
-        for hour in np.arange(0.0, last, 168.0):
-            parts.append(_events(row, zero + hour, "infection_workup", text=np.full(len(rows), "negative")))
+        for hour in np.arange(0.0, chart.ends.max(initial=0.0), 168.0):
+            chart.events("infection_workup", hour, text="negative")
         for stream in concept("record_complete").values:
-            parts.append(_events(row, zero, "record_complete", text=np.full(len(rows), stream), end=end + 1))
-        return parts
+            chart.events("record_complete", 0.0, text=stream, end_hour=chart.ends + 1)
+
+
+class _Seen(NamedTuple):
+    """What is charted at a time: a chart under way and the states of its patients (`[patient, time, state]`), whose places among the people are `rows`."""
+
+    chart: Chart
+    values: Floats
+    rows: Ints
+    hours: Floats
+
+
+def _measured(chart: Chart, code: str, value: Floats) -> None:
+    chart.rounds(code, value, unit=concept(code).unit)
 
 
 _VITALS = ("temperature", "map", "sbp", "spo2", "ice")
@@ -326,49 +297,3 @@ def _figures(value: Floats) -> Floats:
     size = np.floor(np.log10(np.maximum(np.abs(value), 1e-12)))
     factor = 10.0 ** (2 - size)
     return np.round(value * factor) / factor
-
-
-def _events(
-    row: np.ndarray,
-    hour: np.ndarray,
-    code: str,
-    value: np.ndarray | None = None,
-    text: np.ndarray | None = None,
-    unit: str | None = None,
-    end: np.ndarray | None = None,
-) -> pl.DataFrame:
-    """Rows of one code; times in hours since the infusion."""
-    n = len(row)
-
-    def column(given: np.ndarray | None, dtype: Any) -> pl.Series:
-        return pl.repeat(None, n, dtype=dtype, eager=True) if given is None else pl.Series(np.asarray(given), dtype=dtype)
-
-    return pl.DataFrame(
-        {
-            "row": pl.Series(row, dtype=pl.Int64), "hour": pl.Series(hour, dtype=pl.Float64), "code": pl.repeat(code, n, dtype=pl.String, eager=True),
-            "numeric_value": column(value, pl.Float64), "text_value": column(text, pl.String),
-            "unit": pl.repeat(unit, n, dtype=pl.String, eager=True), "end_hour": column(end, pl.Float64),
-        }
-    )  # fmt: skip
-
-
-def as_timeline(events: pl.DataFrame, numbers: np.ndarray) -> pl.DataFrame:
-    """Events as a timeline of subjects 1, 2 ...; sorted, without `event_id`."""
-    subject = pl.Series(numbers + 1, dtype=pl.Int64)
-    start = pl.lit(INFUSED, pl.Datetime("us"))
-
-    def time(hours: str) -> pl.Expr:
-        return start + pl.duration(microseconds=(pl.col(hours) * 3_600_000_000).round().cast(pl.Int64))
-
-    events = events.sort("row", "hour", maintain_order=True)
-    return events.select(
-        subject_id=subject.gather(events["row"]),
-        time=time("hour"), code="code", numeric_value="numeric_value", text_value="text_value",
-        end_time=pl.when(pl.col("end_hour").is_not_null()).then(time("end_hour")), unit="unit", source=pl.lit(SOURCE),
-        attributable_to=pl.lit(None, pl.String), note=pl.lit(None, pl.String),
-    )  # fmt: skip
-
-
-def as_days(time: pl.Expr) -> pl.Expr:
-    """Days since the infusion."""
-    return (time - pl.lit(INFUSED, pl.Datetime("us"))).dt.total_seconds() / timedelta(days=1).total_seconds()

@@ -12,11 +12,11 @@ import polars as pl
 from polars import col
 
 from aftercar.errors import InputError, OptionError, nearest
-from aftercar.simulate.engine import Doses, Floats
+from aftercar.simulate.engine import Doses, Floats, Ints
 from aftercar.simulate.model import Model, toml
+from aftercar.simulate.population import WEIGHT_KG
 
 TOXICITIES = ("crs", "icans")  # that a policy can see
-WEIGHT_KG = 75.0  # of every virtual patient
 # From a round to what is given at it: what is found at the round stands before the drug does, in the chart too.
 AFTER_H = 0.25
 
@@ -200,27 +200,30 @@ class History:
         self.last = np.full(n, -1.0)  # hour of the last decision
         self.given = pl.concat([_NOTHING, *(_rows(np.arange(n), np.zeros(n), g) for g in (*policy.protocol, *protocol))])
 
-    def decide(self, rows: np.ndarray, hours: Floats, grades: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    def decide(self, rows: Ints, hours: Floats, last: Ints, grades: dict[str, np.ndarray]) -> tuple[np.ndarray, Ints]:
         """The next decision of each patient, if there is one: what is due is given.
 
         Args:
             rows: patients.
             hours: of the rounds.
+            last: for each of these patients the number of the last round that is graded.
             grades: of each toxicity the grade that was charted, `[patient, round]`.
         Returns:
-            the patients who were given something, and the number of the round.
+            which of these patients were given something, and the number of the round of it.
         """
         n, t = len(rows), len(hours)
+        open_ = (np.arange(t) <= last[:, None]) & (hours > self.last[rows][:, None] + 1e-9)
         due = np.zeros((len(self.policy.rules), n, t), bool)
         for k, rule in enumerate(self.policy.rules):
             held = np.ones((n, t), bool)
             for toxicity, least in rule.when.items():
                 held &= grades[toxicity] >= least
-            allowed = (hours[None, :] >= self.next[k, rows][:, None] - 1e-9) & (hours[None, :] > self.last[rows][:, None] + 1e-9)
-            due[k] = held & (_since(held, hours) >= rule.for_h - 1e-9) & allowed & (self.fired[k, rows] < rule.most)[:, None]
+            allowed = open_ & (hours >= self.next[k, rows][:, None] - 1e-9) & (self.fired[k, rows] < rule.most)[:, None]
+            long_enough = not rule.for_h or _since(held, hours) >= rule.for_h - 1e-9
+            due[k] = held & long_enough & allowed
         some = due.any(axis=0)
-        acted = some.any(axis=-1)
-        first = some.argmax(axis=-1)
+        acted = np.asarray(some.any(axis=-1))
+        first: Ints = some.argmax(axis=-1)
         parts = [self.given]
         for k, rule in enumerate(self.policy.rules):
             fires = acted & due[k, np.arange(n), first]
@@ -230,7 +233,7 @@ class History:
             parts += [_rows(who, at, g) for g in rule.give]
         self.given = pl.concat(parts)
         self.last[rows[acted]] = hours[first[acted]]
-        return rows[acted], first[acted]
+        return acted, first[acted]
 
     def doses(self, model: Model, until_h: float) -> Doses:
         """What was given as jumps of states."""

@@ -12,6 +12,7 @@ from aftercar.simulate.engine import Floats
 from aftercar.simulate.model import Model
 
 SEEDS = 1 << 60  # fewer than keys of the generator
+WEIGHT_KG = 75.0  # of every virtual patient
 
 
 @dataclass(frozen=True)

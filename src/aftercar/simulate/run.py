@@ -1,37 +1,40 @@
 """Virtual patients from infusion to the end of their charting: integrate, chart, grade, treat, and on from there.
 
 The grades that a policy sees are those of `grade/`, of what was charted; a decision changes only what comes after it, so a patient is integrated
-and graded again from there, with the state in hand, until nothing more is due.
+and graded again from there, with the state in hand, until nothing more is due. Grades are those of that time: nothing that is charted later
+has a part in them.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from concurrent.futures import as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
 from polars import col
 
-from aftercar.errors import InputError, OptionError
+from aftercar.errors import AftercarError, InputError, OptionError
 from aftercar.grade.options import Options
-from aftercar.grade.run import grade_lazy, scales_named
+from aftercar.grade.run import codes_of, grades_alone, opened, scales_named
 from aftercar.processes import in_processes, processors
-from aftercar.simulate.engine import RTOL, Floats, integrate
+from aftercar.simulate.chart import as_days
+from aftercar.simulate.engine import RTOL, Floats, Ints, integrate
 from aftercar.simulate.model import Model, load_model
-from aftercar.simulate.observe import Rounds, Ward, as_days, observation_map, rounds
-from aftercar.simulate.policy import Given, History, Policy, asked, named
+from aftercar.simulate.observe import Ward, observation_map, rounds
+from aftercar.simulate.policy import Given, History, asked, named
 from aftercar.simulate.population import SEEDS, Patients, known_as, patients
 from aftercar.simulate.trajectories import Trajectories
+from aftercar.timeline import subjects as subject_rows
 from aftercar.timeline.store import read_json, write_shards
 
 DAYS = 60.0
-PART = 1_000  # patients worked on at once: memory is bounded by it
+PART = 4_000  # patients worked on at once: memory is bounded by it
 SHARD = 250  # patients of a shard of the timeline: about 400,000 rows
+FIRST_LOOK_D, NEXT_LOOK_D = 9.0, 3.0  # days to be graded before the first decision, and after each: most come within
 _ROUNDS_OF_CARE = 200  # far more decisions than any policy takes
 BANNER = "virtual patients; not calibrated to single persons; not a prediction for a person"
 
@@ -85,15 +88,15 @@ def simulate(scenario: Scenario, n: int, seed: int, *, first: int = 0, rtol: flo
         raise OptionError("At least one patient, and between 0 and 3650 days, are simulated.")
     if not 0 <= seed < SEEDS:
         raise OptionError(f"The seed must be between 0 and {SEEDS - 1}.")
-    model = load_model(scenario.folder)
-    chart = observation_map(scenario.folder)
-    people = patients(model, scenario.product, scenario.disease, n, seed, first=first, changed=dict(scenario.changed))
-    policy = named(scenario.policy, model, scenario.folder)
-    given = tuple(asked(d, model) for d in scenario.drugs)
-    for text, drug in zip(scenario.drugs, given, strict=True):
-        if drug.hours[0] >= scenario.days * 24:
-            raise OptionError(f"{text!r}: begins after the {scenario.days:g} days that are charted.")
-    return _course(scenario, model, people, rounds(chart, scenario.days), chart, policy, given, rtol, workers)
+    found = _follow(scenario, n, seed, first, rtol, workers)
+    model, people = found.ward.model, found.people
+    given = found.history.given.filter(col("hour") <= found.hours[-1]).sort("row", "hour", maintain_order=True)
+    return Course(
+        people,
+        found.charted(np.arange(n)),
+        Trajectories(found.ward.when.times, tuple(model.states), found.values, model.units),
+        given.select(subject_id=pl.Series(people.numbers + 1).gather(given["row"]), day=col("hour") / 24, drug="drug", mg="mg"),
+    )
 
 
 def simulate_folder(
@@ -138,85 +141,119 @@ def simulate_folder(
 
 
 def _write(scenario: Scenario, n: int, seed: int, first: int, rtol: float, data: Path) -> None:
-    timeline = simulate(scenario, n, seed, first=first, rtol=rtol, workers=1).timeline
-    timeline = timeline.with_columns(col("event_id") + (first << 32))
-    for begin in range(first, first + n, SHARD):
-        own = timeline.filter(col("subject_id").is_between(begin + 1, begin + SHARD))  # subjects count from 1
-        own.write_parquet(data / f"{begin // SHARD:05d}.parquet", compression_level=1)
+    followed = _follow(scenario, n, seed, first, rtol, workers=1)
+    rows = 0
+    for begin in range(0, n, SHARD):
+        timeline = followed.charted(np.arange(begin, min(begin + SHARD, n)))
+        timeline = timeline.with_columns(col("event_id") + ((first << 32) + rows))
+        timeline.write_parquet(data / f"{(first + begin) // SHARD:05d}.parquet", compression_level=1)
+        rows += timeline.height
 
 
-def _course(
-    scenario: Scenario,
-    model: Model,
-    people: Patients,
-    when: Rounds,
-    chart: dict[str, Any],
-    policy: Policy,
-    protocol: Sequence[Given],
-    rtol: float,
-    workers: int | None,
-) -> Course:
-    n, hours = len(people), when.times * 24
+@dataclass(frozen=True)
+class _Followed:
+    """Virtual patients who went the whole way, and what they were given."""
+
+    people: Patients
+    ward: Ward
+    values: Floats
+    history: History
+
+    @property
+    def hours(self) -> Floats:
+        """Of the rounds."""
+        return self.ward.when.times * 24
+
+    def charted(self, rows: Ints, last: Ints | None = None, read: Collection[str] | None = None) -> pl.DataFrame:
+        """What was charted of some patients (`rows`, ascending) up to the last round of each, with what was given to them."""
+        concepts = self.ward.model.tables["drugs"].select("drug", "concept").filter(col("concept") != "")
+        given = self.history.given.filter(col("row").is_in(rows)).join(concepts, on="drug", how="inner", maintain_order="left")
+        given = given.with_columns(row=pl.Series(np.searchsorted(rows, given["row"].to_numpy()), dtype=pl.Int64))
+        return self.ward.chart_of(self.values[rows], rows, last, read, given)
+
+
+def _follow(scenario: Scenario, n: int, seed: int, first: int, rtol: float, workers: int | None) -> _Followed:
+    """Treat patients by the policy, to the end.
+
+    A decision changes only what comes after it; so nobody who was treated is integrated, charted and graded far beyond the next decision.
+    """
+    model = load_model(scenario.folder)
+    chart = observation_map(scenario.folder)
+    people = patients(model, scenario.product, scenario.disease, n, seed, first=first, changed=dict(scenario.changed))
+    policy = named(scenario.policy, model, scenario.folder)
     product, disease = (
         known_as(model, table, name) for table, name in (("products", scenario.product), ("diseases", scenario.disease))
     )
-    ward = Ward(model, people, when, chart, product, disease)
-    history = History(policy, n, tuple(protocol))
-    every = np.arange(n)
-    values = integrate(
-        model, people.states, people.parameters, when.times, history.doses(model, hours[-1]), rtol=rtol, workers=workers
-    )
-    now = every if policy.rules else every[:0]
-    read = {c for s in scales_named(policy.toxicities) for c in s.codes} if policy.rules else set[str]()
+    when = rounds(chart, scenario.days)
+    hours, end = when.times * 24, len(when.times) - 1
+    history = History(policy, n, _protocol(scenario, model))
+    doses = history.doses(model, hours[-1])
+    values = integrate(model, people.states, people.parameters, when.times, doses, rtol=rtol, workers=workers)
+    followed = _Followed(people, Ward(model, people, when, chart, product, disease), values, history)
+    if not policy.rules:
+        return followed
+    grader = _Grader(policy.toxicities)
+    now = np.arange(n)
+    solved = np.full(n, end)  # the last round up to which states are those of what was given
+    wanted = _round_after(hours, np.zeros(n, np.int64), FIRST_LOOK_D)
     for _ in range(_ROUNDS_OF_CARE):
+        behind = now[solved[now] < wanted[now]]
+        integrate(
+            model, values[behind, solved[behind]], people.parameters[behind], when.times, history.doses(model, hours[-1]).of(behind),
+            begin=solved[behind], end=wanted[behind], into=(values, behind), rtol=rtol, workers=workers,
+        )  # fmt: skip
+        solved[behind] = wanted[behind]
+        grades = grader.of(followed.charted(now, wanted[now], grader.codes), people.numbers[now] + 1, hours)
+        treated, at = history.decide(now, hours, wanted[now], grades)
+        on = now[~treated]
+        solved[now[treated]] = at
+        wanted[now[treated]] = _round_after(hours, at, NEXT_LOOK_D)
+        now = np.sort(np.concatenate([now[treated], on[wanted[on] < end]]))
+        wanted[on] = end
         if not len(now):
-            break
-        grades = _grades(_charted(ward, values, now, history, hours[-1], read), now, people, hours, policy.toxicities)
-        now, at = history.decide(now, hours, grades)
-        if len(now):
-            doses = history.doses(model, hours[-1]).of(now)
-            again = integrate(
-                model, values[now, at], people.parameters[now], when.times, doses, begin=at, rtol=rtol, workers=workers
-            )
-            values[now] = np.where(np.isnan(again), values[now], again)
-    timeline = _charted(ward, values, every, history, hours[-1])
-    given = history.given.filter(col("hour") <= hours[-1]).sort("row", "hour", maintain_order=True)
-    told = given.select(subject_id=pl.Series(people.numbers + 1).gather(given["row"]), day=col("hour") / 24, drug="drug", mg="mg")
-    return Course(people, timeline, Trajectories(when.times, tuple(model.states), values, model.units), told)
+            return followed
+    raise AftercarError(f"The policy {policy.name} does not come to an end: it still gives drugs after {_ROUNDS_OF_CARE} rounds.")
 
 
-def _charted(
-    ward: Ward, values: Floats, rows: np.ndarray, history: History, until_h: float, read: Collection[str] | None = None
-) -> pl.DataFrame:
-    """What was charted of some patients (`rows`, ascending), with what was given to them."""
-    concepts = ward.model.tables["drugs"].select("drug", "concept")
-    given = history.given.filter(col("row").is_in(rows) & (col("hour") <= until_h)).join(
-        concepts, on="drug", how="left", maintain_order="left"
-    )
-    drugs = given.filter(col("concept").is_not_null() & (col("concept") != "")).select(
-        row=pl.Series(np.searchsorted(rows, given["row"].to_numpy()), dtype=pl.Int64), hour="hour", code="concept", numeric_value="mg",
-        text_value=pl.lit(None, pl.String), unit=pl.lit("mg"), end_hour=pl.lit(None, pl.Float64),
-    )  # fmt: skip
-    chart = ward.chart_of(values[rows], rows, read, drugs)
-    return chart.with_columns(event_id=pl.int_range(pl.len(), dtype=pl.Int64))
+def _protocol(scenario: Scenario, model: Model) -> tuple[Given, ...]:
+    """What is given in any case beside the policy."""
+    given = tuple(asked(d, model) for d in scenario.drugs)
+    for text, drug in zip(scenario.drugs, given, strict=True):
+        if drug.hours[0] >= scenario.days * 24:
+            raise OptionError(f"{text!r}: begins after the {scenario.days:g} days that are charted.")
+    return given
 
 
-def _grades(
-    timeline: pl.DataFrame, rows: np.ndarray, people: Patients, hours: Floats, toxicities: list[str]
-) -> dict[str, np.ndarray]:
-    """The lower bound of each toxicity's grade at each round, `[patient, round]`, by its default scale."""
-    result = grade_lazy(timeline.lazy(), scales_named(toxicities), Options(None)).grades
-    result = result.filter(col("status") != "not_applicable").select(
-        "subject_id", "toxicity", "grade", start=as_days(col("start")) * 24
-    )
-    asked_at = pl.DataFrame({"subject_id": np.repeat(people.numbers[rows] + 1, len(hours)), "start": np.tile(hours, len(rows))})
-    found: dict[str, np.ndarray] = {}
-    for toxicity in toxicities:
-        own = result.filter(col("toxicity") == toxicity).sort("start")
-        at = (
-            asked_at.with_row_index("place")
-            .sort("start")
-            .join_asof(own, on="start", by="subject_id", strategy="backward", check_sortedness=False)
+def _round_after(hours: Floats, rounds_: Ints, days: float) -> Ints:
+    """For each round the first that comes so many days later, or the last."""
+    return np.minimum(np.searchsorted(hours, hours[rounds_] + 24 * days), len(hours) - 1)
+
+
+class _Grader:
+    """Grades what was charted, as it could be graded at each time: without what came later."""
+
+    def __init__(self, toxicities: list[str]) -> None:
+        """Grade these toxicities by their default scales."""
+        self.scales = scales_named(toxicities)
+        self.toxicities = toxicities
+        self.codes = {*codes_of(self.scales), *subject_rows.CODES}
+
+    def of(self, timeline: pl.DataFrame, subjects: Ints, hours: Floats) -> dict[str, np.ndarray]:
+        """The lower bound of each toxicity's grade at each round, `[patient, round]`; beyond the end of a chart its last one."""
+        record, courses = opened(timeline.lazy(), codes_of(self.scales), Options(None), hindsight=False)
+        grades = grades_alone(record, courses, self.scales, Options(None))
+        shown = grades.filter(col("status") != "not_applicable").select(
+            "subject_id", "toxicity", "grade", hour=as_days(col("start")) * 24
         )
-        found[toxicity] = at.sort("place")["grade"].fill_null(0).to_numpy().reshape(len(rows), len(hours))
-    return found
+        found: dict[str, np.ndarray] = {}
+        for toxicity in self.toxicities:
+            own = shown.filter(col("toxicity") == toxicity).sort("subject_id", "hour")
+            row = np.searchsorted(subjects, own["subject_id"].to_numpy())
+            at = np.searchsorted(hours, own["hour"].to_numpy() - 1e-9)
+            last = np.zeros(
+                (len(subjects), len(hours) + 1), np.int64
+            )  # 1 and more: the latest of the spans; a later one overwrites
+            last[row, at] = np.arange(1, len(row) + 1)
+            grade = np.append(0, own["grade"].fill_null(0).to_numpy())
+            found[toxicity] = grade[np.maximum.accumulate(last[:, :-1], axis=1)]
+        return found
