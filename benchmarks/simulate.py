@@ -28,11 +28,12 @@ from benchmarks.measure import Run, in_turns, measured, middle, timed
 FULL = 1_000  # patients from which on the results are written
 DAYS, EVERY_H = 60, 12
 SCIPY = 20  # of so many patients one runs through it
-TOLERANCE = {"aftercar": 1e-6, "roadrunner": 1e-6, "lsoda": 1e-6, "aftercar_default": 1e-4}
+TOLERANCE = {"aftercar": 1e-6, "roadrunner": 1e-6, "lsoda": 1e-6, "diffrax": 1e-6, "aftercar_default": 1e-4}
 WHAT = {
     "aftercar": "aftercar, compiled Dormand-Prince, all processors, rtol 1e-6",
     "aftercar_default": "aftercar at its default tolerance, rtol 1e-4",
     "roadrunner": "libRoadRunner (CVODE), a process a processor, rtol 1e-6",
+    "diffrax": "diffrax (Tsit5, jax on the processors), all patients at once, rtol 1e-6",
     "lsoda": "SciPy LSODA with the compiled right-hand side, rtol 1e-6",
 }
 GIVEN = (("tocilizumab", 150.0, 3.0), ("dexamethasone", 10.0, 4.0), ("anakinra", 1.0, 6.0))  # state, jump, earliest day
@@ -194,10 +195,65 @@ def _lsoda(c: Cohort, answers: Path) -> Callable[[], None]:
     return work
 
 
+def _diffrax(c: Cohort, answers: Path) -> Callable[[], None]:
+    import diffrax
+    import jax
+    import jax.numpy as jnp
+
+    from aftercar.simulate.model import load_model
+
+    jax.config.update("jax_enable_x64", True)
+    model = load_model()
+    rates = _jax_rates(model.equations.source(), len(model.states))
+    places = [model.states.index(s) for s, _, _ in GIVEN]
+    amounts = jnp.array([a for _, a, _ in GIVEN])
+    times = jnp.array(c.times)
+
+    def span(y, p, begin, end):  # type: ignore[no-untyped-def]
+        found = diffrax.diffeqsolve(
+            diffrax.ODETerm(rates), diffrax.Tsit5(), begin, end, None, y, args=p, saveat=diffrax.SaveAt(ts=jnp.clip(times, begin, end), t1=True),
+            stepsize_controller=diffrax.PIDController(rtol=1e-6, atol=1e-9), max_steps=100_000,
+        )  # fmt: skip
+        return found.ys[:-1], found.ys[-1]
+
+    def one(y, p, days):  # type: ignore[no-untyped-def]
+        order = jnp.argsort(days)
+        edges = jnp.concatenate([jnp.zeros(1), days[order], times[-1:]])
+        out = jnp.broadcast_to(y, (len(times), len(y)))
+        for k in range(len(GIVEN) + 1):
+            if k:
+                y = y.at[jnp.array(places)[order[k - 1]]].add(amounts[order[k - 1]])
+            told, y = span(y, p, edges[k], edges[k + 1])
+            out = jnp.where(((times > edges[k]) & (times <= edges[k + 1]))[:, None], told, out)
+        return out
+
+    work = jax.jit(jax.vmap(one))
+    given = (jnp.array(c.states), jnp.array(c.parameters), jnp.array(c.dose_days))
+    work(*given).block_until_ready()  # compiled for this number of patients
+    return lambda: np.save(answers, np.asarray(work(*given)))
+
+
+def _jax_rates(source: str, n: int):  # type: ignore[no-untyped-def]
+    """The generated right-hand side as a function of jax."""
+    import jax.numpy as jnp
+
+    text = source.replace("from numba import njit", "").replace('@njit(cache=True, nogil=True, error_model="numpy")', "")
+    scope = {"np": jnp, "max": jnp.maximum, "min": jnp.minimum, "abs": jnp.abs}
+    exec(text.replace("import numpy as np", ""), scope)
+
+    def rates(t, y, p):  # type: ignore[no-untyped-def]
+        slope = [jnp.zeros(()) for _ in range(n)]
+        scope["rhs"](t, y, p, slope)
+        return jnp.stack(slope)
+
+    return rates
+
+
 CONTENDERS: dict[str, Callable[[Cohort, Path], Callable[[], None]]] = {
     "aftercar": partial(_aftercar, 1e-6),
     "aftercar_default": partial(_aftercar, 1e-4),
     "roadrunner": _roadrunner,
+    "diffrax": _diffrax,
     "lsoda": _lsoda,
 }
 PART = {"lsoda": SCIPY}
@@ -216,7 +272,7 @@ def main() -> None:
     args = parser.parse_args()
     load = os.getloadavg()[0]
     chosen = [n for n in CONTENDERS if not args.only or n in args.only.split(",")]
-    missing = {"lsoda": "scipy", "roadrunner": "roadrunner"}
+    missing = {"lsoda": "scipy", "roadrunner": "roadrunner", "diffrax": "diffrax"}
     chosen = [n for n in chosen if find_spec(missing.get(n, "numpy"))]
     n = args.patients
     first, again = _compiling()
