@@ -32,6 +32,8 @@ KINDS = {
     "rehearsal.json": "a rehearsal of alerts",
     "regrading.json": "a comparison of two scales",
     "validation.json": "a validation of a risk score",
+    "compare.json": "a comparison with published trials",
+    "interventions.json": "virtual arms of interventions",
     "run.json": "results of grading",
 }
 

@@ -6,7 +6,7 @@ import contextlib
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -108,6 +108,14 @@ def reading() -> Generator[Callable[[Progress], None]]:
                 bar.update(task, description="sorting and writing", total=None)
 
         yield say
+
+
+def rows(columns: Sequence[str], told: Iterable[Sequence[str]], title: str | None = None) -> None:
+    """A table of words."""
+    table = _table(*columns, title=title)
+    for row in told:
+        table.add_row(*row)
+    console.print(table)
 
 
 def _table(*columns: str, title: str | None = None) -> Table:

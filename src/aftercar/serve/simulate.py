@@ -34,7 +34,10 @@ def simulate(
     ] = None,
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", help="A parameter or initial state of the median patient: name=value. May be repeated."),
+        typer.Option(
+            "--set",
+            help="A parameter or initial state of the median patient, its spread (sd_log.NAME) or a number of the observation map: name=value. May be repeated.",
+        ),
     ] = None,
     days: Annotated[float, typer.Option("--days", help="Days of charting.")] = 60.0,
     seed: Annotated[int, typer.Option("--seed", min=0, max=(1 << 60) - 1, help="The same seed gives the same patients.")] = 1,

@@ -282,7 +282,7 @@ def _monotone(lab: Laboratory) -> list[tuple[str, bool]]:
 def _median_of(lab: Laboratory, name: str) -> float:
     from aftercar.simulate.population import values_of
 
-    return values_of(load_model(lab.folder), *_AXI)[name]
+    return float(values_of(load_model(lab.folder), *_AXI)[name])
 
 
 def _kinases(lab: Laboratory) -> list[tuple[str, bool]]:

@@ -6,7 +6,7 @@ Every random number belongs to a patient, a time and a finding: a patient that i
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
-from aftercar.errors import InputError, nearest
+from aftercar.errors import InputError, OptionError, nearest
 from aftercar.simulate.chart import Chart
 from aftercar.simulate.engine import Floats, Ints
 from aftercar.simulate.model import Model, toml
-from aftercar.simulate.population import WEIGHT_KG, Patients, generator
+from aftercar.simulate.population import SPREAD, WEIGHT_KG, Patients, Values, generator, with_changes
 from aftercar.timeline.concepts import concept, concepts
 
 _NOISE, _PERSON, _HAZARD = 1, 2, 3  # purposes of random numbers
@@ -37,16 +37,48 @@ class Rounds:
     ice: np.ndarray
 
 
-def observation_map(folder: Path | str | None = None) -> dict[str, Any]:
+def observation_map(folder: Path | str | None = None, changed: Mapping[str, Values] | None = None) -> dict[str, Any]:
     """The observation map, or one's own `observation.toml` of a folder.
 
+    Args:
+        changed: numbers of it that differ, by the names of their tables and their own, with dots between: `person.circulation.median`. Those of `person` may be arrays with one
+            for each patient.
     Raises:
-        InputError: it is not TOML.
+        InputError: it is not TOML, or not as it must be.
+        OptionError: it has no such number.
     """
     chart = toml("observation.toml", folder)
     _require(toml("observation.toml", None), chart)
     _require_units(chart)
-    return chart
+    if not changed:
+        return chart
+    for name, value in changed.items():
+        if isinstance(value, np.ndarray) and not name.startswith("person."):
+            raise OptionError(f"{name} is one number for all patients; only those of `person` may differ between them.")
+    return _nested(with_changes(numbers_of(chart), changed, "observation.toml"), chart)
+
+
+def numbers_of(chart: dict[str, Any], above: str = "") -> dict[str, Values]:
+    """All numbers of the map by their dotted names."""
+    found: dict[str, Values] = {}
+    for key, value in chart.items():
+        if isinstance(value, dict):
+            found |= numbers_of(value, f"{above}{key}.")
+        elif isinstance(value, (int, float)):
+            found[above + key] = value
+    return found
+
+
+def _nested(numbers: dict[str, Values], chart: dict[str, Any], above: str = "") -> dict[str, Any]:
+    """The map with other numbers."""
+    return {
+        k: _nested(numbers, v, f"{above}{k}.") if isinstance(v, dict) else numbers.get(above + k, v) for k, v in chart.items()
+    }
+
+
+def is_of_map(name: str) -> bool:
+    """Whether a name is one of a number of the observation map, and not of a parameter or its spread."""
+    return "." in name and not name.startswith(SPREAD)
 
 
 _OWN_ROWS = ("laboratory", "constant", "limits")  # tables of which a modeller names the rows
@@ -230,8 +262,6 @@ class Ward:
         level = np.searchsorted(np.array([told[w] for w in levels]), index, side="right")
         lost = told["ice_slope"] * np.maximum(index + 0.02 * self._noise("ice", seen) - told["ice_from"], 0.0)
         ice = np.where(level >= 2, 0.0, 10.0 - np.clip(np.ceil(lost), 0, 10))
-        confusion = {word: least for word, least in self.chart["confusion"].items() if word != "confidence"}
-        confused = np.searchsorted(np.array(list(confusion.values())), 10.0 - ice, side="right")
         step = np.diff(seen.hours / 24, prepend=0.0)[None, :]
 
         def strikes(what: str, k: int) -> np.ndarray:
@@ -242,7 +272,10 @@ class Ward:
         asked = np.broadcast_to(self.when.ice[: len(seen.hours)], index.shape)
         seen.chart.rounds("ice", ice, where=asked, unit=concept("ice").unit)
         seen.chart.rounds("consciousness", text=(("alert", *levels), level), where=asked)
-        seen.chart.rounds("confusion", text=(("none", *confusion), confused), where=asked)
+        for code, measure in (("confusion", 10.0 - ice), ("tremor", index)):
+            cuts = {word: least for word, least in self.chart[code].items() if word != "confidence"}
+            place = np.searchsorted(np.array(list(cuts.values())), measure, side="right")
+            seen.chart.rounds(code, text=(("none", *cuts), place), where=asked)
         seen.chart.rounds("seizure", text=(("clinical_generalised",), none), where=seizure)
         seen.chart.rounds("seizure_duration", 2.0, where=seizure, unit=concept("seizure_duration").unit)
         seen.chart.rounds("seizure_outcome", text=(("resolved_fast",), none), where=seizure)

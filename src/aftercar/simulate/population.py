@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,7 @@ from aftercar.simulate.model import Model
 
 SEEDS = 1 << 60  # fewer than keys of the generator
 WEIGHT_KG = 75.0  # of every virtual patient
+SPREAD = "sd_log."  # before the name of a parameter: its spread between patients
 
 
 @dataclass(frozen=True)
@@ -35,24 +37,35 @@ class Patients:
         return len(self.numbers)
 
 
-def values_of(model: Model, product: str, disease: str, changed: dict[str, float] | None = None) -> dict[str, float]:
+Values = float | Floats  # one for all patients, or one for each
+
+
+def values_of(model: Model, product: str, disease: str, changed: Mapping[str, Values] | None = None) -> dict[str, Values]:
     """Parameters and initial states of the median patient.
 
     Raises:
         OptionError: no such product, disease or parameter.
     """
-    values = {**model.equations.states, **model.equations.parameters}
+    values: dict[str, Values] = {**model.equations.states, **model.equations.parameters}
     for table, name in (("products", product), ("diseases", disease)):
         key, name = table.removesuffix("s"), known_as(model, table, name)
         rows = model.tables[table].filter(col(key) == name)
         values |= dict(zip(rows["parameter"], rows["value"], strict=True))
-    for name, value in (changed or {}).items():
+    return with_changes(values, changed or {}, "The model")
+
+
+def with_changes(values: dict[str, Values], changed: Mapping[str, Values], owner: str) -> dict[str, Values]:
+    """Numbers by name, of which some are replaced.
+
+    Raises:
+        OptionError: there is no such name, or the value is no number of 0 or more.
+    """
+    for name, value in changed.items():
         if name not in values:
-            raise OptionError(f"The model has no {name!r}. {nearest(name, values)}")
-        if not 0 <= value < float("inf"):
-            raise OptionError(f"{name}={value:g}: must be a number, 0 or more.")
-        values[name] = value
-    return values
+            raise OptionError(f"{owner} has no {name!r}. {nearest(name, values)}")
+        if not np.all((np.asarray(value) >= 0) & np.isfinite(value)):
+            raise OptionError(f"{name}: must be a number, 0 or more.")
+    return values | dict(changed)
 
 
 def known_as(model: Model, table: str, name: str) -> str:
@@ -71,16 +84,19 @@ def known_as(model: Model, table: str, name: str) -> str:
 
 
 def patients(
-    model: Model, product: str, disease: str, n: int, seed: int, *, first: int = 0, changed: dict[str, float] | None = None
+    model: Model, product: str, disease: str, n: int, seed: int, *, first: int = 0, changed: Mapping[str, Values] | None = None
 ) -> Patients:
     """Draw the patients `first` to `first + n` of a seed.
 
     Args:
-        changed: parameters or initial states whose median differs from those of product and disease.
+        changed: parameters or initial states whose median differs from those of product and disease; `sd_log.NAME` is the spread of one.
+            A value may be an array with one for each patient.
     """
-    values = values_of(model, product, disease, changed)
+    spread = {name: value for name, value in (changed or {}).items() if name.startswith(SPREAD)}
+    values = values_of(model, product, disease, {n: v for n, v in (changed or {}).items() if n not in spread})
     table = model.tables["variability"]
     names = table["parameter"].to_list()
+    spreads = with_changes(dict(zip((SPREAD + n for n in names), table["sd_log"], strict=True)), spread, "variability.csv")
     normal = (
         np.stack([generator(seed, number).standard_normal(len(names)) for number in range(first, first + n)])
         if n
@@ -91,8 +107,8 @@ def patients(
     for k, (other, r) in enumerate(zip(table["correlated_with"], table["correlation"], strict=True)):
         if other:
             drawn[:, k] = r * drawn[:, place[other]] + np.sqrt(1 - r * r) * normal[:, k]
-    factors = np.exp(drawn * table["sd_log"].to_numpy()[None, :])
-    whole = {name: np.full(n, value) for name, value in values.items()}
+    factors = np.exp(drawn * np.stack([np.broadcast_to(sd, n) for sd in spreads.values()], axis=1))
+    whole: dict[str, Floats] = {name: np.full(n, value) for name, value in values.items()}
     for k, name in enumerate(names):
         whole[name] = whole[name] * factors[:, k]
 

@@ -8,7 +8,7 @@ has a part in them.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,14 +19,15 @@ from polars import col
 
 from aftercar.errors import AftercarError, InputError, OptionError
 from aftercar.grade.options import Options
-from aftercar.grade.run import codes_of, grades_alone, opened, scales_named
+from aftercar.grade.run import Result, codes_of, grade_lazy, grades_alone, opened, scales_named
+from aftercar.grade.scale import Scale
 from aftercar.processes import in_processes, processors
 from aftercar.simulate.chart import as_days
 from aftercar.simulate.engine import RTOL, Floats, Ints, integrate
 from aftercar.simulate.model import Model, load_model
-from aftercar.simulate.observe import Ward, observation_map, rounds
+from aftercar.simulate.observe import Ward, is_of_map, observation_map, rounds
 from aftercar.simulate.policy import Given, History, asked, named
-from aftercar.simulate.population import SEEDS, Patients, known_as, patients
+from aftercar.simulate.population import SEEDS, Patients, Values, known_as, patients
 from aftercar.simulate.trajectories import Trajectories
 from aftercar.timeline import subjects as subject_rows
 from aftercar.timeline.store import read_json, write_shards
@@ -35,6 +36,7 @@ DAYS = 60.0
 PART = 4_000  # patients worked on at once: memory is bounded by it
 SHARD = 250  # patients of a shard of the timeline: about 400,000 rows
 FIRST_LOOK_D, NEXT_LOOK_D = 9.0, 3.0  # days to be graded before the first decision, and after each: most come within
+ALWAYS_READ = (*subject_rows.CODES, "last_follow_up")  # by any grader: who it is, and where the record ends
 _ROUNDS_OF_CARE = 200  # far more decisions than any policy takes
 BANNER = "virtual patients; not calibrated to single persons; not a prediction for a person"
 
@@ -47,7 +49,8 @@ class Scenario:
         product, disease: rows of products.csv and diseases.csv.
         policy: of policies.toml.
         drugs: given in any case, as `policy.asked` reads them.
-        changed: parameters or initial states whose median differs, by name.
+        changed: parameters or initial states whose median differs, by name; `sd_log.NAME` is the spread of one between patients, and names with
+            dots such as `person.circulation.median` are numbers of the observation map.
         days: of charting.
         folder: one's own files of the model.
     """
@@ -84,11 +87,7 @@ def simulate(scenario: Scenario, n: int, seed: int, *, first: int = 0, rtol: flo
         OptionError: product, disease, policy, drug or parameter does not exist; the days are none.
         InputError: a file of the model is wrong.
     """
-    if n < 1 or not 0 < scenario.days <= 3650:
-        raise OptionError("At least one patient, and between 0 and 3650 days, are simulated.")
-    if not 0 <= seed < SEEDS:
-        raise OptionError(f"The seed must be between 0 and {SEEDS - 1}.")
-    found = _follow(scenario, n, seed, first, rtol, workers)
+    found = follow(scenario, n, seed, first=first, rtol=rtol, workers=workers)
     model, people = found.ward.model, found.people
     given = found.history.given.filter(col("hour") <= found.hours[-1]).sort("row", "hour", maintain_order=True)
     return Course(
@@ -141,7 +140,7 @@ def simulate_folder(
 
 
 def _write(scenario: Scenario, n: int, seed: int, first: int, rtol: float, data: Path) -> None:
-    followed = _follow(scenario, n, seed, first, rtol, workers=1)
+    followed = follow(scenario, n, seed, first=first, rtol=rtol, workers=1)
     rows = 0
     for begin in range(0, n, SHARD):
         timeline = followed.charted(np.arange(begin, min(begin + SHARD, n)))
@@ -151,7 +150,7 @@ def _write(scenario: Scenario, n: int, seed: int, first: int, rtol: float, data:
 
 
 @dataclass(frozen=True)
-class _Followed:
+class Followed:
     """Virtual patients who went the whole way, and what they were given."""
 
     people: Patients
@@ -164,6 +163,11 @@ class _Followed:
         """Of the rounds."""
         return self.ward.when.times * 24
 
+    def graded(self, scales: list[Scale]) -> Result:
+        """Grade all by some scales; only what these read is charted."""
+        read = {*codes_of(scales), *ALWAYS_READ}
+        return grade_lazy(self.charted(np.arange(len(self.people)), read=read).lazy(), scales, Options(None))
+
     def charted(self, rows: Ints, last: Ints | None = None, read: Collection[str] | None = None) -> pl.DataFrame:
         """What was charted of some patients (`rows`, ascending) up to the last round of each, with what was given to them."""
         concepts = self.ward.model.tables["drugs"].select("drug", "concept").filter(col("concept") != "")
@@ -172,14 +176,30 @@ class _Followed:
         return self.ward.chart_of(self.values[rows], rows, last, read, given)
 
 
-def _follow(scenario: Scenario, n: int, seed: int, first: int, rtol: float, workers: int | None) -> _Followed:
-    """Treat patients by the policy, to the end.
+def follow(
+    scenario: Scenario, n: int, seed: int, *, first: int = 0, varied: Mapping[str, Values] | None = None, rtol: float = RTOL,
+    workers: int | None = None,
+) -> Followed:  # fmt: skip
+    """Treat the virtual patients `first` to `first + n` of a seed by the policy, to the end.
 
     A decision changes only what comes after it; so nobody who was treated is integrated, charted and graded far beyond the next decision.
+
+    Args:
+        varied: as `Scenario.changed`, and on top of it; an array holds one value for each patient.
+    Raises:
+        OptionError: product, disease, policy, drug or parameter does not exist; the days are none.
+        InputError: a file of the model is wrong.
     """
+    if n < 1 or not 0 < scenario.days <= 3650:
+        raise OptionError("At least one patient, and between 0 and 3650 days, are simulated.")
+    if not 0 <= seed < SEEDS:
+        raise OptionError(f"The seed must be between 0 and {SEEDS - 1}.")
     model = load_model(scenario.folder)
-    chart = observation_map(scenario.folder)
-    people = patients(model, scenario.product, scenario.disease, n, seed, first=first, changed=dict(scenario.changed))
+    changed: dict[str, Values] = {**dict(scenario.changed), **(varied or {})}
+    of_map = {name: value for name, value in changed.items() if is_of_map(name)}
+    of_model = {name: value for name, value in changed.items() if name not in of_map}
+    chart = observation_map(scenario.folder, of_map)
+    people = patients(model, scenario.product, scenario.disease, n, seed, first=first, changed=of_model)
     policy = named(scenario.policy, model, scenario.folder)
     product, disease = (
         known_as(model, table, name) for table, name in (("products", scenario.product), ("diseases", scenario.disease))
@@ -189,7 +209,7 @@ def _follow(scenario: Scenario, n: int, seed: int, first: int, rtol: float, work
     history = History(policy, n, _protocol(scenario, model))
     doses = history.doses(model, hours[-1])
     values = integrate(model, people.states, people.parameters, when.times, doses, rtol=rtol, workers=workers)
-    followed = _Followed(people, Ward(model, people, when, chart, product, disease), values, history)
+    followed = Followed(people, Ward(model, people, when, chart, product, disease), values, history)
     if not policy.rules:
         return followed
     grader = _Grader(policy.toxicities)
@@ -236,7 +256,7 @@ class _Grader:
         """Grade these toxicities by their default scales."""
         self.scales = scales_named(toxicities)
         self.toxicities = toxicities
-        self.codes = {*codes_of(self.scales), *subject_rows.CODES}
+        self.codes = {*codes_of(self.scales), *ALWAYS_READ}
 
     def of(self, timeline: pl.DataFrame, subjects: Ints, hours: Floats) -> dict[str, np.ndarray]:
         """The lower bound of each toxicity's grade at each round, `[patient, round]`; beyond the end of a chart its last one."""

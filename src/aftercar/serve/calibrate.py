@@ -1,0 +1,141 @@
+"""The commands `calibrate fit`, `compare` and `interventions`. Everything heavy is imported by the command that needs it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    import polars as pl
+
+app = typer.Typer(
+    help="The mechanism beside published trials: fit its parameters, and see how far virtual trials lie from published ones. All of it is simulated.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+Ensemble = Annotated[
+    Path | None,
+    typer.Option("--ensemble", help="The folder of a fit; without it the one that comes with the software.", metavar="FOLDER"),
+]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same numbers.")]
+Workers = Annotated[int | None, typer.Option("--workers", min=1, help="Processes at a time; without: one a processor.")]
+Out = Annotated[Path, typer.Option("--out", help="The folder to write into.", metavar="FOLDER")]
+
+
+@app.command()
+def fit(
+    out: Out,
+    seed: Seed = 1,
+    members: Annotated[int, typer.Option("--members", help="Sets of parameters in the ensemble.")] = 120,
+    patients: Annotated[int, typer.Option("--patients", help="Virtual patients of each set in each trial.")] = 80,
+    passes: Annotated[int, typer.Option("--passes", help="How often the ensemble moves.")] = 5,
+    workers: Workers = None,
+) -> None:
+    """Fit the parameters to published rates and onsets. Each pass is kept: the same command goes on where it was interrupted."""
+    import json
+
+    from aftercar.calibrate.fit import fit as fitted
+    from aftercar.serve import show
+
+    with show.counting("simulating", "parts") as step:
+        fitted(out, seed=seed, members=members, patients=patients, steps=passes, workers=workers, progress=step)
+    told = json.loads((out / "fit.json").read_text(encoding="utf-8"))
+    print(
+        f"{told['free_parameters']} free parameters, of which the data tell {told['informed']:.0f}; {told['data_points']} numbers to fit."
+    )
+    print(f"Mean squared misfit, in variances, by pass: {', '.join(f'{m:.2f}' for m in told['misfit_by_pass'])}")
+    print(f"Ensemble: {out / 'ensemble.csv'}")
+
+
+@app.command()
+def compare(
+    out: Out,
+    ensemble: Ensemble = None,
+    seed: Seed = 2026,
+    patients: Annotated[
+        int, typer.Option("--patients", min=8, help="Virtual patients of each set of parameters in each trial.")
+    ] = 100,
+    workers: Workers = None,
+) -> None:
+    """Published rates and onsets beside those of virtual trials, each graded as the trial graded; trials that were not fitted apart."""
+    from aftercar.calibrate.compare import compare as compared
+    from aftercar.calibrate.ensemble import fitted_to, read
+    from aftercar.report.published import comparison_svg
+    from aftercar.serve import show
+
+    told = fitted_to(ensemble)
+    with show.counting("simulating", "parts") as step:
+        found = compared(read(ensemble), patients=patients, seed=seed, workers=workers, progress=step)
+    about = {"seed": seed, "patients": patients, "fit": told, "summary": found.summary()}
+    figure = comparison_svg(found, "Virtual trials beside published ones")
+    _write(out, "compare.json", about, {"comparison.svg": figure}, rates=found.rates, onsets=found.onsets)
+    rows = [
+        (r["trial"], r["endpoint"], f"{r['published_pct']:g} ({r['published_low']:.0f}-{r['published_high']:.0f})",
+         f"{r['simulated_pct']:.0f} ({r['simulated_low']:.0f}-{r['simulated_high']:.0f})", f"{r['difference']:+.0f}", r["use"])
+        for r in found.rates.to_dicts()
+    ]  # fmt: skip
+    show.rows(
+        ("trial", "endpoint", "published, %", "simulated, %", "diff", ""),
+        rows,
+        title="SIMULATED beside published, 95 % intervals",
+    )
+    for line in found.summary():
+        print(
+            f"{line['of']}: mean absolute error {line['mean_absolute_error']} points over {line['cells']} rates; "
+            f"{line['inside']} simulated inside the published interval, {line['covered']} published inside the simulated one"
+        )
+    print(
+        f"{told['free_parameters']} free parameters and {told['data_points']} numbers behind the fit: agreement with fitted trials describes, it validates nothing."
+    )
+    print(f"Tables and figure: {out}")
+
+
+@app.command()
+def interventions(
+    out: Out,
+    ensemble: Ensemble = None,
+    seed: Seed = 2027,
+    patients: Annotated[int, typer.Option("--patients", min=50, help="Virtual patients of each arm.")] = 800,
+    workers: Workers = None,
+) -> None:
+    """The interventions of the lecture as virtual arms: toxicity and CAR-T activity with and without, beside what was published."""
+    from aftercar.calibrate.ensemble import read
+    from aftercar.calibrate.interventions import interventions as simulated
+    from aftercar.serve import show
+
+    with show.counting("simulating", "arms") as step:
+        found = simulated(read(ensemble), patients=patients, seed=seed, workers=workers, progress=step)
+    _write(
+        out, "interventions.json", {"seed": seed, "patients": patients}, {},
+        effects=found.effects, published=found.published, preclinical=found.preclinical,
+    )  # fmt: skip
+    asked = found.effects.drop_nulls("expected")
+    rows = [
+        (r["arm"], r["measure"], f"{r['without']:.2f}", f"{r['with_']:.2f}", r["expected"], r["finds"]) for r in asked.to_dicts()
+    ]
+    show.rows(
+        ("arm", "measure", "without", "with", "expected", "finds"), rows, title="SIMULATED arms, and what sources lead to expect"
+    )
+    print(f"{(asked['finds'] == 'agrees').sum()} of {asked.height} expectations are met. Tables: {out}")
+
+
+def _write(out: Path, name: str, about: Mapping[str, object], texts: dict[str, str], **tables: pl.DataFrame) -> None:
+    """Tables as CSV, texts and a summary, in place of former ones of the same command."""
+    import json
+
+    from aftercar import __version__
+    from aftercar.files import replace_folder
+    from aftercar.frames import labelled
+    from aftercar.simulate.run import BANNER
+
+    with replace_folder(out, marker=name) as fresh:
+        for table, frame in tables.items():
+            labelled(frame, simulated=True).write_csv(fresh / f"{table}.csv", float_precision=4)
+        for file, text in texts.items():
+            (fresh / file).write_text(text, encoding="utf-8")
+        told = {"banner": BANNER, "simulated": True, "version": __version__, **about}
+        (fresh / name).write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
