@@ -14,6 +14,9 @@ from hypothesis import strategies as st
 from polars import col
 
 from aftercar.calibrate import fit as fitting
+from aftercar.calibrate import sensitivity
+from aftercar.calibrate import translate as translation
+from aftercar.calibrate.adopt import adopt
 from aftercar.calibrate.compare import compare
 from aftercar.calibrate.ensemble import as_frame, centre, changed, parameters, read
 from aftercar.calibrate.fit import Observed, fit, observed, predicted
@@ -25,6 +28,7 @@ from aftercar.evidence import table
 from aftercar.grade.run import scales_named
 from aftercar.report.published import comparison_svg
 from aftercar.simulate.model import load_model
+from aftercar.simulate.observe import numbers_of, observation_map
 from aftercar.simulate.population import values_of
 
 # ---- what is compared
@@ -53,9 +57,9 @@ def test_scales_and_policies_are_known() -> None:
 
 
 def test_nothing_of_a_trial_that_is_held_out_is_fitted() -> None:
-    fitted = {trial for trial, _ in observed(50).told}
+    fitted = {trial for trial, _ in observed().told}
     assert fitted == {name for name, trial in trials().items() if not trial.held_out}
-    assert len(observed(50).told) == 4 * len(fitted) + onsets().filter(col("trial").is_in(list(fitted))).height
+    assert len(observed().told) == 4 * len(fitted) + onsets().filter(col("trial").is_in(list(fitted))).height
 
 
 def test_parameters_exist_and_start_where_they_say() -> None:
@@ -195,6 +199,81 @@ def test_the_figure_says_that_it_is_simulated(compared: object) -> None:
     assert "SIMULATED" in figure and all(name in figure for name in trials())
 
 
+# ---- one scale in the words of another
+
+
+def counts_of(pairs: dict[tuple[int, int], int]) -> np.ndarray:
+    counts = np.zeros((1, translation.GRADES, translation.GRADES))
+    for (a, b), n in pairs.items():
+        counts[0, a, b] = n
+    return counts
+
+
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=60))
+def test_a_scale_in_its_own_words_changes_nothing(grades: list[int]) -> None:
+    counts = counts_of({(g, g): grades.count(g) for g in set(grades)})
+    rows = translation._tables("ELIANA", "crs", counts.sum(axis=0), np.repeat(counts, 50, axis=0), np.random.default_rng(0))
+    told = {r["endpoint"]: r for r in rates().filter(trial="ELIANA").to_dicts()}
+    for row in rows:
+        published = 100 * told[row["endpoint"]]["events"] / told[row["endpoint"]]["n"]
+        assert row["would_be_pct"] == pytest.approx(published) and row["low"] <= published <= row["high"]
+    moves = translation._moves("ELIANA", counts[0])
+    assert (moves["lower"], moves["higher"]) == (0, 0) and moves["n"] == sum(g > 0 for g in grades)
+
+
+def test_a_published_table_in_the_words_of_another_scale_by_hand() -> None:
+    # Of those with 1 or 2 a quarter has 0 on the other scale; of those with 3 or more a half has 3 or more.
+    counts = counts_of({(0, 0): 10, (1, 0): 5, (1, 1): 5, (2, 2): 10, (3, 2): 8, (4, 3): 8})
+    rows = translation._tables("ELIANA", "crs", counts.sum(axis=0), np.repeat(counts, 10, axis=0), np.random.default_rng(0))
+    events = {r["endpoint"]: r["events"] / r["n"] for r in rates().filter(trial="ELIANA").to_dicts()}
+    mild = events["crs_any"] - events["crs_g3plus"]
+    found = {row["endpoint"]: row["would_be_pct"] for row in rows}
+    assert found["crs_any"] == pytest.approx(100 * (0.75 * mild + events["crs_g3plus"]))
+    assert found["crs_g3plus"] == pytest.approx(100 * 0.5 * events["crs_g3plus"])
+    shares = {
+        (r["from_grade"], r["to_grade"]): r["share"] for r in translation._shares("ELIANA", counts, np.repeat(counts, 10, axis=0))
+    }
+    assert (shares[1, 0], shares[3, 2], shares[4, 3]) == (0.5, 1.0, 1.0)
+    assert translation._moves("ELIANA", counts[0]) == {"trial": "ELIANA", "n": 36, "lower": pytest.approx(100 * 21 / 36), "same": pytest.approx(100 * 15 / 36), "higher": 0.0}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("from_", "to", "said"),
+    [("crs_astct2019", "icans_astct", "not two scales"), ("crs_mskcc", "crs_astct2019", "No published trial")],
+)
+def test_scales_that_cannot_be_translated(from_: str, to: str, said: str) -> None:
+    with pytest.raises(OptionError, match=said):
+        translation.translate(two_members(), from_, to)
+
+
+# ---- what toxicity hangs on
+
+
+def test_what_the_data_tell_is_the_variance_that_is_gone() -> None:
+    draw = np.random.default_rng(0)
+    sd = np.array([p.sd_log for p in parameters()])
+    logs = np.log([p.start for p in parameters()]) + sd * draw.standard_normal((4_000, len(sd)))
+    logs[:, 0] = np.log(parameters()[0].start) + (logs[:, 0] - np.log(parameters()[0].start)) / 2
+    logs[:, 2] = logs[:, 1] + 0.01 * draw.standard_normal(4_000)
+    told = {r["parameter"]: r for r in sensitivity.identified(as_frame(logs)).to_dicts()}
+    first, second, third = (p.key for p in parameters()[:3])
+    assert told[first]["told"] == pytest.approx(0.75, abs=0.03)
+    assert (told[second]["with"], told[third]["with"]) == (third, second) and told[second]["correlation"] > 0.99
+    assert fitting.informed(as_frame(logs)) == pytest.approx(sum(max(r["told"], 0.0) for r in told.values()), abs=1e-6)
+
+
+@pytest.mark.slow
+def test_what_has_no_part_in_a_toxicity_explains_none_of_it() -> None:
+    found = sensitivity.between_patients(draws=4, workers=1).filter(toxicity="crs")
+    of = {r["parameter"]: r["total"] for r in found.to_dicts()}
+    assert of["platelets_normal"] == of["igg"] == 0.0
+    assert max(of.values()) > 0.1
+    screened = sensitivity.of_parameters(only=["platelets_normal", "igg_loss", "inflammation"], patients=20, workers=1)
+    effects = {(r["parameter"], r["toxicity"]): r["mean_grade"] for r in screened.to_dicts()}
+    assert [effects[p, t] for p in ("platelets_normal", "igg_loss") for t in ("crs", "icans")] == [0.0] * 4
+    assert effects["inflammation", "crs"] > 0.0
+
+
 # ---- what comes with the software
 
 
@@ -227,3 +306,19 @@ def test_interventions_name_what_exists() -> None:
 def test_the_commands_tell_what_is_wrong(words: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, _, err = command("calibrate", *words, "--out", tmp_path / "o", capsys=capsys)
     assert code == 2 and "Traceback" not in err and err.strip()
+
+
+def test_adopted_files_of_the_model_hold_the_middle_and_all_else_stays(tmp_path: Path) -> None:
+    ensemble = two_members()
+    adopt(ensemble, tmp_path)
+    middle, own = centre(ensemble), load_model(tmp_path)
+    for trial in trials().values():
+        values, ours = (values_of(model, trial.product, trial.disease) for model in (own, load_model()))
+        fitted = {p.name: middle[p.key] for p in parameters() if p.bears_on(trial) and p.name in values}
+        assert {name: values[name] for name in fitted} == pytest.approx(fitted, rel=0.01)
+        assert {k: v for k, v in values.items() if k not in fitted} == {k: v for k, v in ours.items() if k not in fitted}
+    chart, ours = numbers_of(observation_map(tmp_path)), numbers_of(observation_map())
+    of_map = {p.name: middle[p.key] for p in parameters() if p.name in chart}
+    assert {name: chart[name] for name in of_map} == pytest.approx(of_map, rel=0.01) and len(of_map) > 5
+    assert {k: v for k, v in chart.items() if k not in of_map} == {k: v for k, v in ours.items() if k not in of_map}
+    assert "# a temperature stands for 12 h" in (tmp_path / "observation.toml").read_text(), "comments stay"

@@ -40,7 +40,7 @@ from aftercar.simulate.general import run_sbml
 from aftercar.simulate.model import TABLES, Model, load_model
 from aftercar.simulate.policy import AFTER_H, Policy, asked, named, policies
 from aftercar.simulate.population import patients, values_of
-from aftercar.simulate.run import BANNER, SHARD, Course, Scenario, simulate, simulate_folder
+from aftercar.simulate.run import BANNER, SHARD, Course, Scenario, follow, simulate, simulate_folder
 from aftercar.simulate.sbml import to_sbml
 from aftercar.timeline.concepts import concept, concepts
 from aftercar.timeline.store import open_timeline
@@ -258,6 +258,17 @@ def test_a_patient_is_the_same_whoever_is_simulated_beside_it() -> None:
     assert pl.concat([p.timeline.select(rest) for p in parts]).equals(whole.timeline.select(rest))
     assert pl.concat([p.given for p in parts]).equals(whole.given)
     assert not simulate(SCENARIO, N, 4).timeline.equals(whole.timeline)
+
+
+def test_copies_are_the_same_people_and_differ_in_what_is_varied_alone() -> None:
+    scenario = replace(SCENARIO, days=5.0)
+    both = follow(scenario, 6, 3, first=2, copies=2, varied={"inflammation": np.repeat([1.0, 1.5], 6)})
+    for copy, inflammation in enumerate((1.0, 1.5)):
+        alone = follow(replace(scenario, changed=(("inflammation", inflammation),)), 6, 3, first=2)
+        here = np.arange(6 * copy, 6 * copy + 6)
+        assert np.array_equal(alone.values, both.values[here])
+        rest = [c for c in both.charted(here).columns if c != "subject_id"]
+        assert alone.charted(np.arange(6)).select(rest).equals(both.charted(here).select(rest))
 
 
 @pytest.mark.parametrize("workers", [1, 3])

@@ -34,6 +34,8 @@ KINDS = {
     "validation.json": "a validation of a risk score",
     "compare.json": "a comparison with published trials",
     "interventions.json": "virtual arms of interventions",
+    "translate.json": "a translation of one scale into another",
+    "sensitivity.json": "a study of what toxicity hangs on",
     "run.json": "results of grading",
 }
 

@@ -34,11 +34,13 @@ class Parameter:
 
     Attributes:
         name: as `--set` names it.
+        level: all, product or disease: what has a value of its own.
         of: the product or disease that it belongs to; none: all trials.
         start, sd_log: its log-normal before anything is seen.
     """
 
     name: str
+    level: str
     of: str | None
     start: float
     sd_log: float
@@ -57,9 +59,11 @@ class Parameter:
 def parameters() -> tuple[Parameter, ...]:
     """All numbers that are fitted, in the order of an ensemble's columns."""
     told: dict[str, Any] = tomllib.loads(files(aftercar.calibrate).joinpath("parameters.toml").read_text(encoding="utf-8"))
-    found = [Parameter(name, None, entry["start"], entry["sd_log"]) for name, entry in told["all"].items()]
+    found = [Parameter(name, "all", None, entry["start"], entry["sd_log"]) for name, entry in told["all"].items()]
     for level in ("product", "disease"):
-        found += [Parameter(name, of, start, e["sd_log"]) for name, e in told[level].items() for of, start in e["start"].items()]
+        found += [
+            Parameter(name, level, of, start, e["sd_log"]) for name, e in told[level].items() for of, start in e["start"].items()
+        ]
     return tuple(found)
 
 
@@ -109,7 +113,7 @@ def centre(ensemble: pl.DataFrame) -> dict[str, float]:
 
 def jobs_of(names: Sequence[str], members: int, patients: int) -> int:
     """In how many parts `simulated` goes."""
-    return len(names) * len(_parts(members, patients))
+    return len(names) * len(parts_of(members, patients))
 
 
 def simulated(
@@ -117,7 +121,7 @@ def simulated(
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Outcome]:  # fmt: skip
     """Simulate trials with every member of an ensemble: so many virtual patients of each, who lie beside one another in the outcome."""
-    parts = _parts(ensemble.height, patients)
+    parts = parts_of(ensemble.height, patients)
     work = [(name, part) for name in names for part in parts]
     run(trials()[names[0]], 2, seed)  # compiled once, before several processes would
     found: dict[str, list[Outcome | None]] = {name: [None] * len(parts) for name in names}
@@ -136,7 +140,8 @@ def simulated(
     return {name: _joined([o for o in outcomes if o is not None]) for name, outcomes in found.items()}
 
 
-def _parts(members: int, patients: int) -> list[slice]:
+def parts_of(members: int, patients: int) -> list[slice]:
+    """The members whose patients a process simulates at once."""
     size = max(_CHUNK // patients, 1)
     return [slice(k, min(k + size, members)) for k in range(0, members, size)]
 

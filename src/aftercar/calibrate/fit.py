@@ -31,7 +31,7 @@ from aftercar.simulate.population import SPREAD, values_of
 Floats = NDArray[np.float64]
 
 MEMBERS, PATIENTS, STEPS = 120, 80, 5  # sets of parameters, virtual patients of each in each trial, passes
-MODEL_SD = 0.2  # of a rate's log odds and an onset's log: what the structure of the mechanism cannot tell better
+MODEL_SD = 0.15  # of a rate's log odds and an onset's log: what the structure of the mechanism cannot tell better
 ONSET_SD = 0.25  # of the log of a median told in whole days
 NOBODY_D = 28.0  # told as the onset where nobody had an event
 
@@ -43,7 +43,7 @@ class Observed:
     Attributes:
         told: `trial, what` of each, in order.
         value: what was published, transformed.
-        variance: of its error, the virtual trial's own and the model's included.
+        variance: of its error, the model's included; the chance of a virtual trial is in the spread of the ensemble's results already.
     """
 
     told: list[tuple[str, str]]
@@ -51,7 +51,7 @@ class Observed:
     variance: Floats
 
 
-def observed(patients: int) -> Observed:
+def observed() -> Observed:
     """The rates and onsets of the trials that are fitted."""
     told, value, variance = [], [], []
     fitted = [name for name, t in trials().items() if not t.held_out]
@@ -59,7 +59,7 @@ def observed(patients: int) -> Observed:
         p = (events + 0.5) / (n + 1)
         told.append((trial, endpoint))
         value.append(np.log(p / (1 - p)))
-        variance.append((1 / n + 1 / patients) / (p * (1 - p)) + MODEL_SD**2)
+        variance.append(1 / (n * p * (1 - p)) + MODEL_SD**2)
     for trial, what, median, *_ in onsets().filter(col("trial").is_in(fitted)).iter_rows():
         told.append((trial, f"{what}_onset"))
         value.append(np.log(median))
@@ -97,7 +97,7 @@ def fit(
     place.mkdir(parents=True, exist_ok=True)
     about = {"seed": seed, "members": members, "patients": patients, "steps": steps, "data": fingerprint()}
     _same(place, about)
-    target = observed(patients)
+    target = observed()
     masks = np.array([[p.bears_on(trials()[trial]) for trial, _ in target.told] for p in parameters()])
     logs = _drawn(members, seed)
     say = progress or (lambda done, all_: None)
@@ -153,7 +153,7 @@ def fingerprint() -> str:
         model.equations.source(),
         repr(sorted(kept.items())),
         repr(toml("policies.toml", None)),
-        repr(parameters()),
+        repr([(p.key, p.start, p.sd_log) for p in parameters()]),
         repr(trials()),
     ]
     told += [rates().write_json(), onsets().write_json(), repr((MODEL_SD, ONSET_SD))]

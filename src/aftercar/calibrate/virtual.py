@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from polars import col
 
 from aftercar.calibrate.published import ENDPOINTS, Trial
-from aftercar.grade.run import scales_named
+from aftercar.grade.run import Result, scales_named
 from aftercar.simulate.chart import as_days
 from aftercar.simulate.population import Values
 from aftercar.simulate.run import Followed, follow
@@ -56,14 +56,24 @@ def run(
 def graded_by(followed: Followed, crs: str, nt: str) -> Outcome:
     """What became of virtual patients by a scale of CRS and one of neurotoxicity."""
     result = followed.graded(scales_named([crs, nt]))
-    everyone = pl.DataFrame({"subject_id": followed.people.numbers + 1})
-
-    def of(frame: pl.DataFrame, scale: str) -> pl.DataFrame:
-        return everyone.join(frame.filter(col("scale") == scale), on="subject_id", how="left", maintain_order="left")
-
     first = result.episodes.group_by("subject_id", "scale").agg(day=as_days(col("onset").min()))
-    worst = [of(result.worst, scale)["grade"].fill_null(0).cast(pl.Int64).to_numpy() for scale in (crs, nt)]
-    return Outcome(*worst, *(of(first, scale)["day"].to_numpy() for scale in (crs, nt)))
+    worst = _worst(followed, result, (crs, nt))
+    return Outcome(worst[0], worst[1], *(_of(followed, first, scale)["day"].to_numpy() for scale in (crs, nt)))
+
+
+def worst_by(followed: Followed, scales: Sequence[str]) -> list[NDArray[np.int64]]:
+    """The worst grade of each virtual patient by each scale, lower bound; 0 is none."""
+    return _worst(followed, followed.graded(scales_named(list(scales))), scales)
+
+
+def _worst(followed: Followed, result: Result, scales: Sequence[str]) -> list[NDArray[np.int64]]:
+    return [_of(followed, result.worst, scale)["grade"].fill_null(0).cast(pl.Int64).to_numpy() for scale in scales]
+
+
+def _of(followed: Followed, frame: pl.DataFrame, scale: str) -> pl.DataFrame:
+    """The rows of a scale, one for each virtual patient in order."""
+    everyone = pl.DataFrame({"subject_id": followed.people.numbers + 1})
+    return everyone.join(frame.filter(col("scale") == scale), on="subject_id", how="left", maintain_order="left")
 
 
 def medians(days: NDArray[np.float64]) -> NDArray[np.float64]:

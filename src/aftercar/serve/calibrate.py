@@ -1,4 +1,4 @@
-"""The commands `calibrate fit`, `compare` and `interventions`. Everything heavy is imported by the command that needs it."""
+"""The commands `calibrate fit`, `adopt`, `compare`, `interventions`, `translate` and `sensitivity`. Everything heavy is imported by the command that needs it."""
 
 from __future__ import annotations
 
@@ -49,6 +49,19 @@ def fit(
     )
     print(f"Mean squared misfit, in variances, by pass: {', '.join(f'{m:.2f}' for m in told['misfit_by_pass'])}")
     print(f"Ensemble: {out / 'ensemble.csv'}")
+
+
+@app.command()
+def adopt(
+    fit: Annotated[Path, typer.Argument(help="The folder of a fit.", metavar="FIT")],
+    to: Annotated[Path, typer.Option("--to", help="Where the files of the model are written.", metavar="FOLDER")],
+) -> None:
+    """Write files of the model with the middle of an ensemble, for `aftercar simulate --model FOLDER`."""
+    from aftercar.calibrate.adopt import adopt as adopted
+    from aftercar.calibrate.ensemble import read
+
+    for file in adopted(read(fit), to):
+        print(file)
 
 
 @app.command()
@@ -121,6 +134,79 @@ def interventions(
         ("arm", "measure", "without", "with", "expected", "finds"), rows, title="SIMULATED arms, and what sources lead to expect"
     )
     print(f"{(asked['finds'] == 'agrees').sum()} of {asked.height} expectations are met. Tables: {out}")
+
+
+@app.command()
+def translate(
+    out: Out,
+    from_: Annotated[str, typer.Option("--from", help="The scale that trials were graded by, such as penn2018.")],
+    to: Annotated[str, typer.Option("--to", help="The scale to read it in, such as astct2019.")],
+    ensemble: Ensemble = None,
+    seed: Seed = 2028,
+    patients: Annotated[
+        int, typer.Option("--patients", min=8, help="Virtual patients of each set of parameters in each trial.")
+    ] = 60,
+    workers: Workers = None,
+) -> None:
+    """How likely each grade of one scale is, given the grade on another, and what a published table would have been."""
+    from aftercar.calibrate.ensemble import read
+    from aftercar.calibrate.translate import translate as translated
+    from aftercar.serve import show
+
+    with show.counting("simulating", "parts") as step:
+        found = translated(read(ensemble), from_, to, patients=patients, seed=seed, workers=workers, progress=step)
+    about = {"from": from_, "to": to, "seed": seed, "patients": patients}
+    _write(out, "translate.json", about, {}, grades=found.grades, moves=found.moves, tables=found.tables)
+    tables = [
+        (r["trial"], r["endpoint"], f"{r['published_pct']:g}", f"{r['would_be_pct']:.0f} ({r['low']:.0f}-{r['high']:.0f})")
+        for r in found.tables.to_dicts()
+    ]
+    show.rows(
+        ("trial", "endpoint", "published, %", "would be, %"), tables, title=f"SIMULATED: tables by {from_} in the words of {to}"
+    )
+    for r in found.moves.to_dicts():
+        print(
+            f"{r['trial']}: of patients with a grade, {r['lower']:.0f} % lower by {to}, {r['same']:.0f} % the same, {r['higher']:.0f} % higher"
+        )
+    print(f"Tables: {out}")
+
+
+@app.command()
+def sensitivity(
+    out: Out,
+    product: Annotated[str, typer.Option("--product", help="The product, such as axi-cel.")] = "axi-cel",
+    disease: Annotated[str, typer.Option("--disease", help="The disease, such as LBCL.")] = "LBCL",
+    policy: Annotated[str, typer.Option("--policy", help="How the patients are treated.")] = "standard",
+    ensemble: Ensemble = None,
+    draws: Annotated[int, typer.Option("--draws", help="Of the design of Sobol: a power of two.")] = 256,
+    patients: Annotated[int, typer.Option("--patients", min=20, help="Virtual patients with each change of a parameter.")] = 200,
+    seed: Seed = 2029,
+    workers: Workers = None,
+) -> None:
+    """What severe toxicity hangs on: Sobol indices of what differs between patients, each parameter in turn, and what the fit tells of its own."""
+    from aftercar.calibrate import sensitivity as of
+    from aftercar.calibrate.ensemble import read
+    from aftercar.serve import show
+
+    told = of.identified(read(ensemble))
+    with show.counting("simulating: Sobol", "parts") as step:
+        between = of.between_patients(product, disease, policy, draws=draws, seed=seed, workers=workers, progress=step)
+    with show.counting("simulating: each parameter", "groups") as step:
+        each = of.of_parameters(product, disease, policy, patients=patients, seed=seed, workers=workers, progress=step)
+    about = {"product": product, "disease": disease, "policy": policy, "draws": draws, "patients": patients, "seed": seed}
+    _write(out, "sensitivity.json", about, {}, between_patients=between, parameters=each, identified=told)
+    for toxicity in ("crs", "icans"):
+        rows = [
+            (r["parameter"], f"{r['first']:.2f}", f"{r['total']:.2f} ({r['total_low']:.2f}-{r['total_high']:.2f})")
+            for r in between.filter(toxicity=toxicity).head(6).to_dicts()
+        ]
+        show.rows(
+            ("patients differ in", "alone", "with others"),
+            rows,
+            title=f"SIMULATED: share of the variance of the worst grade of {toxicity.upper()}",
+        )
+    print(f"Of {told.height} fitted parameters the data take half or more of the variance of {(told['told'] >= 0.5).sum()}.")
+    print(f"Tables: {out}")
 
 
 def _write(out: Path, name: str, about: Mapping[str, object], texts: dict[str, str], **tables: pl.DataFrame) -> None:

@@ -156,7 +156,7 @@ class Ward:
         shape = (len(when.times), len(signals))
         self.noise = {s: np.zeros((len(people), shape[0])) for s in signals}
         self.luck = np.zeros((len(people), shape[0], 2))
-        for i, number in enumerate(people.numbers):
+        for i, number in enumerate(people.drawn):
             drawn = generator(people.seed, int(number), _NOISE).standard_normal(shape)
             for k, signal in enumerate(signals):
                 self.noise[signal][i] = drawn[:, k]
@@ -165,7 +165,7 @@ class Ward:
     def _persons(self) -> dict[str, Floats]:
         told = self.chart["person"]
         names = list(told)
-        drawn = [generator(self.people.seed, int(n), _PERSON).standard_normal(len(names)) for n in self.people.numbers]
+        drawn = [generator(self.people.seed, int(n), _PERSON).standard_normal(len(names)) for n in self.people.drawn]
         normal = dict(zip(names, np.array(drawn).reshape(len(drawn), len(names)).T, strict=True))
         for name, entry in told.items():
             if "with" in entry:
@@ -260,7 +260,7 @@ class Ward:
         told = self.chart["answers"]["cns"]
         levels = ("voice", "touch", "vigorous_or_none")
         level = np.searchsorted(np.array([told[w] for w in levels]), index, side="right")
-        lost = told["ice_slope"] * np.maximum(index + 0.02 * self._noise("ice", seen) - told["ice_from"], 0.0)
+        lost = told["ice_slope"] * np.maximum(index + told["noise"] * self._noise("ice", seen) - told["ice_from"], 0.0)
         ice = np.where(level >= 2, 0.0, 10.0 - np.clip(np.ceil(lost), 0, 10))
         step = np.diff(seen.hours / 24, prepend=0.0)[None, :]
 

@@ -23,12 +23,14 @@ class Patients:
 
     Attributes:
         numbers: of each patient, from 0 on; with the seed it makes all that is random of that patient.
+        drawn: the number whose random numbers each has: its own, but for copies.
         states: `[patient, state]` at the infusion.
         parameters: `[patient, parameter]`.
     """
 
     seed: int
     numbers: np.ndarray
+    drawn: np.ndarray
     states: Floats
     parameters: Floats
 
@@ -64,7 +66,8 @@ def with_changes(values: dict[str, Values], changed: Mapping[str, Values], owner
         if name not in values:
             raise OptionError(f"{owner} has no {name!r}. {nearest(name, values)}")
         if not np.all((np.asarray(value) >= 0) & np.isfinite(value)):
-            raise OptionError(f"{name}: must be a number, 0 or more.")
+            told = f"={value:g}" if isinstance(value, (int, float)) else ""
+            raise OptionError(f"{name}{told}: must be a number, 0 or more.")
     return values | dict(changed)
 
 
@@ -84,21 +87,25 @@ def known_as(model: Model, table: str, name: str) -> str:
 
 
 def patients(
-    model: Model, product: str, disease: str, n: int, seed: int, *, first: int = 0, changed: Mapping[str, Values] | None = None
-) -> Patients:
+    model: Model, product: str, disease: str, n: int, seed: int, *, first: int = 0, changed: Mapping[str, Values] | None = None,
+    copies: int = 1,
+) -> Patients:  # fmt: skip
     """Draw the patients `first` to `first + n` of a seed.
 
     Args:
         changed: parameters or initial states whose median differs from those of product and disease; `sd_log.NAME` is the spread of one.
-            A value may be an array with one for each patient.
+            A value may be an array with one for each patient and copy.
+        copies: all are drawn so many times, one set beside the other: the same people but for what is changed.
     """
+    drawn_as = np.tile(np.arange(first, first + n), copies)
+    n *= copies
     spread = {name: value for name, value in (changed or {}).items() if name.startswith(SPREAD)}
     values = values_of(model, product, disease, {n: v for n, v in (changed or {}).items() if n not in spread})
     table = model.tables["variability"]
     names = table["parameter"].to_list()
     spreads = with_changes(dict(zip((SPREAD + n for n in names), table["sd_log"], strict=True)), spread, "variability.csv")
     normal = (
-        np.stack([generator(seed, number).standard_normal(len(names)) for number in range(first, first + n)])
+        np.stack([generator(seed, int(number)).standard_normal(len(names)) for number in drawn_as])
         if n
         else np.zeros((0, len(names)))
     )
@@ -115,7 +122,7 @@ def patients(
     def matrix(columns: list[str]) -> Floats:
         return np.stack([whole[c] for c in columns], axis=1)
 
-    return Patients(seed, np.arange(first, first + n), matrix(model.states), matrix(model.parameters))
+    return Patients(seed, np.arange(first, first + n), drawn_as, matrix(model.states), matrix(model.parameters))
 
 
 def generator(seed: int, number: int, purpose: int = 0) -> np.random.Generator:

@@ -38,7 +38,7 @@ SHARD = 250  # patients of a shard of the timeline: about 400,000 rows
 FIRST_LOOK_D, NEXT_LOOK_D = 9.0, 3.0  # days to be graded before the first decision, and after each: most come within
 ALWAYS_READ = (*subject_rows.CODES, "last_follow_up")  # by any grader: who it is, and where the record ends
 _ROUNDS_OF_CARE = 200  # far more decisions than any policy takes
-BANNER = "virtual patients; not calibrated to single persons; not a prediction for a person"
+BANNER = "virtual patients; calibrated to published summary rates; not a prediction for a person"
 
 
 @dataclass(frozen=True)
@@ -177,15 +177,16 @@ class Followed:
 
 
 def follow(
-    scenario: Scenario, n: int, seed: int, *, first: int = 0, varied: Mapping[str, Values] | None = None, rtol: float = RTOL,
-    workers: int | None = None,
+    scenario: Scenario, n: int, seed: int, *, first: int = 0, varied: Mapping[str, Values] | None = None, copies: int = 1,
+    rtol: float = RTOL, workers: int | None = None,
 ) -> Followed:  # fmt: skip
     """Treat the virtual patients `first` to `first + n` of a seed by the policy, to the end.
 
     A decision changes only what comes after it; so nobody who was treated is integrated, charted and graded far beyond the next decision.
 
     Args:
-        varied: as `Scenario.changed`, and on top of it; an array holds one value for each patient.
+        varied: as `Scenario.changed`, and on top of it; an array holds one value for each patient and copy.
+        copies: the same people so many times, one set beside the other, who differ in what is varied alone.
     Raises:
         OptionError: product, disease, policy, drug or parameter does not exist; the days are none.
         InputError: a file of the model is wrong.
@@ -199,7 +200,8 @@ def follow(
     of_map = {name: value for name, value in changed.items() if is_of_map(name)}
     of_model = {name: value for name, value in changed.items() if name not in of_map}
     chart = observation_map(scenario.folder, of_map)
-    people = patients(model, scenario.product, scenario.disease, n, seed, first=first, changed=of_model)
+    people = patients(model, scenario.product, scenario.disease, n, seed, first=first, changed=of_model, copies=copies)
+    n = len(people)
     policy = named(scenario.policy, model, scenario.folder)
     product, disease = (
         known_as(model, table, name) for table, name in (("products", scenario.product), ("diseases", scenario.disease))
