@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from aftercar.calibrate.ensemble import parameters
 from aftercar.calibrate.virtual import graded_by
-from aftercar.errors import OptionError
+from aftercar.errors import AftercarError, OptionError
 from aftercar.intervals import Z95
 from aftercar.processes import in_processes, processors
 from aftercar.simulate.model import load_model
@@ -45,10 +45,13 @@ def between_patients(
         variance of the worst grade that one parameter explains alone, `total` with all that it does together with others.
             Null where all patients have the same grade.
     Raises:
+        AftercarError: SciPy is not installed.
         OptionError: the number of draws is no power of two.
     """
-    from scipy.stats import norm, sobol_indices
-
+    try:
+        from scipy.stats import norm, sobol_indices
+    except ImportError as error:
+        raise AftercarError("Sobol indices need the extra: pip install 'aftercar[trial]'.") from error
     if draws < 2 or draws & (draws - 1):
         raise OptionError("--draws must be a power of two.")
     model = load_model()

@@ -272,10 +272,8 @@ class _Grader:
             own = shown.filter(col("toxicity") == toxicity).sort("subject_id", "hour")
             row = np.searchsorted(subjects, own["subject_id"].to_numpy())
             at = np.searchsorted(hours, own["hour"].to_numpy() - 1e-9)
-            last = np.zeros(
-                (len(subjects), len(hours) + 1), np.int64
-            )  # 1 and more: the latest of the spans; a later one overwrites
-            last[row, at] = np.arange(1, len(row) + 1)
+            last = np.zeros((len(subjects), len(hours) + 1), np.int64)  # the number of the latest span, from 1 on
+            last[row, at] = np.arange(1, len(row) + 1)  # of several before one round the last stays
             grade = np.append(0, own["grade"].fill_null(0).to_numpy())
             found[toxicity] = grade[np.maximum.accumulate(last[:, :-1], axis=1)]
         return found
