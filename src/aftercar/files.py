@@ -32,6 +32,7 @@ KINDS = {
     "rehearsal.json": "a rehearsal of alerts",
     "regrading.json": "a comparison of two scales",
     "validation.json": "a validation of a risk score",
+    "trial.json": "trials of virtual patients",
     "run.json": "results of grading",
 }
 
