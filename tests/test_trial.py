@@ -127,6 +127,11 @@ def test_obrien_fleming_is_strict_early_and_pocock_late() -> None:
     assert all(0.02 < operating(b, [0.3]).stops[0] <= 0.05 for b in told.values())
 
 
+def test_a_boundary_that_cannot_be_reached_has_no_steps() -> None:
+    found = boundary(Stopping("pocock", limit=0.5, chance=0.2), 1)
+    assert found.steps() == [] and operating(found, [0.0, 1.0]).stops.tolist() == [0.0, 0.0]
+
+
 def test_the_last_look_is_at_everybody() -> None:
     assert boundary(Stopping("pocock", limit=0.3, chance=0.05, first=3, every=4), 12).n.tolist() == [3, 7, 11, 12]
     assert boundary(Stopping("pocock", limit=0.3, chance=0.05, first=20), 12).n.tolist() == [12]
@@ -544,6 +549,17 @@ def test_three_arms_and_one_arm() -> None:
     with_null = run_trial(design_of(one + '[null]\npolicy = "cohort4"\n'), 10, 1, engine=HERE)
     assert set(with_null.replicates["run"]) == {"design", "null"}
     assert "null" not in run_trial(design_of(TEXT + "[null]\nrun = false\n"), 10, 1, engine=HERE).summary["runs"]
+
+
+@pytest.mark.usefixtures("cheap")
+def test_an_arm_that_chance_left_empty_is_told_as_nothing() -> None:
+    simple = design_of(changed(("blocks = [4]", 'method = "simple"'), ("n = 6", "n = 1"), ("limit = 0.3", "limit = 0.5")))
+    empty = next(s for s in range(50) if not allocation(simple, 1, generator(s, 0, 8)).any())
+    found = run_trial(simple, 1, empty, engine=HERE)
+    assert found.replicates["early_n"].to_list() == [0, 0] and found.replicates["early_p"].to_list() == [1.0, 1.0]
+    told = found.summary["runs"]["design"]
+    assert told["arms"]["early"]["rate"] is None and told["comparisons"]["early"]["exact_without_boundary"] is None
+    ElementTree.fromstring(trial_figure(found))
 
 
 @pytest.mark.usefixtures("cheap")

@@ -139,6 +139,8 @@ def _parts(endpoint: Endpoint) -> str:
 
 
 def _boundary(design: Design, found: pl.DataFrame) -> None:
+    if design.stopping is not None and found.is_empty():
+        console.print("The boundary cannot be reached: no number of events among so few patients is evidence enough.")
     what = "the event" if design.harm == design.endpoint else _parts(design.harm)
     for (arm,), own in found.group_by("arm", maintain_order=True):
         rows = [f"{e} of {a}" if a == b else f"{e} of {a}-{b}" for a, b, e in own.select("from_n", "to_n", "events").iter_rows()]

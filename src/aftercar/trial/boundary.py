@@ -39,7 +39,8 @@ class Boundary:
         can = self.events <= self.n
         n, events = self.n[can], self.events[can]
         edges = np.flatnonzero(np.diff(events, prepend=-1))
-        return [(int(n[a]), int(n[b - 1]), int(events[a])) for a, b in zip(edges, [*edges[1:], len(n)], strict=True)]
+        ends = np.append(edges, len(n))[1:]
+        return [(int(n[a]), int(n[b - 1]), int(events[a])) for a, b in zip(edges, ends, strict=True)]
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,11 +21,10 @@ from aftercar.errors import InputError, OptionError, nearest
 from aftercar.processes import in_processes, processors
 from aftercar.simulate.model import load_model
 from aftercar.simulate.observe import INFUSED, observation_map
-from aftercar.simulate.run import Course, Scenario, simulate
+from aftercar.simulate.run import PART, Course, Scenario, simulate
 from aftercar.trial.design import Criterion, Design, Stratum
 from aftercar.trial.endpoint import events
 
-PART = 1_000  # candidates worked on at once: memory is bounded by it, and the answers do not depend on it
 STREAM = 1 << 32  # numbers of a stream
 OUTCOMES = ("event", "open", "harm")  # the endpoint was met; that is not known; what the boundary counts was met
 RARE = 0.01  # a share of eligible candidates below which a trial cannot be filled in reasonable time
@@ -132,6 +131,7 @@ def fill(
     Args:
         needed: by stream: how many, and under which treatments each is simulated.
         progress: called with the patients that are done, and all that are known to be needed.
+        part: candidates worked on at once: memory is bounded by it, and the answers do not depend on it.
     Raises:
         InputError: hardly anybody is eligible.
     """

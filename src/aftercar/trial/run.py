@@ -16,8 +16,9 @@ from aftercar.errors import OptionError
 from aftercar.files import writing
 from aftercar.frames import labelled
 from aftercar.simulate.population import SEEDS
+from aftercar.simulate.run import PART
 from aftercar.trial.design import Design
-from aftercar.trial.pool import OUTCOMES, PART, Engine, Job, fill, on_this_machine, try_one
+from aftercar.trial.pool import OUTCOMES, Engine, Job, fill, on_this_machine, try_one
 from aftercar.trial.replicate import boundaries, compared, drawn, enrolled, results, streams
 from aftercar.trial.summary import about, boundary_table, exact_curves, exact_size, patients, summary
 
@@ -72,8 +73,9 @@ def run_trial(
     if not 0 <= seed < SEEDS:
         raise OptionError(f"The seed must be between 0 and {SEEDS - 1}.")
     arms = drawn(design, replicates, seed)
+    # By chance alone an arm may stay empty; a stream does not.
     needed = {
-        k: (replicates * design.n if arms is None else int((arms == k).sum()), scenarios)
+        k: (replicates * design.n if arms is None else max(int((arms == k).sum()), 1), scenarios)
         for k, scenarios in streams(design).items()
     }
     pools = fill(Job(design, seed), needed, engine or on_this_machine(), progress or (lambda done, all_: None), part)
