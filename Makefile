@@ -51,6 +51,7 @@ bench:  ## measure against other ways to do the same
 	$(BIN)/python -m benchmarks.icaht
 	$(BIN)/python -m benchmarks.fhir
 	$(BIN)/python -m benchmarks.simulate
+	$(BIN)/python -m benchmarks.trial
 	$(BIN)/python -m benchmarks.advise
 
 lock:  ## take the newest allowed versions into the locks (needs uv)

@@ -12,7 +12,8 @@ from pathlib import Path
 HERE = Path(__file__).parent
 RESULTS = HERE / "RESULTS.md"
 DATA = HERE / ".data"
-SECTIONS = ("run", "engines", "icaht", "fhir", "advise", "simulate", "scale")  # modules of this folder, in the order of the file
+# Modules of this folder, in the order of the file.
+SECTIONS = ("run", "engines", "icaht", "fhir", "advise", "simulate", "trial", "scale")
 INTRO = """# Benchmarks
 
 `make bench` writes all sections but that of `benchmarks.scale`, which takes hours. Each section says on which machine it was measured, and how busy

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from aftercar.simulate.run import simulate as simulate_patients
     from aftercar.timeline.readers import Imported, read
     from aftercar.timeline.store import import_folder, open_timeline, write_timeline
+    from aftercar.trial.read import read_design
+    from aftercar.trial.run import run_trial
 
 # Where each lives, and after a colon what it is called there if not the same.
 _HOMES = {
@@ -51,8 +53,10 @@ _HOMES = {
     "open_timeline": "aftercar.timeline.store",
     "read": "aftercar.timeline.readers",
     "read_back": "aftercar.export",
+    "read_design": "aftercar.trial.read",
     "rehearse_folder": "aftercar.manage.rehearse",
     "rehearse_timeline": "aftercar.manage.rehearse",
+    "run_trial": "aftercar.trial.run",
     "score_folder": "aftercar.risk.run",
     "score_timeline": "aftercar.risk.run",
     "simulate_folder": "aftercar.simulate.run",
@@ -81,8 +85,10 @@ __all__ = [
     "open_timeline",
     "read",
     "read_back",
+    "read_design",
     "rehearse_folder",
     "rehearse_timeline",
+    "run_trial",
     "score_folder",
     "score_timeline",
     "simulate_folder",

@@ -36,6 +36,7 @@ KINDS = {
     "interventions.json": "virtual arms of interventions",
     "translate.json": "a translation of one scale into another",
     "sensitivity.json": "a study of what toxicity hangs on",
+    "trial.json": "trials of virtual patients",
     "run.json": "results of grading",
 }
 

@@ -6,42 +6,30 @@ object store. aftercar is installed on the workers.
 
 from __future__ import annotations
 
-import contextlib
-import os
-import sys
-import warnings
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING
 
-from aftercar.errors import AftercarError, InputError
+from aftercar.errors import AftercarError
 from aftercar.grade.folder import Engine, Job
+from aftercar.spark import LOOK_EVERY_S, refuse_problems, session
 
 if TYPE_CHECKING:
     from pyarrow import RecordBatch
     from pyspark.sql import SparkSession
-
-LOOK_EVERY_S = 0.5  # for shards that are done
-DEFAULTS = {
-    "spark.app.name": "aftercar",
-    "spark.ui.showConsoleProgress": "false",
-    "spark.executorEnv.POLARS_MAX_THREADS": "1",  # a task has one core
-}
 
 
 def on_spark(master: str | None = None, settings: Mapping[str, str] | None = None) -> Engine:
     """Grade on Spark.
 
     Args:
-        master: `local[2]`, `spark://host:7077`, `yarn` ...; without it what `spark-submit` or the environment says, else `local[*]`. A session that
-            runs already is used as it is.
-        settings: Spark's own, such as `spark.executor.memory`.
+        master, settings: as `spark.session` takes them.
     Raises:
         AftercarError: PySpark or Java is not there, or Spark gave up.
     """
 
     def engine(job: Job, shards: Sequence[int]) -> Iterator[int]:
-        with _session(master, settings or {}) as spark:
+        with session(master, settings or {}) as spark:
             yield from _tasks(spark, job, shards)
 
     return engine
@@ -79,7 +67,7 @@ def _tasks(spark: SparkSession, job: Job, shards: Sequence[int]) -> Iterator[int
         finally:
             if not work.done():
                 spark.interruptTag(tag)
-    _refuse_problems(work)
+    refuse_problems(work, "What was finished is kept: the same command goes on from there.")
     if waiting:
         raise AftercarError(
             f"Spark graded {len(waiting)} shards whose tables are not at {job.parts}. Driver and workers must mount one filesystem at the same place."
@@ -93,46 +81,3 @@ def _problem(job: Job, n: int) -> str | None:
     except AftercarError as error:
         return str(error)
     return None
-
-
-def _refuse_problems(work: Future[list[str]]) -> None:
-    from pyspark.errors import PySparkException
-
-    try:
-        problems = work.result()
-    except PySparkException as error:
-        if "No module named" in str(error):
-            raise AftercarError(
-                "Spark's workers do not find aftercar. Install it for the Python that they run, or name that Python in PYSPARK_PYTHON."
-            ) from error
-        raise AftercarError(
-            "Spark gave up; its log says why. What was finished is kept: the same command goes on from there."
-        ) from error
-    if problems:
-        raise InputError(min(problems))
-
-
-@contextlib.contextmanager
-def _session(master: str | None, settings: Mapping[str, str]) -> Generator[SparkSession]:
-    try:
-        from pyspark.sql import SparkSession
-    except ImportError as error:
-        raise AftercarError("PySpark is not installed: pip install 'aftercar[spark]'.") from error
-    warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas", FutureWarning)  # which we do not use
-    if running := SparkSession.getActiveSession():
-        yield running
-        return
-    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-    builder = SparkSession.builder.master(master) if master else SparkSession.builder
-    for name, value in {**DEFAULTS, **settings}.items():
-        builder = builder.config(name, value)
-    try:
-        spark = builder.getOrCreate()
-    except Exception as error:  # of Spark, of the bridge to Java, or of the system
-        raise AftercarError(
-            f"Spark did not start{f' with the master {master}' if master else ''}. Is the master right and reachable, and Java 17 or newer there? Spark's own messages say more."
-        ) from error
-    try:
-        yield spark
-    finally:
-        spark.stop()
