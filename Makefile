@@ -36,9 +36,9 @@ fix:  ## format, mend what the linter can, print docs/scales.md
 	$(BIN)/ruff check --fix .
 	$(BIN)/aftercar scales all --markdown > docs/scales.md
 
-test:  ## all tests; ARGS="tests/test_house.py -x" picks
+test:  ## all tests on all processors; ARGS="tests/test_house.py -x" picks
 	@$(PY) dev/setup.py --dev
-	$(BIN)/python -m pytest -m "" $(ARGS)
+	$(BIN)/python -m pytest -m "" -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 docs:  ## run what the documentation shows
 	@$(PY) dev/setup.py --dev

@@ -1,4 +1,4 @@
-"""What the tests share: hypothesis profiles, and a small table written as a file."""
+"""What the tests share: hypothesis profiles, how they are dealt out to processes, and a small table written as a file."""
 
 from __future__ import annotations
 
@@ -7,13 +7,32 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
-settings.register_profile("quick", max_examples=30, deadline=None, derandomize=True)
-settings.register_profile("long", max_examples=1000, deadline=None)
+CALM = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}  # however busy the machine is
+settings.register_profile("quick", max_examples=30, derandomize=True, **CALM)
+settings.register_profile("long", max_examples=1000, **CALM)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 ROOT = Path(__file__).parents[1]
+
+MEMORY = 1_500_000_000  # bytes of a process of tests and of those that it starts: some 1 GB, and 2 GB in the worst one
+MOST = 8  # processes: more of them would wait for the longest file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """For `-n auto`: as many processes as there are processors for us, if memory is enough for them. A container's share of processors counts."""
+    from loky import cpu_count
+
+    return max(1, min(MOST, cpu_count(), os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // MEMORY))
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Where processes take one file after another, files with slow tests come first, so that none is left alone with one at the end."""
+    if hasattr(config, "workerinput"):
+        long = {item.path for item in items if item.get_closest_marker("slow")}
+        items.sort(key=lambda item: item.path not in long)
 
 
 @pytest.fixture

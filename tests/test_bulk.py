@@ -5,10 +5,12 @@ from __future__ import annotations
 import gzip
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -100,9 +102,9 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 @pytest.fixture(autouse=True)
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The seconds that would have been waited."""
+    """The seconds that would have been waited. Threads that other tests left sleep on."""
     waited: list[float] = []
-    monkeypatch.setattr(bulk.time, "sleep", waited.append)
+    monkeypatch.setattr(bulk, "time", SimpleNamespace(sleep=waited.append, monotonic=time.monotonic))
     return waited
 
 

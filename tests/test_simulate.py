@@ -900,3 +900,26 @@ def test_the_source_is_the_same_in_every_process() -> None:
         for seed in ("1", "2", "3")
     }
     assert len(told) == 1
+
+
+COMPILES = """
+from aftercar.simulate.compiled import kernel
+from aftercar.simulate.model import load_model
+from aftercar.simulate.run import Scenario, simulate
+simulate(Scenario("axi-cel", "LBCL", days=1.0), 1, 1)
+print(sum(kernel(load_model().equations.source()).ensemble.stats.cache_misses.values()))
+"""
+
+
+@pytest.mark.slow
+def test_of_two_processes_at_once_one_compiles(tmp_path: Path) -> None:
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-c", COMPILES],
+            env={**os.environ, "AFTERCAR_CACHE": str(tmp_path)},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    assert sorted(one.communicate()[0].strip() for one in both) == ["0", "1"]

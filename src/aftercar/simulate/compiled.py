@@ -6,12 +6,14 @@ other SBML runs through libRoadRunner: `aftercar.simulate.general`.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import importlib.util
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -168,6 +170,22 @@ def kernel(source: str) -> ModuleType:
         except OSError:  # another process was faster
             shutil.rmtree(fresh)
     return _loaded(folder, key)
+
+
+@contextlib.contextmanager
+def one_compiles(compiled: ModuleType) -> Generator[None]:
+    """Wait until no other process is compiling this model: it keeps machine code, which this one then reads.
+
+    Two at once would both do the work, and where their processors differ one could find the machine code of the other: numba puts its index
+    and what the index names on disk in two steps.
+    """
+    folder = os.open(Path(compiled.__file__ or "").parent, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # some network file systems know no locks
+            fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
 
 
 def _loaded(folder: Path, key: str) -> ModuleType:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from aftercar.errors import AftercarError
 from aftercar.processes import processors
-from aftercar.simulate.compiled import kernel
+from aftercar.simulate.compiled import kernel, one_compiles
 from aftercar.simulate.model import Model
 
 Floats = npt.NDArray[np.float64]
@@ -90,7 +90,8 @@ def integrate(
     parts = [(first, min(first + PART, n)) for first in range(0, n, PART)]
     workers = workers or processors()
     if parts:
-        compiled.ensemble(0, 0, *fixed)  # compiled once, before threads ask for it
+        with one_compiles(compiled):
+            compiled.ensemble(0, 0, *fixed)  # before threads ask for it
     with ThreadPoolExecutor(workers) as pool:  # the compiled code lets go of Python's lock
         for _ in pool.map(lambda part: compiled.ensemble(*part, *fixed), parts):
             pass
