@@ -112,9 +112,11 @@ def reading() -> Generator[Callable[[Progress], None]]:
 
 def rows(columns: Sequence[str], told: Iterable[Sequence[str]], title: str | None = None) -> None:
     """A table of words."""
-    table = _table(*columns, title=title)
+    table = _table(*columns)
     for row in told:
         table.add_row(*row)
+    if title:
+        console.print(title, style="bold", soft_wrap=True)
     console.print(table)
 
 
