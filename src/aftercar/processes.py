@@ -33,12 +33,20 @@ def in_processes(processes: int, doing: str, advice: str, *, threads: int | None
     from loky.process_executor import TerminatedWorkerError
 
     env = None if threads is None else {"POLARS_MAX_THREADS": str(threads)}
-    # An interrupt from the keyboard reaches all processes: this one ends the others.
-    deaf = {"initializer": signal.signal, "initargs": (signal.SIGINT, signal.SIG_IGN)}
-    pool = ProcessPoolExecutor(processes, env=env, **deaf, timeout=IDLE_S)
+    pool = ProcessPoolExecutor(processes, env=env, initializer=_begin, timeout=IDLE_S)
     try:
         yield pool
     except TerminatedWorkerError as error:
         raise AftercarError(f"The system ended a process that was {doing}, most likely for want of memory. {advice}") from error
     finally:
         pool.shutdown(kill_workers=True)
+
+
+def _begin() -> None:
+    """What a process does first."""
+    from loky import process_executor
+
+    # An interrupt from the keyboard reaches all processes: the one that started them ends the others.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Where psutil is installed loky takes the tables of a part for a leak, and begins a process anew after each: half of the time.
+    process_executor._USE_PSUTIL = False  # pyright: ignore[reportPrivateUsage]

@@ -33,7 +33,7 @@ from aftercar.timeline import subjects as subject_rows
 from aftercar.timeline.store import read_json, write_shards
 
 DAYS = 60.0
-PART = 4_000  # patients worked on at once: memory is bounded by it
+PART = 2_000  # patients worked on at once: memory is bounded by it
 SHARD = 250  # patients of a shard of the timeline: about 400,000 rows
 FIRST_LOOK_D, NEXT_LOOK_D = 9.0, 3.0  # days to be graded before the first decision, and after each: most come within
 ALWAYS_READ = (*subject_rows.CODES, "last_follow_up")  # by any grader: who it is, and where the record ends
