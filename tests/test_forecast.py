@@ -18,8 +18,8 @@ from polars import col
 from aftercar.calibrate import likeness
 from aftercar.calibrate.coverage import coverage
 from aftercar.calibrate.ensemble import as_frame, parameters
-from aftercar.calibrate.forecast import BANNER, CANNOT_TELL, Forecast, forecast, outside, quantile, told
-from aftercar.calibrate.likeness import Charted, charted, compared, cut, distances, effective, gaps, share, weights
+from aftercar.calibrate.forecast import BANNER, CANNOT_TELL, FAR, Forecast, forecast, quantile, tells, told
+from aftercar.calibrate.likeness import Charted, charted, compared, cut, distances, effective, gaps, misfit, share, weights
 from aftercar.calibrate.record import LAST_D, asked
 from aftercar.calibrate.twins import AHEAD, Start, Twins, twins, worst_after
 from aftercar.errors import InputError, OptionError
@@ -163,6 +163,7 @@ def test_weights_are_those_by_hand() -> None:
     apart = gaps(toy(38.0), toy(38.0, 38.0 + width, 38.0 - 2 * width))
     assert apart[:, 0, 0] == pytest.approx([0.0, 1.0, 2.0])
     assert distances(apart) == pytest.approx([0.0, 1.0, 2.0])
+    assert misfit(apart, np.array([0.5, 0.25, 0.25])) == pytest.approx(math.sqrt(1.25))
     raw = np.exp(-0.5 * share() * np.array([0.0, 1.0, 4.0]))
     assert weights(apart) == pytest.approx(raw / raw.sum())
     assert effective(weights(apart)) == pytest.approx(raw.sum() ** 2 / (raw**2).sum())
@@ -186,7 +187,7 @@ def test_a_record_that_says_nothing_gives_all_twins_alike(pool: Twins) -> None:
     silent = charted(rows(), 3.0)
     weight = weights(gaps(silent, pool.charted))
     assert weight == pytest.approx(np.full(N, 1 / N))
-    table = told(pool.worst, weight)
+    table = told(pool.worst, weight, True)
     for policy in POLICIES:
         own = table.filter(policy=policy, toxicity="crs", days_ahead=AHEAD, measure="P(grade >= 2)")
         assert own["value"].item() == pytest.approx((pool.worst[policy][:, 0, -1] >= 2).mean())
@@ -198,13 +199,21 @@ def test_a_record_that_is_a_twin_gets_its_weight_there(pool: Twins) -> None:
         assert weight[k] == weight.max() > 1.5 / N
 
 
-def test_a_record_unlike_all_twins_is_outside(pool: Twins) -> None:
-    strange = charted(rows((2.0, "temperature", 41.5, None, "Cel"), (50.0, "crp", 900.0, None, "mg/L"), (30.0, "ferritin", 90_000.0, None, "ng/mL")), 3.0)  # fmt: skip
-    apart = gaps(strange, pool.charted)
-    assert outside(distances(apart).min(), apart, pool)
+def test_of_a_record_unlike_all_twins_the_data_cannot_tell() -> None:
+    strange = rows(
+        (2.0, "temperature", 41.5, None, "Cel"), (50.0, "crp", 900.0, None, "mg/L"), (30.0, "ferritin", 90_000.0, None, "ng/mL"),
+        (0.0, "disease", None, "LBCL"),
+    )  # fmt: skip
+    done = forecast(strange, 72.0, POLICIES, ensemble(), n=N, workers=1)
+    assert done.misfit > FAR and not done.tells
+    assert set(done.table["finds"]) == {CANNOT_TELL}
+    assert "most of all in temperature" in " ".join(done.warnings())
+
+
+def test_other_virtual_patients_are_not_far_from_twins(pool: Twins) -> None:
     others = twins(START, ["supportive"], ensemble(), 20, 9, workers=1)
     near = [gaps(others.charted.of(k), pool.charted) for k in range(20)]
-    assert sum(outside(distances(a).min(), a, pool) for a in near) <= 4
+    assert sum(misfit(apart, weights(apart)) > FAR for apart in near) <= 2
 
 
 # ---- twins
@@ -266,7 +275,7 @@ def test_intervals_and_differences_by_hand() -> None:
     n = 400
     worse, better = np.zeros((n, 2, AHEAD), np.int64), np.zeros((n, 2, AHEAD), np.int64)
     worse[:100] = 2
-    table = told({"a": worse, "b": better, "c": worse}, np.full(n, 1 / n)).filter(toxicity="crs", days_ahead=1)
+    table = told({"a": worse, "b": better, "c": worse}, np.full(n, 1 / n), True).filter(toxicity="crs", days_ahead=1)
     assert table.filter(policy="a", measure="P(grade >= 2)")["value"].item() == pytest.approx(0.25)
     difference = {r["policy"]: r for r in table.filter(measure="difference of P(grade >= 2)").to_dicts()}
     assert difference["b"]["value"] == pytest.approx(-0.25) and difference["b"]["finds"] == "lower"
@@ -274,10 +283,10 @@ def test_intervals_and_differences_by_hand() -> None:
     assert all(r["low"] <= r["value"] <= r["high"] for r in table.to_dicts())
 
 
-def test_few_twins_cannot_tell() -> None:
+def test_few_twins_or_far_ones_cannot_tell() -> None:
     worse, better = np.full((20, 2, AHEAD), 3), np.zeros((20, 2, AHEAD), np.int64)
-    table = told({"a": worse, "b": better}, np.full(20, 0.05))
-    assert set(table["finds"]) == {CANNOT_TELL}
+    assert not tells(20.0, 0.2) and not tells(500.0, 1.5) and tells(500.0, 0.2)
+    assert set(told({"a": worse, "b": better}, np.full(20, 0.05), False)["finds"]) == {CANNOT_TELL}
 
 
 @pytest.mark.slow
@@ -309,7 +318,7 @@ def test_doses_go_by_weight_and_what_cannot_be_shared_is_said() -> None:
     assert [g.hours[0] + AFTER_H for g in given_] == pytest.approx([24.0, 30.0, 31.0], abs=1e-3)
     assert start.start.disease == "LBCL" and start.start.at_d == 2.0
     words = " ".join(start.notes)
-    assert "1 doses from before the infusion" in words and "usual dose" in words and "baricitinib" in words
+    assert "begins with it: 1" in words and "usual dose" in words and "baricitinib" in words
     assert "No weight" in " ".join(asked(frame.filter(col("code") != "weight"), 48.0, 1, None, None).notes)
 
 

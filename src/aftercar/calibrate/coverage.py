@@ -10,8 +10,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from aftercar.calibrate.forecast import LEAST, LEVELS
-from aftercar.calibrate.likeness import TOXICITIES, Floats, compared, effective, gaps, weights
+from aftercar.calibrate.forecast import LEVELS, tells
+from aftercar.calibrate.likeness import TOXICITIES, Floats, compared, effective, gaps, misfit, weights
 from aftercar.calibrate.twins import Start, twins
 from aftercar.intervals import wilson
 
@@ -30,13 +30,14 @@ class Coverage:
         reliability: `toxicity, from, to, n, forecast, had, low, high`: records by the chance that they were told of grade 2 or more, and how many had it;
             only those who were not there on the last day before.
         skill: `toxicity, n, brier, brier_of_all, skill`: the mean squared error of those chances, and of the share of all twins as the chance of each.
-        effective: of each record.
+        effective, misfit: of each record.
     """
 
     intervals: pl.DataFrame
     reliability: pl.DataFrame
     skill: pl.DataFrame
     effective: Floats
+    misfit: Floats
 
 
 def coverage(
@@ -57,10 +58,11 @@ def coverage(
     week, was = pool.worst[policy][:, :, -1], truth.worst[policy][:, :, -1]
     before = truth.charted.low[:, [list(compared()).index(t) for t in TOXICITIES], -1]
     place, chance = np.empty(was.shape), np.empty(was.shape)
-    size = np.empty(records)
+    size, far = np.empty(records), np.empty(records)
     for i in range(records):
-        weight = weights(gaps(truth.charted.of(i), pool.charted))
-        size[i] = effective(weight)
+        apart = gaps(truth.charted.of(i), pool.charted)
+        weight = weights(apart)
+        size[i], far[i] = effective(weight), misfit(apart, weight)
         chance[i] = weight @ (week >= _GRADE)
         place[i] = weight @ (week < was[i]) + draw.random(was.shape[1]) * (weight @ (week == was[i]))
     intervals = [row for k, t in enumerate(TOXICITIES) for row in _inside(t, place[:, k])]
@@ -72,7 +74,7 @@ def coverage(
         here = pool.charted.low[:, list(compared()).index(toxicity), -1] < _GRADE
         reliability += _reliability(toxicity, chance[free, k], had)
         skill.append(_skill(toxicity, chance[free, k], had, float((week[here, k] >= _GRADE).mean())))
-    return Coverage(pl.DataFrame(intervals), pl.DataFrame(reliability), pl.DataFrame(skill), size)
+    return Coverage(pl.DataFrame(intervals), pl.DataFrame(reliability), pl.DataFrame(skill), size, far)
 
 
 def _inside(toxicity: str, place: Floats) -> list[dict[str, Any]]:
@@ -111,7 +113,10 @@ def _skill(toxicity: str, chance: Floats, had: NDArray[np.bool_], of_all: float)
 
 
 def summary(found: Coverage) -> dict[str, Any]:
-    """Effective sizes, in short."""
+    """Effective sizes and misfits, in short."""
     low, middle, high = np.quantile(found.effective, (0.05, 0.5, 0.95))
-    few = int((found.effective < LEAST).sum())
-    return {"effective_5": float(low), "effective_50": float(middle), "effective_95": float(high), "cannot_tell": few}
+    silent = sum(not tells(size, far) for size, far in zip(found.effective, found.misfit, strict=True))
+    return {
+        "effective_5": float(low), "effective_50": float(middle), "effective_95": float(high),
+        "misfit_99": float(np.quantile(found.misfit, 0.99)), "cannot_tell": silent,
+    }  # fmt: skip

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from polars import lit
+from polars import col, lit
 
-from aftercar.calibrate.likeness import TOXICITIES, Floats, charted, compared, distances, effective, gaps, weights
+from aftercar.calibrate.likeness import TOXICITIES, Floats, charted, compared, effective, gaps, misfit, weights
 from aftercar.calibrate.record import Asked, asked
-from aftercar.calibrate.twins import AHEAD, Twins, twins
+from aftercar.calibrate.twins import AHEAD, twins
 from aftercar.intervals import Z95, wilson
 
 BANNER = "SIMULATED: virtual patients; calibrated to published summary rates; not a prediction for a person"
@@ -26,8 +26,7 @@ TWINS, SEED = 2_000, 1
 LEAST = 50  # twins that count: with fewer the data cannot tell
 LEVELS = (50, 80, 95)  # of central intervals, in per cent
 CANNOT_TELL = "the data cannot tell"
-_PROBES = 200  # twins whose own nearest twin is looked for
-_FAR = 0.99  # a record is outside where its nearest twin is farther than this share of twins have theirs
+FAR = 1.0  # widths: where the twins that count lie farther from a record, they are not much alike
 
 
 @dataclass(frozen=True)
@@ -39,8 +38,7 @@ class Forecast:
         table: a row a policy, toxicity, day ahead and measure; `docs/forecast.md` describes it.
         compared: `finding, meaning, days` (on which it is compared), `telling` (on which twins differ in it), `misfit` (of the weighted twins, in widths).
         twins, effective: how many there are, and how many equally weighted ones they are worth.
-        nearest: the distance of the nearest twin, in widths.
-        outside: whether that is farther than twins lie from one another.
+        misfit: how far the weighted twins lie from the record, in widths.
     """
 
     asked: Asked
@@ -48,13 +46,12 @@ class Forecast:
     compared: pl.DataFrame
     twins: int
     effective: float
-    nearest: float
-    outside: bool
+    misfit: float
 
     @property
     def tells(self) -> bool:
-        """Whether enough twins are near."""
-        return self.effective >= LEAST
+        """Whether there are enough twins, and they are alike."""
+        return tells(self.effective, self.misfit)
 
     def warnings(self) -> list[str]:
         """What must be said beside the numbers."""
@@ -65,10 +62,10 @@ class Forecast:
             said.append(
                 f"{CANNOT_TELL.capitalize()}: too few twins are near ({self.effective:.0f} effective, {LEAST} are needed)."
             )
-        if self.outside:
+        if self.misfit > FAR:
             said.append(
-                f"The record lies outside of its twins: the nearest is {self.nearest:.1f} widths away, farther than twins are from one another. "
-                "The mechanism does not fit it; more twins will not help."
+                f"{CANNOT_TELL.capitalize()}: the record lies outside of its twins, {self.misfit:.1f} widths from those that count, most of all in "
+                f"{self.compared.sort('misfit')['finding'][-1]}. The mechanism does not fit it; more twins will not help."
             )
         return said
 
@@ -95,30 +92,17 @@ def forecast(
     one = charted(timeline, start.start.at_d, infusion)
     apart = gaps(one, found.charted)
     weight = weights(apart)
-    far = distances(apart)
-    return Forecast(
-        start,
-        told(found.worst, weight),
-        _compared(apart, weight),
-        n,
-        effective(weight),
-        float(far.min()),
-        outside(far.min(), apart, found),
-    )
+    size, far = effective(weight), misfit(apart, weight)
+    return Forecast(start, told(found.worst, weight, tells(size, far)), fit_of(apart, weight), n, size, far)
 
 
-def outside(nearest: float, apart: Floats, found: Twins) -> bool:
-    """Whether a record is farther from its nearest twin than nearly all twins are from theirs, in what is compared."""
-    left_out = np.isnan(apart).any(axis=0)
-    theirs: list[float] = []
-    for k in range(min(_PROBES, len(apart))):
-        others = gaps(found.charted.of(k), found.charted)
-        others[:, left_out] = np.nan
-        theirs.append(float(np.delete(distances(others), k).min(initial=np.inf)))
-    return bool(nearest > np.quantile(theirs, _FAR))
+def tells(size: float, far: float) -> bool:
+    """Whether so many effective twins, so many widths away, say something of a record."""
+    return size >= LEAST and far <= FAR
 
 
-def _compared(apart: Floats, weight: Floats) -> pl.DataFrame:
+def fit_of(apart: Floats, weight: Floats) -> pl.DataFrame:
+    """How the weighted twins fit each finding: `Forecast.compared`."""
     there = ~np.isnan(apart).any(axis=0)
     telling = there & (np.nan_to_num(apart).max(axis=0) > np.nan_to_num(apart).min(axis=0))
     squares = np.nansum(apart**2 * weight[:, None, None], axis=(0, 2))
@@ -131,11 +115,12 @@ def _compared(apart: Floats, weight: Floats) -> pl.DataFrame:
     )  # fmt: skip
 
 
-def told(worst: dict[str, NDArray[np.int64]], weight: Floats) -> pl.DataFrame:
+def told(worst: dict[str, NDArray[np.int64]], weight: Floats, tell: bool) -> pl.DataFrame:
     """What weighted twins say of the worst grade from now to the end of each day ahead.
 
     Args:
         worst: of each policy `[twin, toxicity, day]`; the first policy is the comparator.
+        tell: whether the twins say something; else every row says that the data cannot tell.
     Returns:
         `policy, against, toxicity, days_ahead, measure, value, low, high, finds, effective`. Measures: `P(grade >= k)` with the 95 % interval that so few
         twins leave; its `difference` from the comparator, likewise; `worst grade, 50 %` (80 %, 95 %), the median and a central interval.
@@ -149,27 +134,26 @@ def told(worst: dict[str, NDArray[np.int64]], weight: Floats) -> pl.DataFrame:
                 own, other = grades[:, k, day], worst[first][:, k, day]
                 key = {"policy": policy, "against": None, "toxicity": toxicity, "days_ahead": day + 1}
                 rows += [key | _chance(own, least, weight, n) for least in range(1, 5)]
-                rows += [key | _central(own, level, weight, n) for level in LEVELS]
+                rows += [key | _central(own, level, weight) for level in LEVELS]
                 if policy != first:
                     rows += [key | {"against": first} | _difference(own, other, least, weight, n) for least in range(1, 5)]
     schema = {"policy": pl.String, "against": pl.String, "toxicity": pl.String, "days_ahead": pl.Int64, "measure": pl.String}
     return pl.DataFrame(
         rows, schema=schema | dict.fromkeys(("value", "low", "high"), pl.Float64) | {"finds": pl.String}
-    ).with_columns(effective=lit(n))
+    ).with_columns(finds=col("finds") if tell else lit(CANNOT_TELL), effective=lit(n))
 
 
 def _chance(grades: NDArray[np.int64], least: int, weight: Floats, n: float) -> dict[str, Any]:
     p = float(weight @ (grades >= least))
     p = min(max(p, 0.0), 1.0)  # sums of weights miss 0 and 1 by a hair
     low, high = wilson(p * n, n)
-    return {"measure": f"P(grade >= {least})", "value": p, "low": low, "high": high, "finds": None if n >= LEAST else CANNOT_TELL}
+    return {"measure": f"P(grade >= {least})", "value": p, "low": low, "high": high, "finds": None}
 
 
-def _central(grades: NDArray[np.int64], level: int, weight: Floats, n: float) -> dict[str, Any]:
+def _central(grades: NDArray[np.int64], level: int, weight: Floats) -> dict[str, Any]:
     low, middle, high = (quantile(grades, weight, q) for q in (0.5 - level / 200, 0.5, 0.5 + level / 200))
     return {
-        "measure": f"worst grade, {level} %", "value": float(middle), "low": float(low), "high": float(high),
-        "finds": None if n >= LEAST else CANNOT_TELL,
+        "measure": f"worst grade, {level} %", "value": float(middle), "low": float(low), "high": float(high), "finds": None,
     }  # fmt: skip
 
 
@@ -180,7 +164,7 @@ def _difference(own: NDArray[np.int64], other: NDArray[np.int64], least: int, we
     middle = (up - down) / (n + 2)
     half = Z95 * np.sqrt(up + down + 1 - (up - down) ** 2 / (n + 2)) / (n + 2)
     low, high = middle - half, middle + half
-    finds = CANNOT_TELL if n < LEAST or low <= 0 <= high else "lower" if high < 0 else "higher"
+    finds = CANNOT_TELL if low <= 0 <= high else "lower" if high < 0 else "higher"
     return {"measure": f"difference of P(grade >= {least})", "value": (up - down) / n, "low": low, "high": high, "finds": finds}
 
 

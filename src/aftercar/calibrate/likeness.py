@@ -226,3 +226,8 @@ def distances(apart: Floats) -> Floats:
     """The distance of each twin, in widths: the root of the mean square over all that is compared; 0 where nothing is."""
     n = (~np.isnan(apart[0])).sum()
     return np.sqrt(np.nansum(apart**2, axis=(1, 2)) / max(n, 1))
+
+
+def misfit(apart: Floats, weight: Floats) -> float:
+    """How far weighted twins lie from the record: the root of the weighted mean square of `distances`."""
+    return float(np.sqrt(weight @ distances(apart) ** 2))

@@ -119,9 +119,9 @@ def _given(known: pl.DataFrame, infusion: int, day0: datetime, model: Model) -> 
     )
     notes: list[str] = []
     if before := rows.height - since.height:
-        notes.append(f"{before} doses from before the infusion are not given to twins: the mechanism begins with it.")
+        notes.append(f"Doses from before the infusion that twins are not given, as the mechanism begins with it: {before}.")
     if unread := since["mg"].null_count():
-        notes.append(f"{unread} doses without an amount that can be read are given to twins as the usual dose.")
+        notes.append(f"Doses without an amount that can be read, given to twins as the usual dose: {unread}.")
     if since.height and since["weight_kg"].null_count():
         notes.append(f"No weight is charted: doses are given as they are to twins of {WEIGHT_KG:g} kg.")
     alike = {"cytotoxic", *(group for name in names for group in concepts()[name].groups)}

@@ -105,7 +105,7 @@ def _write(found: Forecast, subject: pl.Series, seed: int, out: Path) -> None:
     about = {
         "banner": BANNER, "simulated": True, "version": __version__, "subject_id": subject[0], "infusion": asked.infusion,
         "time": asked.time.isoformat(), "product": asked.start.product, "disease": asked.start.disease, "given": list(asked.start.given),
-        "twins": found.twins, "seed": seed, "effective": found.effective, "nearest": found.nearest, "outside": found.outside,
+        "twins": found.twins, "seed": seed, "effective": found.effective, "misfit": found.misfit, "tells": found.tells,
         "warnings": found.warnings(), "compared": found.compared.to_dicts(), "forecast": found.table.to_dicts(),
     }  # fmt: skip
     write_text(out, json.dumps(about, indent=2) + "\n")

@@ -6,7 +6,7 @@ import polars as pl
 from polars import col
 
 from aftercar.calibrate.coverage import Coverage, summary
-from aftercar.calibrate.forecast import BANNER, LEAST, Forecast
+from aftercar.calibrate.forecast import BANNER, Forecast
 from aftercar.calibrate.likeness import TOXICITIES
 from aftercar.calibrate.twins import AHEAD
 from aftercar.serve.show import console, rows
@@ -65,7 +65,7 @@ def _differences(own: pl.DataFrame) -> None:
     against = own["against"][0]
     rows(
         ("policy", "of", "grade", "points", "95 %", "finds"), told,
-        title=f"SIMULATED difference from {against}, {AHEAD} days ahead, per cent points",
+        title=f"SIMULATED difference from {against}, {AHEAD} days ahead, in %",
     )  # fmt: skip
 
 
@@ -111,6 +111,6 @@ def coverage(found: Coverage) -> None:
     size = summary(found)
     console.print(
         f"Effective twins: median {size['effective_50']:.0f} (5th to 95th centile {size['effective_5']:.0f} to {size['effective_95']:.0f}); "
-        f"{size['cannot_tell']} of {len(found.effective)} records have fewer than {LEAST}."
+        f"99 in 100 records lie within {size['misfit_99']:.2f} widths of theirs; of {size['cannot_tell']} of {len(found.effective)} the data cannot tell."
     )
     console.print("Records and twins come from one mechanism: this checks the inference, not the mechanism.")
