@@ -37,7 +37,7 @@ MAY_IMPORT = {
     "conformance": "errors timeline options grade manage risk",  # worked cases, and what asks them of graders, scores and rules
     "cohort": "errors files frames intervals evidence timeline options grade",
     "simulate": "errors files frames processes evidence timeline grade",
-    "calibrate": "errors files frames processes intervals evidence timeline options grade simulate",
+    "calibrate": "errors files frames processes intervals evidence timeline options grade manage simulate",
     "trial": "errors files frames processes spark intervals evidence timeline options grade cohort simulate",
     "export": "errors files frames evidence timeline grade",
     "report": "errors files frames intervals evidence timeline grade manage risk cohort simulate calibrate trial",

@@ -493,7 +493,7 @@ def test_every_result_says_that_it_is_simulated(tmp_path: Path, capsys: pytest.C
     assert told["read"] == told["accepted"] == told["timeline_rows"] == open_timeline(timeline).scan().collect().height
     assert told["simulation"] | {"model": ""} == {
         "product": "axi-cel", "disease": "LBCL", "policy": "standard", "drugs": ["anakinra@day1-2"], "changed": [["inflammation", 1.2]],
-        "days": 10.0, "folder": None, "n": 5, "seed": 7, "rtol": running.RTOL, "model": "",
+        "days": 10.0, "folder": None, "policy_from_d": 0.0, "n": 5, "seed": 7, "rtol": running.RTOL, "model": "",
     }  # fmt: skip
     # The scenario alone makes the same patients again.
     again = Scenario(

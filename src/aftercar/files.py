@@ -37,6 +37,7 @@ KINDS = {
     "translate.json": "a translation of one scale into another",
     "sensitivity.json": "a study of what toxicity hangs on",
     "trial.json": "trials of virtual patients",
+    "coverage.json": "a check of forecasts on virtual records",
     "run.json": "results of grading",
 }
 

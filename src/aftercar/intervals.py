@@ -8,7 +8,7 @@ Z95 = 1.959963984540054  # normal quantile of a two-sided 95 % interval
 _TAIL = 0.025
 
 
-def wilson(k: int, n: int) -> tuple[float | None, float | None]:
+def wilson(k: float, n: float) -> tuple[float | None, float | None]:
     """Wilson score interval of a proportion, 95 % (Wilson 1927): `k` of `n`, as shares of 1; null where `n` is 0.
 
     >>> tuple(round(x, 3) for x in wilson(1, 10))

@@ -72,6 +72,12 @@ def changed(trial: Trial, values: Mapping[str, Any]) -> dict[str, Any]:
     return {p.name: values[p.key] for p in parameters() if p.bears_on(trial)}
 
 
+def varied(ensemble: pl.DataFrame, product: str, disease: str, numbers: NDArray[np.int64]) -> dict[str, Floats]:
+    """Parameters of the virtual patients of these numbers, each with those of one member in turn: `follow` takes them."""
+    members = numbers % ensemble.height
+    return {p.name: ensemble[p.key].to_numpy()[members] for p in parameters() if p.of in (None, product, disease)}
+
+
 def as_frame(logs: Floats) -> pl.DataFrame:
     """An ensemble: a row a member, a column a parameter by `Parameter.key`; from logs `[member, parameter]`."""
     return pl.DataFrame(np.exp(logs), schema=[p.key for p in parameters()])

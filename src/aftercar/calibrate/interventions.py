@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from polars import col
 
 import aftercar.calibrate
-from aftercar.calibrate.ensemble import parameters
+from aftercar.calibrate.ensemble import varied
 from aftercar.calibrate.virtual import graded_by
 from aftercar.evidence import table
 from aftercar.intervals import Z95, wilson
@@ -131,11 +131,10 @@ class _Arm:
 
 
 def _simulated(scenario: Scenario, scales: tuple[str, str], ensemble: pl.DataFrame, patients: int, seed: int) -> _Arm:
-    members = np.arange(patients) % ensemble.height
-    bearing = [p for p in parameters() if p.of in (None, scenario.product, scenario.disease)]
+    every = varied(ensemble, scenario.product, scenario.disease, np.arange(patients))
     fixed = dict(scenario.changed)
-    varied = {p.name: ensemble[p.key].to_numpy()[members] for p in bearing if p.name not in fixed}
-    followed = follow(scenario, patients, seed, varied=varied, workers=1)
+    own = {name: values for name, values in every.items() if name not in fixed}
+    followed = follow(scenario, patients, seed, varied=own, workers=1)
     outcome = graded_by(followed, *scales)
     states = {name: followed.values[:, :, followed.ward.model.states.index(name)] for name in ("effector", "tumour")}
     return _Arm(outcome.crs, outcome.nt, states["effector"].max(axis=1), states["tumour"][:, -1])

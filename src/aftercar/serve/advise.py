@@ -27,7 +27,7 @@ def advise(
     folder: Annotated[Path, typer.Argument(help="A timeline folder, or the results folder of one.", metavar="TIMELINE|DIR")],
     at: Annotated[
         str | None,
-        typer.Option("--at", help="When: 2024-01-03T14:00, or h:50, hours since the infusion. Without: the last charting."),
+        typer.Option("--at", help="When: 2024-01-03T14:00, or since the infusion h:50 or day2. Without: the last charting."),
     ] = None,
     every: Annotated[float | None, typer.Option("--every", help="Instead: every so many hours of each record.")] = None,
     subject: Annotated[
@@ -64,10 +64,12 @@ def advise(
     }
     with show.counting("advising", "shards") as step:
         if diff:
-            table = difference_folder(timeline, *diff, _time(at), progress=step, **asked)
+            table = difference_folder(timeline, *diff, time_asked(at), progress=step, **asked)
             found = None
         else:
-            found = advise_folder(timeline, _time(at), profile=profile or DEFAULT_PROFILE, every_h=every, progress=step, **asked)
+            found = advise_folder(
+                timeline, time_asked(at), profile=profile or DEFAULT_PROFILE, every_h=every, progress=step, **asked
+            )
             table = found.advice
     store = open_timeline(timeline)
     show.dataset_note(store.info.get("banner"), store.simulated)
@@ -109,7 +111,7 @@ def subject_named(timeline: Path, subject: str) -> str | int:
     return key
 
 
-def _time(at: str | None) -> datetime | float | None:
+def time_asked(at: str | None) -> datetime | float | None:
     """A time, or hours since the infusion.
 
     Raises:
@@ -117,12 +119,14 @@ def _time(at: str | None) -> datetime | float | None:
     """
     if at is None:
         return None
-    if hours := re.fullmatch(r"h:(\d+(?:\.\d+)?)", at.strip()):
-        return float(hours[1])
+    if since := re.fullmatch(r"(h:|day)(\d+(?:\.\d+)?)", at.strip()):
+        return float(since[2]) * (24.0 if since[1] == "day" else 1.0)
     try:
         time = datetime.fromisoformat(at.strip())
     except ValueError:
-        raise OptionError("--at takes a time such as 2024-01-03T14:00, or hours since the infusion such as h:50.") from None
+        raise OptionError(
+            "--at takes a time such as 2024-01-03T14:00, or the time since the infusion such as h:50 or day2.5."
+        ) from None
     if time.tzinfo is not None:
         raise OptionError("--at takes a local time without a zone, as the timeline has it.")
     return time

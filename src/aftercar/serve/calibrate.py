@@ -1,4 +1,4 @@
-"""The commands `calibrate fit`, `adopt`, `compare`, `interventions`, `translate` and `sensitivity`. Everything heavy is imported by the command that needs it."""
+"""The commands `calibrate fit`, `adopt`, `compare`, `interventions`, `translate`, `sensitivity` and `forecast`. Everything heavy is imported by the command that needs it."""
 
 from __future__ import annotations
 
@@ -206,6 +206,38 @@ def sensitivity(
             title=f"SIMULATED: share of the variance of the worst grade of {toxicity.upper()}",
         )
     print(f"Of {told.height} fitted parameters the data take half or more of the variance of {(told['told'] >= 0.5).sum()}.")
+    print(f"Tables: {out}")
+
+
+@app.command()
+def forecast(
+    out: Out,
+    product: Annotated[str, typer.Option("--product", help="Of the virtual records, such as axi-cel.")] = "axi-cel",
+    disease: Annotated[str, typer.Option("--disease", help="Of the virtual records, such as LBCL.")] = "LBCL",
+    policy: Annotated[
+        str, typer.Option("--policy", help="By which records and twins are treated from that day on.")
+    ] = "standard",
+    day: Annotated[float, typer.Option("--day", min=0.25, max=28, help="From which day on.")] = 4.0,
+    records: Annotated[int, typer.Option("--records", min=10, help="Virtual patients forecast as if they were records.")] = 200,
+    twins: Annotated[int, typer.Option("--twins", min=50, help="Virtual twins; one pool serves all records.")] = 2000,
+    ensemble: Ensemble = None,
+    seed: Seed = 1,
+    workers: Workers = None,
+) -> None:
+    """Forecast virtual patients as if they were records, and see how often the truth lies where a forecast says."""
+    from aftercar.calibrate.coverage import coverage, summary
+    from aftercar.calibrate.ensemble import read
+    from aftercar.calibrate.twins import Start
+    from aftercar.serve import show, show_forecast
+
+    start = Start(product, disease, day)
+    with show.counting("simulating", "parts") as step:
+        found = coverage(start, policy, read(ensemble), records=records, n=twins, seed=seed, workers=workers, progress=step)
+    about = {
+        "product": product, "disease": disease, "policy": policy, "day": day, "records": records, "twins": twins, "seed": seed, **summary(found)
+    }  # fmt: skip
+    _write(out, "coverage.json", about, {}, intervals=found.intervals, reliability=found.reliability, skill=found.skill)
+    show_forecast.coverage(found)
     print(f"Tables: {out}")
 
 

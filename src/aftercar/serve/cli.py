@@ -13,7 +13,7 @@ import typer
 from aftercar import __version__
 from aftercar.errors import AftercarError, OptionError
 from aftercar.files import place
-from aftercar.serve import advise, calendar, calibrate, evidence, model, rehearse, risk, simulate, trial
+from aftercar.serve import advise, calendar, calibrate, evidence, forecast, model, rehearse, risk, simulate, trial
 
 if TYPE_CHECKING:
     import polars as pl
@@ -31,6 +31,7 @@ advise.add_to(app)
 calendar.add_to(app)
 rehearse.add_to(app)
 simulate.add_to(app)
+forecast.add_to(app)
 trial.add_to(app)
 app.add_typer(model.app, name="model")
 app.add_typer(calibrate.app, name="calibrate")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -192,13 +192,22 @@ class History:
         given: `row` (patient), `hour`, `drug`, `mg`.
     """
 
-    def __init__(self, policy: Policy, n: int, protocol: tuple[Given, ...]) -> None:
-        """Begin with what is given in any case."""
+    def __init__(self, policy: Policy, n: int, protocol: tuple[Given, ...], model: Model, from_h: float = 0.0) -> None:
+        """Begin with what is given in any case.
+
+        Args:
+            from_h: when the policy begins. What the protocol gave by then counts as if the policy had given it.
+        """
+        acts_on = dict(model.tables["drugs"].select("drug", "state").iter_rows())
         self.policy = policy
         self.fired = np.zeros((len(policy.rules), n), np.int64)
-        self.next = np.zeros((len(policy.rules), n))
+        self.next = np.full((len(policy.rules), n), from_h)
         self.last = np.full(n, -1.0)  # hour of the last decision
-        self.given = pl.concat([_NOTHING, *(_rows(np.arange(n), np.zeros(n), g) for g in (*policy.protocol, *protocol))])
+        for k, rule in enumerate(policy.rules):
+            times, following = _already(rule, protocol, acts_on, from_h)
+            self.fired[k], self.next[k] = times, max(from_h, following)
+        own = [replace(g, hours=tuple(h for h in g.hours if h >= from_h)) for g in policy.protocol]
+        self.given = pl.concat([_NOTHING, *(_rows(np.arange(n), np.zeros(n), g) for g in (*own, *protocol))])
 
     def decide(self, rows: Ints, hours: Floats, last: Ints, grades: dict[str, np.ndarray]) -> tuple[np.ndarray, Ints]:
         """The next decision of each patient, if there is one: what is due is given.
@@ -248,6 +257,21 @@ class History:
 
 
 _NOTHING = pl.DataFrame(schema={"row": pl.Int64, "hour": pl.Float64, "drug": pl.String, "mg": pl.Float64})
+
+
+def _already(rule: Rule, protocol: tuple[Given, ...], acts_on: dict[str, str], until_h: float) -> tuple[int, float]:
+    """How often a protocol has given what a rule gives, by a time, and from which hour on the rule may give it again.
+
+    Args:
+        acts_on: the state of each drug; two drugs of one state, such as two steroids, are the same.
+    """
+    times, following = 0, 0.0
+    for course in rule.give:
+        hours = sorted(h for g in protocol if acts_on[g.drug] == acts_on[course.drug] for h in g.hours if h < until_h)
+        if hours:
+            times = max(times, -(-len(hours) // len(course.hours)))
+            following = max(following, hours[-1] - course.hours[-1] + rule.again_h)
+    return times, following
 
 
 def _rows(who: np.ndarray, at: Floats, given: Given) -> pl.DataFrame:

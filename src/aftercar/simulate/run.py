@@ -53,6 +53,7 @@ class Scenario:
             dots such as `person.circulation.median` are numbers of the observation map.
         days: of charting.
         folder: one's own files of the model.
+        policy_from_d: the day from which on the policy acts; what `drugs` gave before it counts as given by the policy.
     """
 
     product: str
@@ -62,6 +63,7 @@ class Scenario:
     changed: tuple[tuple[str, float], ...] = ()
     days: float = DAYS
     folder: str | None = None
+    policy_from_d: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -208,7 +210,7 @@ def follow(
     )
     when = rounds(chart, scenario.days)
     hours, end = when.times * 24, len(when.times) - 1
-    history = History(policy, n, _protocol(scenario, model))
+    history = History(policy, n, _protocol(scenario, model), model, scenario.policy_from_d * 24)
     doses = history.doses(model, hours[-1])
     values = integrate(model, people.states, people.parameters, when.times, doses, rtol=rtol, workers=workers)
     followed = Followed(people, Ward(model, people, when, chart, product, disease), values, history)
@@ -217,7 +219,7 @@ def follow(
     grader = _Grader(policy.toxicities)
     now = np.arange(n)
     solved = np.full(n, end)  # the last round up to which states are those of what was given
-    wanted = _round_after(hours, np.zeros(n, np.int64), FIRST_LOOK_D)
+    wanted = _round_after(hours, np.zeros(n, np.int64), max(FIRST_LOOK_D, scenario.policy_from_d + NEXT_LOOK_D))
     for _ in range(_ROUNDS_OF_CARE):
         behind = now[solved[now] < wanted[now]]
         integrate(
