@@ -21,6 +21,7 @@ from aftercar.calibrate.compare import compare
 from aftercar.calibrate.ensemble import as_frame, centre, changed, parameters, read
 from aftercar.calibrate.fit import Observed, fit, observed, predicted
 from aftercar.calibrate.interventions import arms
+from aftercar.calibrate.peaks import STATES, peaks
 from aftercar.calibrate.published import ENDPOINTS, onsets, rates, trials
 from aftercar.calibrate.virtual import Outcome, medians, run
 from aftercar.errors import InputError, OptionError
@@ -197,6 +198,20 @@ def test_a_comparison_says_what_lies_inside(compared: object) -> None:
 def test_the_figure_says_that_it_is_simulated(compared: object) -> None:
     figure = comparison_svg(compared, "Title")  # type: ignore[arg-type]
     assert "SIMULATED" in figure and all(name in figure for name in trials())
+
+
+def test_peaks_are_of_the_groups_that_the_table_names() -> None:
+    found = peaks(two_members(), patients=24)
+    told = table("cytokine_kinetics").filter(
+        col("record_type") == "peak", col("analyte").is_in(list(STATES)), col("low").is_not_null()
+    )
+    assert found.height == told.height > 12
+    of = {(r["analyte"], r["group"]): r for r in found.to_dicts()}
+    groups = [of["IL-6", g]["patients"] for g in ("no or mild CRS", "grade 2", "grade >=3 or 4-5")]
+    assert sum(groups) == 24 and of["CRP", "grade 0-1"]["patients"] == groups[0]
+    for row in found.to_dicts():
+        assert (row["inside"] is None) == (row["patients"] == 0)
+        assert row["inside"] in (None, row["simulated"] is not None and row["low"] <= row["simulated"] <= row["high"])
 
 
 # ---- one scale in the words of another
