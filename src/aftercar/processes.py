@@ -5,10 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from collections.abc import Generator
-from concurrent.futures import Executor
+from collections.abc import Callable, Generator, Hashable, Iterator, Mapping
+from concurrent.futures import Executor, as_completed
+from typing import Any, TypeVar
 
 from aftercar.errors import AftercarError
+
+K = TypeVar("K", bound=Hashable)
+R = TypeVar("R")
 
 IDLE_S = 15  # after which a process without work ends, also one whose parent was killed
 
@@ -40,6 +44,33 @@ def in_processes(processes: int, doing: str, advice: str, *, threads: int | None
         raise AftercarError(f"The system ended a process that was {doing}, most likely for want of memory. {advice}") from error
     finally:
         pool.shutdown(kill_workers=True)
+
+
+def each_in_processes(
+    function: Callable[..., R], asked: Mapping[K, tuple[Any, ...]], doing: str, *, workers: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Iterator[tuple[K, R]]:  # fmt: skip
+    """Call a function with each of several sets of arguments, in processes; what is done first comes first.
+
+    Args:
+        asked: the arguments, by a name for each.
+        workers: processes; by default one a processor. One works in this process.
+        progress: called with the number of those that are done, and of all.
+    Raises:
+        AftercarError: the system ended a process.
+    """
+    cores = min(workers or processors(), len(asked))
+    say = progress or (lambda done, all_: None)
+    if cores < 2:
+        for done, (name, arguments) in enumerate(asked.items(), 1):
+            yield name, function(*arguments)
+            say(done, len(asked))
+        return
+    with in_processes(cores, doing, "--workers 1 needs the least memory.", threads=1) as pool:
+        going = {pool.submit(function, *arguments): name for name, arguments in asked.items()}
+        for done, one in enumerate(as_completed(going), 1):
+            yield going[one], one.result()
+            say(done, len(asked))
 
 
 def _begin() -> None:

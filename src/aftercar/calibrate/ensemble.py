@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import as_completed
 from dataclasses import dataclass, fields
 from functools import cache
 from importlib.resources import files
@@ -20,7 +19,7 @@ import aftercar.calibrate
 from aftercar.calibrate.published import Trial, trials
 from aftercar.calibrate.virtual import DAYS, Outcome, run
 from aftercar.errors import InputError
-from aftercar.processes import in_processes, processors
+from aftercar.processes import each_in_processes
 
 Floats = NDArray[np.float64]
 
@@ -128,22 +127,10 @@ def simulated(
 ) -> dict[str, Outcome]:  # fmt: skip
     """Simulate trials with every member of an ensemble: so many virtual patients of each, who lie beside one another in the outcome."""
     parts = parts_of(ensemble.height, patients)
-    work = [(name, part) for name in names for part in parts]
     run(trials()[names[0]], 2, seed)  # compiled once, before several processes would
-    found: dict[str, list[Outcome | None]] = {name: [None] * len(parts) for name in names}
-    with in_processes(
-        min(workers or processors(), len(work)), "simulating", "--workers 1 needs the least memory.", threads=1
-    ) as pool:
-        going = {
-            pool.submit(_part, name, ensemble[part], patients, seed, part.start * patients, days): (name, parts.index(part))
-            for name, part in work
-        }
-        for done, one in enumerate(as_completed(going), 1):
-            name, number = going[one]
-            found[name][number] = one.result()
-            if progress:
-                progress(done, len(work))
-    return {name: _joined([o for o in outcomes if o is not None]) for name, outcomes in found.items()}
+    asked = {(name, p.start): (name, ensemble[p], patients, seed, p.start * patients, days) for name in names for p in parts}
+    found = dict(each_in_processes(_part, asked, "simulating", workers=workers, progress=progress))
+    return {name: _joined([found[name, p.start] for p in parts]) for name in names}
 
 
 def parts_of(members: int, patients: int) -> list[slice]:

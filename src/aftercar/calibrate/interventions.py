@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Callable
-from concurrent.futures import as_completed
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -20,7 +19,7 @@ from aftercar.calibrate.ensemble import varied
 from aftercar.calibrate.virtual import graded_by
 from aftercar.evidence import table
 from aftercar.intervals import Z95, wilson
-from aftercar.processes import in_processes, processors
+from aftercar.processes import each_in_processes
 from aftercar.simulate.run import Scenario, follow
 
 Floats = NDArray[np.float64]
@@ -91,20 +90,9 @@ def interventions(
     progress: Callable[[int, int], None] | None = None,
 ) -> Effects:  # fmt: skip
     """Simulate every intervention and its comparator; each virtual patient has the parameters of one member of an ensemble, the same in both."""
-    scenarios = {(s, arm.scales): None for arm in arms() for s in (arm.scenario, arm.comparator)}
-    found: dict[tuple[Scenario, tuple[str, str]], _Arm] = {}
     follow(arms()[0].scenario, 2, seed)  # compiled once, before several processes would
-    with in_processes(
-        min(workers or processors(), len(scenarios)), "simulating", "--workers 1 needs the least memory.", threads=1
-    ) as pool:
-        going = {
-            pool.submit(_simulated, scenario, scales, ensemble, patients, seed): (scenario, scales)
-            for scenario, scales in scenarios
-        }
-        for done, one in enumerate(as_completed(going), 1):
-            found[going[one]] = one.result()
-            if progress:
-                progress(done, len(scenarios))
+    asked = {(s, arm.scales): (s, arm.scales, ensemble, patients, seed) for arm in arms() for s in (arm.scenario, arm.comparator)}
+    found = dict(each_in_processes(_simulated, asked, "simulating", workers=workers, progress=progress))
     pairs = [(arm, found[arm.comparator, arm.scales], found[arm.scenario, arm.scales]) for arm in arms()]
     effects = [row for arm, without, with_ in pairs for row in _effects(arm, without, with_)]
     published = [row for arm, _, with_ in pairs for row in _published(arm, with_)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from concurrent.futures import as_completed
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from aftercar.calibrate.ensemble import parameters
 from aftercar.calibrate.virtual import graded_by
 from aftercar.errors import AftercarError, OptionError
 from aftercar.intervals import Z95
-from aftercar.processes import in_processes, processors
+from aftercar.processes import each_in_processes
 from aftercar.simulate.model import load_model
 from aftercar.simulate.observe import observation_map
 from aftercar.simulate.population import SPREAD, values_of
@@ -93,14 +92,9 @@ def _in_parts(
     parts = [slice(k, min(k + _CHUNK, n)) for k in range(0, n, _CHUNK)]
     out = np.empty((2, n))
     follow(scenario, 2, seed)  # compiled once, before several processes would
-    with in_processes(
-        min(workers or processors(), len(parts)), "simulating", "--workers 1 needs the least memory.", threads=1
-    ) as pool:
-        going = {pool.submit(_worst, scenario, {k: v[p] for k, v in values.items()}, seed, p.start): p for p in parts}
-        for done, one in enumerate(as_completed(going), 1):
-            out[:, going[one]] = one.result()
-            if progress:
-                progress(done, len(parts))
+    asked = {p.start: (scenario, {k: v[p] for k, v in values.items()}, seed, p.start) for p in parts}
+    for start, worst in each_in_processes(_worst, asked, "simulating", workers=workers, progress=progress):
+        out[:, start : start + worst.shape[1]] = worst
     return out
 
 
@@ -129,15 +123,10 @@ def of_parameters(
     groups = [names[k : k + per] for k in range(0, len(names), per)]
     scenario = Scenario(product, disease, policy, (), (), DAYS)
     follow(scenario, 2, seed)
-    rows: list[dict[str, Any]] = []
-    with in_processes(
-        min(workers or processors(), len(groups)), "simulating", "--workers 1 needs the least memory.", threads=1
-    ) as pool:
-        going = {pool.submit(_screened, scenario, group, [values[g] for g in group], patients, seed): group for group in groups}
-        for done, one in enumerate(as_completed(going), 1):
-            rows += one.result()
-            if progress:
-                progress(done, len(groups))
+    asked = {group[0]: (scenario, group, [values[g] for g in group], patients, seed) for group in groups}
+    rows = [
+        row for _, found in each_in_processes(_screened, asked, "simulating", workers=workers, progress=progress) for row in found
+    ]
     return pl.DataFrame(rows).sort(pl.col("mean_grade").abs(), "parameter", "toxicity", descending=[True, False, False])
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import as_completed
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +15,7 @@ from aftercar.calibrate.published import Trial, rates, trials
 from aftercar.calibrate.virtual import DAYS, worst_by
 from aftercar.errors import OptionError
 from aftercar.grade.run import scales_named
-from aftercar.processes import in_processes, processors
+from aftercar.processes import each_in_processes
 from aftercar.simulate.run import follow
 
 Floats = NDArray[np.float64]
@@ -59,23 +58,12 @@ def translate(
         used = sorted({s for t in trials().values() for s in (t.crs, t.nt)})
         raise OptionError(f"No published trial here was graded by {first.name}. Those that were used: {', '.join(used)}.")
     parts = parts_of(ensemble.height, patients)
-    work = [(name, part) for name in chosen for part in parts]
     counts = {name: np.zeros((ensemble.height, GRADES, GRADES)) for name in chosen}
     follow(next(iter(chosen.values())).scenario({}, DAYS), 2, seed)  # compiled once, before several processes would
-    with in_processes(
-        min(workers or processors(), len(work)), "simulating", "--workers 1 needs the least memory.", threads=1
-    ) as pool:
-        going = {
-            pool.submit(
-                _counted, chosen[name], ensemble[part], patients, seed, part.start * patients, (first.name, second.name)
-            ): (name, part)
-            for name, part in work
-        }
-        for done, one in enumerate(as_completed(going), 1):
-            name, part = going[one]
-            counts[name][part] = one.result()
-            if progress:
-                progress(done, len(work))
+    scales = (first.name, second.name)
+    asked = {(n, p.start): (t, ensemble[p], patients, seed, p.start * patients, scales) for n, t in chosen.items() for p in parts}
+    for (name, start), found in each_in_processes(_counted, asked, "simulating", workers=workers, progress=progress):
+        counts[name][start : start + len(found)] = found
     draw = np.random.default_rng(seed)
     what = "crs" if first.toxicity == "crs" else "nt"
     again = {name: _again(each, draw) for name, each in counts.items()}

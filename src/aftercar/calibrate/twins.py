@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import as_completed
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +14,7 @@ from aftercar.calibrate.ensemble import varied
 from aftercar.calibrate.likeness import CODES, SCALES, TOXICITIES, Charted, charted
 from aftercar.grade.options import Options
 from aftercar.grade.run import grades_alone, opened
-from aftercar.processes import in_processes, processors
+from aftercar.processes import each_in_processes
 from aftercar.simulate.chart import as_days
 from aftercar.simulate.run import ALWAYS_READ, Scenario, follow
 
@@ -69,25 +68,14 @@ def twins(
     """
     for policy in policies:
         follow(start.scenario(policy), 1, seed)  # what is wrong is told before the work, and the model is compiled once
-    work = [(policy, first) for policy in policies for first in range(0, n, _PART)]
-    cores = min(workers or processors(), len(work))
-    say = progress or (lambda done, all_: None)
-    say(0, len(work))
-    found: dict[tuple[str, int], Twins] = {}
-
-    def job(policy: str, first: int) -> tuple[Start, str, pl.DataFrame, int, int, int]:
-        return start, policy, ensemble, first, min(_PART, n - first), seed
-
-    if cores < 2:
-        for done, one in enumerate(work, 1):
-            found[one] = _part(*job(*one))
-            say(done, len(work))
-    else:
-        with in_processes(cores, "simulating", "--workers 1 needs the least memory.", threads=1) as pool:
-            going = {pool.submit(_part, *job(*one)): one for one in work}
-            for done, one in enumerate(as_completed(going), 1):
-                found[going[one]] = one.result()
-                say(done, len(work))
+    asked = {
+        (policy, first): (start, policy, ensemble, first, min(_PART, n - first), seed)
+        for policy in policies
+        for first in range(0, n, _PART)
+    }
+    if progress:
+        progress(0, len(asked))
+    found = dict(each_in_processes(_part, asked, "simulating", workers=workers, progress=progress))
     return Twins(
         _joined([found[policies[0], first].charted for first in range(0, n, _PART)]),
         {p: np.concatenate([found[p, first].worst[p] for first in range(0, n, _PART)]) for p in policies},
