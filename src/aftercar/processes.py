@@ -48,7 +48,7 @@ def in_processes(processes: int, doing: str, advice: str, *, threads: int | None
 
 def each_in_processes(
     function: Callable[..., R], asked: Mapping[K, tuple[Any, ...]], doing: str, *, workers: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[int, int], None] | None = None, lost: str = "",
 ) -> Iterator[tuple[K, R]]:  # fmt: skip
     """Call a function with each of several sets of arguments, in processes; what is done first comes first.
 
@@ -56,6 +56,7 @@ def each_in_processes(
         asked: the arguments, by a name for each.
         workers: processes; by default one a processor. One works in this process.
         progress: called with the number of those that are done, and of all.
+        lost: for the user, what becomes of the work where the system ended a process.
     Raises:
         AftercarError: the system ended a process.
     """
@@ -66,7 +67,7 @@ def each_in_processes(
             yield name, function(*arguments)
             say(done, len(asked))
         return
-    with in_processes(cores, doing, "--workers 1 needs the least memory.", threads=1) as pool:
+    with in_processes(cores, doing, f"{lost} --workers 1 needs the least memory.".strip(), threads=1) as pool:
         going = {pool.submit(function, *arguments): name for name, arguments in asked.items()}
         for done, one in enumerate(as_completed(going), 1):
             yield going[one], one.result()

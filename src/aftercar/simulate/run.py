@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Collection, Mapping
-from concurrent.futures import as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from aftercar.errors import AftercarError, InputError, OptionError
 from aftercar.grade.options import Options
 from aftercar.grade.run import Result, codes_of, grade_lazy, grades_alone, opened, scales_named
 from aftercar.grade.scale import Scale
-from aftercar.processes import in_processes, processors
+from aftercar.processes import each_in_processes
 from aftercar.simulate.chart import as_days
 from aftercar.simulate.engine import RTOL, Floats, Ints, integrate
 from aftercar.simulate.model import Model, load_model
@@ -90,12 +89,12 @@ def simulate(scenario: Scenario, n: int, seed: int, *, first: int = 0, rtol: flo
         InputError: a file of the model is wrong.
     """
     found = follow(scenario, n, seed, first=first, rtol=rtol, workers=workers)
-    model, people = found.ward.model, found.people
+    people = found.people
     given = found.history.given.filter(col("hour") <= found.hours[-1]).sort("row", "hour", maintain_order=True)
     return Course(
         people,
         found.charted(np.arange(n)),
-        Trajectories(found.ward.when.times, tuple(model.states), found.values, model.units),
+        found.states,
         given.select(subject_id=pl.Series(people.numbers + 1).gather(given["row"]), day=col("hour") / 24, drug="drug", mg="mg"),
     )
 
@@ -125,18 +124,10 @@ def simulate_folder(
 
     def write(data: Path) -> None:
         say(0, n)
-        firsts = range(0, n, PART)
-        cores = min(workers or processors(), len(firsts))
-        work = ((scenario, min(PART, n - first), seed, first, rtol, data) for first in firsts)
-        if cores < 2:
-            for done, job in enumerate(work, 1):
-                _write(*job)
-                say(min(done * PART, n), n)
-            return
-        with in_processes(cores, "simulating", "Nothing was written; --workers 1 needs the least memory.", threads=1) as pool:
-            for done, one in enumerate(as_completed([pool.submit(_write, *job) for job in work]), 1):
-                one.result()
-                say(min(done * PART, n), n)
+        parts = {first: (scenario, min(PART, n - first), seed, first, rtol, data) for first in range(0, n, PART)}
+        written = each_in_processes(_write, parts, "simulating", workers=workers, lost="Nothing was written;")
+        for done, _ in enumerate(written, 1):
+            say(min(done * PART, n), n)
 
     return write_shards(folder, write, about)
 
@@ -164,6 +155,12 @@ class Followed:
     def hours(self) -> Floats:
         """Of the rounds."""
         return self.ward.when.times * 24
+
+    @property
+    def states(self) -> Trajectories:
+        """At every round, in days since the infusion."""
+        model = self.ward.model
+        return Trajectories(self.ward.when.times, tuple(model.states), self.values, model.units)
 
     def graded(self, scales: list[Scale]) -> Result:
         """Grade all by some scales; only what these read is charted."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import as_completed
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +18,7 @@ from polars import col
 
 from aftercar.errors import InputError, OptionError, nearest
 from aftercar.grade.run import codes_of, scales_named
-from aftercar.processes import in_processes, processors
+from aftercar.processes import each_in_processes
 from aftercar.simulate.chart import INFUSED
 from aftercar.simulate.model import load_model
 from aftercar.simulate.observe import observation_map
@@ -115,15 +114,8 @@ def on_this_machine(workers: int | None = None) -> Engine:
     """Work in processes of this machine; by default one a processor."""
 
     def engine(job: Job, parts: Sequence[Part]) -> Iterator[tuple[int, pl.DataFrame]]:
-        cores = min(workers or processors(), len(parts))
-        if cores < 2:
-            for n, part in enumerate(parts):
-                yield n, job.answers(part)
-            return
-        with in_processes(cores, "simulating", "Nothing was written; --workers 1 needs the least memory.", threads=1) as pool:
-            asked = {pool.submit(job.answers, part): n for n, part in enumerate(parts)}
-            for one in as_completed(asked):
-                yield asked[one], one.result()
+        asked = {n: (part,) for n, part in enumerate(parts)}
+        return each_in_processes(job.answers, asked, "simulating", workers=workers, lost="Nothing was written;")
 
     return engine
 
