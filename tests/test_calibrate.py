@@ -18,7 +18,7 @@ from aftercar.calibrate import sensitivity
 from aftercar.calibrate import translate as translation
 from aftercar.calibrate.adopt import adopt
 from aftercar.calibrate.compare import compare
-from aftercar.calibrate.ensemble import as_frame, centre, changed, parameters, read
+from aftercar.calibrate.ensemble import as_frame, centre, in_a_row, parameters, read
 from aftercar.calibrate.fit import Observed, fit, observed, predicted
 from aftercar.calibrate.interventions import arms
 from aftercar.calibrate.peaks import STATES, peaks
@@ -115,10 +115,9 @@ def two_members() -> pl.DataFrame:
 
 def test_members_beside_one_another_are_as_each_alone() -> None:
     trial, both = trials()["CARTITUDE-1"], two_members()
-    values = {key: np.repeat(both[key].to_numpy(), 6) for key in both.columns}
-    together = run(trial, 12, 5, varied=changed(trial, values), days=14.0)
+    together = run(trial, 12, 5, varied=in_a_row(both, trial, 6), days=14.0)
     for member in (0, 1):
-        own = changed(trial, {key: float(both[key][member]) for key in both.columns})
+        own = {p.name: float(both[p.key][member]) for p in parameters() if p.bears_on(trial)}
         alone = run(trial, 6, 5, changed=own, first=6 * member, days=14.0)
         here = slice(6 * member, 6 * member + 6)
         assert np.array_equal(alone.crs, together.crs[here]) and np.array_equal(alone.nt, together.nt[here])
@@ -146,7 +145,7 @@ def test_a_fit_goes_on_where_it_was_interrupted(tmp_path: Path, monkeypatch: pyt
         if len(calls) == stop:
             raise KeyboardInterrupt
         calls.append(seed)
-        return {name: run(few[name], ensemble.height * patients, seed, varied=changed(few[name], {k: np.repeat(ensemble[k].to_numpy(), patients) for k in ensemble.columns}), days=14.0) for name in names}  # fmt: skip
+        return {name: run(few[name], ensemble.height * patients, seed, varied=in_a_row(ensemble, few[name], patients), days=14.0) for name in names}  # fmt: skip
 
     monkeypatch.setattr(fitting, "simulated", in_this_process)
     settings = {"seed": 3, "members": 8, "patients": 8, "steps": 1}

@@ -11,9 +11,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from aftercar.calibrate.ensemble import simulated
-from aftercar.calibrate.published import ENDPOINTS, onsets, rates, trials
+from aftercar.calibrate.published import ENDPOINTS, interval, onsets, rates, trials
 from aftercar.calibrate.virtual import Outcome, medians
-from aftercar.intervals import wilson
 
 DAYS = 56.0  # as most trials counted: events within 8 weeks
 PATIENTS = 100  # virtual ones of each member in each trial
@@ -70,17 +69,16 @@ def _of(trial: str) -> dict[str, Any]:
 def _rate(row: dict[str, Any], outcome: Outcome, members: int, draw: np.random.Generator) -> dict[str, Any]:
     trial, endpoint, n = trials()[row["trial"]], row["endpoint"], row["n"]
     had = outcome.had()[:, ENDPOINTS.index(endpoint)].reshape(members, -1)
-    low, high = wilson(row["events"], n)
+    low, high = interval(row["events"], n)
     # A trial of the published size, of the patients of one member: what the parameters leave open, and chance.
     trials_of_n = 100 * draw.binomial(n, np.repeat(had.mean(axis=1), 200)) / n
     simulated_low, simulated_high = np.percentile(trials_of_n, [2.5, 97.5])
     pct = 100 * float(had.mean())
-    assert low is not None and high is not None
     return _of(row["trial"]) | {
         "scale": trial.crs if endpoint.startswith("crs") else trial.nt, "endpoint": endpoint, "events": row["events"], "n": n,
-        "published_pct": row["pct"], "published_low": 100 * low, "published_high": 100 * high, "simulated_pct": pct,
+        "published_pct": row["pct"], "published_low": low, "published_high": high, "simulated_pct": pct,
         "simulated_low": float(simulated_low), "simulated_high": float(simulated_high), "difference": pct - row["pct"],
-        "inside": 100 * low <= pct <= 100 * high, "covered": bool(simulated_low <= row["pct"] <= simulated_high),
+        "inside": low <= pct <= high, "covered": bool(simulated_low <= row["pct"] <= simulated_high),
         "source": row["source"], "verified": row["verified"],
     }  # fmt: skip
 

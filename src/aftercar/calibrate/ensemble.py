@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
 from importlib.resources import files
@@ -20,11 +20,11 @@ from aftercar.calibrate.published import Trial, trials
 from aftercar.calibrate.virtual import DAYS, Outcome, run
 from aftercar.errors import InputError
 from aftercar.processes import each_in_processes
+from aftercar.simulate.run import PART
 
 Floats = NDArray[np.float64]
 
 FILE = "ensemble.csv"
-_CHUNK = 4_000  # virtual patients that a process simulates at once
 
 
 @dataclass(frozen=True)
@@ -66,9 +66,9 @@ def parameters() -> tuple[Parameter, ...]:
     return tuple(found)
 
 
-def changed(trial: Trial, values: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters of a trial's patients, from values by `Parameter.key`."""
-    return {p.name: values[p.key] for p in parameters() if p.bears_on(trial)}
+def in_a_row(ensemble: pl.DataFrame, trial: Trial, patients: int) -> dict[str, Floats]:
+    """Parameters of a trial's virtual patients, so many of each member, who lie beside one another: `follow` takes them."""
+    return varied(ensemble, trial.product, trial.disease, np.arange(ensemble.height * patients) // patients)
 
 
 def varied(ensemble: pl.DataFrame, product: str, disease: str, numbers: NDArray[np.int64]) -> dict[str, Floats]:
@@ -135,14 +135,14 @@ def simulated(
 
 def parts_of(members: int, patients: int) -> list[slice]:
     """The members whose patients a process simulates at once."""
-    size = max(_CHUNK // patients, 1)
+    size = max(PART // patients, 1)
     return [slice(k, min(k + size, members)) for k in range(0, members, size)]
 
 
 def _part(name: str, members: pl.DataFrame, patients: int, seed: int, first: int, days: float) -> Outcome:
     trial = trials()[name]
-    values = {key: np.repeat(members[key].to_numpy(), patients) for key in members.columns}
-    return run(trial, members.height * patients, seed, varied=changed(trial, values), first=first, days=days, workers=1)
+    n, own = members.height * patients, in_a_row(members, trial, patients)
+    return run(trial, n, seed, varied=own, first=first, days=days, workers=1)
 
 
 def _joined(outcomes: list[Outcome]) -> Outcome:

@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from aftercar.calibrate.ensemble import as_frame, jobs_of, parameters, simulated
 from aftercar.calibrate.published import ENDPOINTS, onsets, rates, trials
 from aftercar.calibrate.virtual import Outcome, medians
 from aftercar.errors import InputError, OptionError
-from aftercar.files import writing
+from aftercar.files import write_text, write_whole, writing
 from aftercar.simulate.model import load_model, toml
 from aftercar.simulate.observe import numbers_of, observation_map
 from aftercar.simulate.population import SPREAD, values_of
@@ -117,9 +118,7 @@ def fit(
             )  # fmt: skip
             each = {name: predicted(outcome, members) for name, outcome in found.items()}
             results = np.stack([each[trial][what] for trial, what in target.told], axis=1)
-            with writing(place):
-                np.savez(kept.with_suffix(".tmp.npz"), logs=logs, results=results)
-            kept.with_suffix(".tmp.npz").replace(kept)
+            write_whole(kept, partial(_save, logs=logs, results=results))
         misfits.append(float((((results - target.value) ** 2) / target.variance).mean()))
         if step < steps:
             logs = _moved(logs, results, target, masks, float(steps), np.random.default_rng([seed, step]))
@@ -132,8 +131,13 @@ def fit(
             "data_points": len(target.value),
             "informed": informed(ensemble),
         }
-        (place / "fit.json").write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+        write_text(place / "fit.json", json.dumps(told, indent=2) + "\n")
     return ensemble
+
+
+def _save(path: str, logs: Floats, results: Floats) -> None:
+    with Path(path).open("wb") as file:  # np.savez gives a name of its own to a path without its ending
+        np.savez(file, logs=logs, results=results)
 
 
 def informed(ensemble: pl.DataFrame) -> float:
@@ -166,7 +170,7 @@ def _same(place: Path, about: dict[str, Any]) -> None:
         raise InputError(
             f"{place} holds a fit with other settings, or to other data. Name another folder, or the settings of that one."
         )
-    settings.write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+    write_text(settings, json.dumps(about, indent=2) + "\n")
 
 
 def _drawn(members: int, seed: int) -> Floats:

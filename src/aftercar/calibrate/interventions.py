@@ -16,16 +16,16 @@ from polars import col
 
 import aftercar.calibrate
 from aftercar.calibrate.ensemble import varied
-from aftercar.calibrate.virtual import graded_by
+from aftercar.calibrate.published import interval
+from aftercar.calibrate.virtual import ASTCT, graded_by
 from aftercar.evidence import table
-from aftercar.intervals import Z95, wilson
+from aftercar.intervals import Z95
 from aftercar.processes import each_in_processes
 from aftercar.simulate.run import Scenario, follow
 
 Floats = NDArray[np.float64]
 
 PATIENTS, SEED, DAYS = 800, 2_027, 28.0
-ASTCT = ("crs_astct2019", "icans_astct")
 _SAME_GRADE, _SAME_SHARE = 0.1, 0.1  # a mean difference of the worst grade, or a change of activity, that counts as none
 
 
@@ -60,9 +60,9 @@ def arms() -> tuple[Arm, ...]:
 
 def _arm(name: str, entry: dict[str, Any]) -> Arm:
     product, disease = entry.get("product", "axi-cel"), entry.get("disease", "LBCL")
-    policy, both = entry.get("policy", "standard"), tuple(entry.get("both", {}).items())
-    scenario = Scenario(product, disease, policy, tuple(entry.get("given", ())), (*both, *entry.get("changed", {}).items()), DAYS)
-    comparator = Scenario(product, disease, entry.get("against", policy), (), both, DAYS)
+    policy = entry.get("policy", "standard")
+    scenario = Scenario(product, disease, policy, tuple(entry.get("given", ())), tuple(entry.get("changed", {}).items()), DAYS)
+    comparator = Scenario(product, disease, entry.get("against", policy), days=DAYS)
     return Arm(
         name, entry["what"], scenario, comparator, tuple(entry.get("scales", ASTCT)), tuple(entry.get("trials", ())),
         tuple(entry.get("studies", ())), entry["expect"],
@@ -124,8 +124,8 @@ def _simulated(scenario: Scenario, scales: tuple[str, str], ensemble: pl.DataFra
     own = {name: values for name, values in every.items() if name not in fixed}
     followed = follow(scenario, patients, seed, varied=own, workers=1)
     outcome = graded_by(followed, *scales)
-    states = {name: followed.values[:, :, followed.ward.model.states.index(name)] for name in ("effector", "tumour")}
-    return _Arm(outcome.crs, outcome.nt, states["effector"].max(axis=1), states["tumour"][:, -1])
+    states = followed.states
+    return _Arm(outcome.crs, outcome.nt, states.of("effector").max(axis=1), states.of("tumour")[:, -1])
 
 
 def _effects(arm: Arm, without: _Arm, with_: _Arm) -> list[dict[str, Any]]:
@@ -210,12 +210,11 @@ def _published(arm: Arm, with_: _Arm) -> list[dict[str, Any]]:
     for row in told.drop_nulls("pct").to_dicts():
         what, least = _MEASURED[row["endpoint"]]
         pct, n = 100 * float((getattr(with_, what) >= least).mean()), row["n"]
-        low, high = wilson(row["events"] if row["events"] is not None else round(row["pct"] * n / 100), n)
-        assert low is not None and high is not None
+        low, high = interval(row["events"] if row["events"] is not None else round(row["pct"] * n / 100), n)
         rows.append(
             {
                 "arm": arm.name, "study": row["study_id"], "endpoint": row["endpoint"], "events": row["events"], "n": n, "published_pct": row["pct"],
-                "published_low": 100 * low, "published_high": 100 * high, "simulated_pct": pct, "inside": 100 * low <= pct <= 100 * high,
+                "published_low": low, "published_high": high, "simulated_pct": pct, "inside": low <= pct <= high,
                 "source": row["ref_id"], "verified": row["verified"],
             }
         )  # fmt: skip

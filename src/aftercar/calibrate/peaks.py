@@ -35,13 +35,12 @@ def peaks(ensemble: pl.DataFrame, *, patients: int = PATIENTS, seed: int = SEED)
         trial.scenario({}, DAYS), patients, seed, varied=varied(ensemble, trial.product, trial.disease, np.arange(patients))
     )
     outcome = graded_by(followed, trial.crs, trial.nt)
-    names = followed.ward.model.states
     told = table("cytokine_kinetics").filter(
         col("record_type") == "peak", col("analyte").is_in(list(STATES)), col("low").is_not_null()
     )
     rows: list[dict[str, Any]] = []
     for row in told.to_dicts():
-        own = followed.values[:, :, names.index(STATES[row["analyte"]])].max(axis=1)[_of_group(row["group"], outcome)]
+        own = followed.states.of(STATES[row["analyte"]]).max(axis=1)[_of_group(row["group"], outcome)]
         low, middle, high = np.percentile(own, [25, 50, 75]) if len(own) else (None, None, None)
         rows.append(
             {

@@ -12,6 +12,7 @@ from polars import col
 
 import aftercar.calibrate
 from aftercar.evidence import table
+from aftercar.intervals import wilson
 from aftercar.simulate.run import Scenario
 
 ENDPOINTS = ("crs_any", "crs_g3plus", "nt_any", "nt_g3plus")
@@ -40,9 +41,16 @@ class Trial:
     onset: str | None = None
     changed: tuple[tuple[str, float], ...] = ()
 
-    def scenario(self, changed: dict[str, float], days: float, folder: str | None = None) -> Scenario:
+    def scenario(self, changed: dict[str, float], days: float) -> Scenario:
         """Its virtual patients, with some parameters."""
-        return Scenario(self.product, self.disease, self.policy, (), tuple((changed | dict(self.changed)).items()), days, folder)
+        return Scenario(self.product, self.disease, self.policy, (), tuple((changed | dict(self.changed)).items()), days)
+
+
+def interval(events: int, n: int) -> tuple[float, float]:
+    """The 95 % interval of a published rate, in per cent (Wilson)."""
+    low, high = wilson(events, n)
+    assert low is not None and high is not None, "nobody was counted"
+    return 100 * low, 100 * high
 
 
 @cache

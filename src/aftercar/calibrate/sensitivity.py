@@ -11,18 +11,17 @@ import polars as pl
 from numpy.typing import NDArray
 
 from aftercar.calibrate.ensemble import parameters
-from aftercar.calibrate.virtual import graded_by
+from aftercar.calibrate.virtual import ASTCT, graded_by
 from aftercar.errors import AftercarError, OptionError
 from aftercar.intervals import Z95
 from aftercar.processes import each_in_processes
 from aftercar.simulate.model import load_model
 from aftercar.simulate.observe import observation_map
 from aftercar.simulate.population import SPREAD, values_of
-from aftercar.simulate.run import Scenario, follow
+from aftercar.simulate.run import PART, Scenario, follow
 
 Floats = NDArray[np.float64]
 
-SCALES = ("crs_astct2019", "icans_astct")
 SEED, DAYS = 2_029, 28.0
 DRAWS = 256  # of the design of Sobol: times the number of what differs, plus 2, virtual patients
 # Indices are of what is the same when it is asked again: without noise of charting, seizures and oedema by chance.
@@ -30,7 +29,6 @@ _QUIET = {
     "temperature.noise": 0.0, "pressure.noise": 0.0, "answers.cns.noise": 0.0, "answers.cns.seizure_per_day": 0.0, "answers.cns.oedema_per_day": 0.0,
 }  # fmt: skip
 SCREENED, STEP = 200, 0.25  # patients of each arm of the screening, and the change of a parameter's log
-_CHUNK = 4_000
 
 
 def between_patients(
@@ -89,7 +87,7 @@ def _in_parts(
 ) -> Floats:
     """The worst grades of patients who differ in given values alone, `[toxicity, patient]`."""
     n = len(next(iter(values.values())))
-    parts = [slice(k, min(k + _CHUNK, n)) for k in range(0, n, _CHUNK)]
+    parts = [slice(k, min(k + PART, n)) for k in range(0, n, PART)]
     out = np.empty((2, n))
     follow(scenario, 2, seed)  # compiled once, before several processes would
     asked = {p.start: (scenario, {k: v[p] for k, v in values.items()}, seed, p.start) for p in parts}
@@ -100,7 +98,7 @@ def _in_parts(
 
 def _worst(scenario: Scenario, values: dict[str, Floats], seed: int, first: int) -> Floats:
     n = len(next(iter(values.values())))
-    outcome = graded_by(follow(scenario, n, seed, first=first, varied=values, workers=1), *SCALES)
+    outcome = graded_by(follow(scenario, n, seed, first=first, varied=values, workers=1), *ASTCT)
     return np.stack([outcome.crs, outcome.nt]).astype(float)
 
 
@@ -119,7 +117,7 @@ def of_parameters(
     model = load_model()
     values = {k: float(v) for k, v in values_of(model, product, disease).items() if float(v) > 0}
     names = list(values) if only is None else list(only)
-    per = max(_CHUNK // (2 * patients), 1)
+    per = max(PART // (2 * patients), 1)
     groups = [names[k : k + per] for k in range(0, len(names), per)]
     scenario = Scenario(product, disease, policy, (), (), DAYS)
     follow(scenario, 2, seed)
@@ -137,7 +135,7 @@ def _screened(scenario: Scenario, names: list[str], values: list[float], patient
     for k, name in enumerate(names):
         for copy, sign in ((2 * k, -1), (2 * k + 1, 1)):
             varied[name][copy * patients : (copy + 1) * patients] *= np.exp(sign * STEP)
-    outcome = graded_by(follow(scenario, patients, seed, varied=varied, copies=copies, workers=1), *SCALES)
+    outcome = graded_by(follow(scenario, patients, seed, varied=varied, copies=copies, workers=1), *ASTCT)
     rows: list[dict[str, Any]] = []
     for toxicity, grades in (("crs", outcome.crs), ("icans", outcome.nt)):
         pairs = grades.reshape(len(names), 2, patients)

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from aftercar.calibrate.ensemble import changed, parts_of
+from aftercar.calibrate.ensemble import in_a_row, parts_of
 from aftercar.calibrate.published import Trial, rates, trials
 from aftercar.calibrate.virtual import DAYS, worst_by
 from aftercar.errors import OptionError
@@ -23,7 +23,7 @@ Floats = NDArray[np.float64]
 PATIENTS, SEED = 60, 2_028  # virtual patients of each member in each trial
 GRADES = 6  # 0 to 5
 _DRAWS = 1_000
-_CLASSES = ((0, 0, "none"), (1, 2, "grade 1 or 2"), (3, 5, "grade 3 or more"))  # what a published table parts
+_CLASSES = ((0, 0), (1, 2), (3, 5))  # grades that a published table tells together
 
 
 @dataclass(frozen=True)
@@ -76,9 +76,8 @@ def translate(
 
 def _counted(trial: Trial, members: pl.DataFrame, patients: int, seed: int, first: int, scales: tuple[str, str]) -> Floats:
     """How many patients of each member have each pair of worst grades, `[member, from, to]`."""
-    values = {key: np.repeat(members[key].to_numpy(), patients) for key in members.columns}
     n = members.height * patients
-    followed = follow(trial.scenario({}, DAYS), n, seed, first=first, varied=changed(trial, values), workers=1)
+    followed = follow(trial.scenario({}, DAYS), n, seed, first=first, varied=in_a_row(members, trial, patients), workers=1)
     a, b = worst_by(followed, scales)
     out = np.zeros((members.height, GRADES, GRADES))
     np.add.at(out, (np.arange(n) // patients, a, b), 1)
@@ -120,8 +119,8 @@ def _tables(trial: str, what: str, total: Floats, again: Floats, draw: np.random
     told = {row["endpoint"]: row for row in rates().filter(trial=trial).to_dicts()}
     any_, severe = told[f"{what}_any"], told[f"{what}_g3plus"]
     events = np.array([any_["n"] - any_["events"], any_["events"] - severe["events"], severe["events"]], float)
-    classes = np.stack([_of_class(total[None], low, high)[0] for low, high, _ in _CLASSES])
-    drawn_classes = np.stack([_of_class(again, low, high) for low, high, _ in _CLASSES], axis=1)
+    classes = np.stack([_of_class(total[None], low, high)[0] for low, high in _CLASSES])
+    drawn_classes = np.stack([_of_class(again, low, high) for low, high in _CLASSES], axis=1)
     shares = draw.dirichlet(events + 0.5, len(again))
     rows: list[dict[str, Any]] = []
     for endpoint, least, published in ((f"{what}_any", 1, any_["pct"]), (f"{what}_g3plus", 3, severe["pct"])):

@@ -16,6 +16,7 @@ from aftercar.simulate.chart import as_days
 from aftercar.simulate.population import Values
 from aftercar.simulate.run import Followed, follow
 
+ASTCT = ("crs_astct2019", "icans_astct")
 DAYS = 28.0  # nearly all of the endpoints' events begin before
 
 
@@ -41,7 +42,7 @@ class Outcome:
 
 def run(
     trial: Trial, n: int, seed: int, *, changed: dict[str, float] | None = None, varied: Mapping[str, Values] | None = None, first: int = 0,
-    days: float = DAYS, folder: str | None = None, workers: int | None = None,
+    days: float = DAYS, workers: int | None = None,
 ) -> Outcome:  # fmt: skip
     """Simulate the virtual patients `first` to `first + n` of a trial and grade them on its own scales.
 
@@ -49,7 +50,7 @@ def run(
         changed: parameters of all patients.
         varied: parameters with one value for each patient.
     """
-    followed = follow(trial.scenario(changed or {}, days, folder), n, seed, first=first, varied=varied, workers=workers)
+    followed = follow(trial.scenario(changed or {}, days), n, seed, first=first, varied=varied, workers=workers)
     return graded_by(followed, trial.crs, trial.nt)
 
 

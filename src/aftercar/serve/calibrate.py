@@ -81,10 +81,10 @@ def compare(
     from aftercar.report.published import comparison_svg
     from aftercar.serve import show
 
-    told = fitted_to(ensemble)
+    told, members = fitted_to(ensemble), read(ensemble)
     with show.counting("simulating", "parts") as step:
-        found = compared(read(ensemble), patients=patients, seed=seed, workers=workers, progress=step)
-    levels = peaks(read(ensemble), seed=seed)
+        found = compared(members, patients=patients, seed=seed, workers=workers, progress=step)
+    levels = peaks(members, seed=seed)
     about = {"seed": seed, "patients": patients, "fit": told, "summary": found.summary()}
     figure = comparison_svg(found, "Virtual trials beside published ones")
     _write(out, "compare.json", about, {"comparison.svg": figure}, rates=found.rates, onsets=found.onsets, peaks=levels)
