@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from aftercar.serve.shared import Workers
+
 if TYPE_CHECKING:
     import polars as pl
 
@@ -22,7 +24,6 @@ Ensemble = Annotated[
     typer.Option("--ensemble", help="The folder of a fit; without it the one that comes with the software.", metavar="FOLDER"),
 ]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same numbers.")]
-Workers = Annotated[int | None, typer.Option("--workers", min=1, help="Processes at a time; without: one a processor.")]
 Out = Annotated[Path, typer.Option("--out", help="The folder to write into.", metavar="FOLDER")]
 
 

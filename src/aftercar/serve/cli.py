@@ -14,6 +14,7 @@ from aftercar import __version__
 from aftercar.errors import AftercarError, OptionError
 from aftercar.files import place
 from aftercar.serve import advise, calendar, calibrate, evidence, forecast, model, rehearse, risk, simulate, trial
+from aftercar.serve.shared import Master, SparkSettings
 
 if TYPE_CHECKING:
     import polars as pl
@@ -184,12 +185,8 @@ def grade(
         int | None, typer.Option("--workers", min=1, help="Processes at a time; without: one a processor. Each holds one shard.")
     ] = None,
     engine: Annotated[Engine, typer.Option("--engine", help="What does the work.")] = Engine.local,
-    master: Annotated[
-        str | None, typer.Option("--master", help="With Spark, its master: local[2], spark://host:7077, yarn ...")
-    ] = None,
-    setting: Annotated[
-        list[str] | None, typer.Option("--spark", help="With Spark, a setting of its own: name=value. May be repeated.")
-    ] = None,
+    master: Master = None,
+    setting: SparkSettings = None,
 ) -> None:
     """Grade every toxicity of every subject, and print a summary. A run that was stopped goes on where it stopped."""
     from aftercar.grade import options as questions

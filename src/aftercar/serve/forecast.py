@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from aftercar.errors import OptionError
+from aftercar.serve.shared import Workers
 
 if TYPE_CHECKING:
     import polars as pl
@@ -44,9 +45,7 @@ def forecast(
         typer.Option("--ensemble", help="The folder of a fit; without: the one that comes with aftercar.", metavar="FOLDER"),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, max=(1 << 60) - 1, help="The same seed gives the same numbers.")] = 1,
-    workers: Annotated[
-        int | None, typer.Option("--workers", min=1, help="Processes at a time; without: one a processor.")
-    ] = None,
+    workers: Workers = None,
     out: Annotated[Path | None, typer.Option("--out", help="Write the table: FILE.csv, .parquet or .json.")] = None,
 ) -> None:
     """Simulate virtual twins of one record's first days, and what becomes of them in the next seven days. No prediction for the person."""

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from aftercar.errors import OptionError, nearest
+from aftercar.serve.shared import Workers
 
 app = typer.Typer(
     help="Mechanistic models: run, check and show any SBML file, and our own. For research and education; nothing here is about a real patient.",
@@ -47,9 +48,7 @@ def run(
         ),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same patients.")] = 1,
-    workers: Annotated[
-        int | None, typer.Option("--workers", min=1, help="Processes at a time; without: one a processor.")
-    ] = None,
+    workers: Workers = None,
     out: Annotated[Path | None, typer.Option("--out", help="Write every value: FILE.parquet, .csv or .json.")] = None,
 ) -> None:
     """Run a model, once or for many virtual patients, and print where each state begins, peaks and ends."""

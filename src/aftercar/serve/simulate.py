@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from aftercar.errors import OptionError
+from aftercar.serve.shared import Workers
 
 if TYPE_CHECKING:
     from aftercar.simulate.run import Scenario
@@ -41,9 +42,7 @@ def simulate(
     ] = None,
     days: Annotated[float, typer.Option("--days", help="Days of charting.")] = 60.0,
     seed: Annotated[int, typer.Option("--seed", min=0, max=(1 << 60) - 1, help="The same seed gives the same patients.")] = 1,
-    workers: Annotated[
-        int | None, typer.Option("--workers", min=1, help="Processes at a time; without: one a processor.")
-    ] = None,
+    workers: Workers = None,
     model: Annotated[
         Path | None, typer.Option("--model", help="A folder of your own files of the model: each stands in for ours.")
     ] = None,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from aftercar.errors import OptionError
+from aftercar.serve.shared import Master, SparkSettings, Workers
 
 if TYPE_CHECKING:
     from aftercar.trial.pool import Engine
@@ -36,16 +37,10 @@ def trial(
     check: Annotated[
         bool, typer.Option("--check", help="Only read the design: its arms, its boundary and what that does, exactly.")
     ] = False,
-    workers: Annotated[
-        int | None, typer.Option("--workers", min=1, help="Processes at a time; without: one a processor.")
-    ] = None,
+    workers: Workers = None,
     engine: Annotated[Kind, typer.Option("--engine", help="What does the work.")] = Kind.local,
-    master: Annotated[
-        str | None, typer.Option("--master", help="With Spark, its master: local[2], spark://host:7077, yarn ...")
-    ] = None,
-    setting: Annotated[
-        list[str] | None, typer.Option("--spark", help="With Spark, a setting of its own: name=value. May be repeated.")
-    ] = None,
+    master: Master = None,
+    setting: SparkSettings = None,
 ) -> None:
     """Run a trial design on virtual patients, many times: power, type I error, stopping for harm. Nothing here is about a real patient."""
     from aftercar.serve import show, show_trial
