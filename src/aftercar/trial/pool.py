@@ -23,12 +23,13 @@ from aftercar.simulate.chart import INFUSED
 from aftercar.simulate.model import load_model
 from aftercar.simulate.observe import observation_map
 from aftercar.simulate.population import Patients
-from aftercar.simulate.run import ALWAYS_READ, PART, Followed, Scenario, follow
+from aftercar.simulate.run import ALWAYS_READ, Followed, Scenario, follow
 from aftercar.trial.design import Criterion, Design, Stratum
 from aftercar.trial.endpoint import events
 
 STREAM = 1 << 32  # numbers of a stream
 OUTCOMES = ("event", "open", "harm")  # the endpoint was met; that is not known; what the boundary counts was met
+PART = 4_000  # candidates worked on at once: each grading has a fixed cost, and memory (about 2 GiB a process) is bounded by it
 RARE = 0.01  # a share of eligible candidates below which a trial cannot be filled in reasonable time
 
 Bools = NDArray[np.bool_]

@@ -16,9 +16,8 @@ from aftercar.errors import OptionError
 from aftercar.files import writing
 from aftercar.frames import labelled
 from aftercar.simulate.population import SEEDS
-from aftercar.simulate.run import PART
 from aftercar.trial.design import Design
-from aftercar.trial.pool import OUTCOMES, Engine, Job, fill, on_this_machine, try_one
+from aftercar.trial.pool import OUTCOMES, PART, Engine, Job, fill, on_this_machine, try_one
 from aftercar.trial.replicate import boundaries, compared, drawn, enrolled, results, streams
 from aftercar.trial.summary import about, boundary_table, exact_curves, exact_size, patients, summary
 
