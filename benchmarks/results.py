@@ -13,10 +13,10 @@ HERE = Path(__file__).parent
 RESULTS = HERE / "RESULTS.md"
 DATA = HERE / ".data"
 # Modules of this folder, in the order of the file.
-SECTIONS = ("run", "engines", "icaht", "fhir", "advise", "simulate", "trial", "scale")
+SECTIONS = ("run", "engines", "icaht", "fhir", "advise", "simulate", "trial", "fit", "scale")
 INTRO = """# Benchmarks
 
-`make bench` writes all sections but that of `benchmarks.scale`, which takes hours. Each section says on which machine it was measured, and how busy
+`make bench` writes all sections but those of `benchmarks.scale`, which takes hours, and `benchmarks.fit`, which asks for a fit. Each section says on which machine it was measured, and how busy
 that was. CPU is that of all processes of a run; peak memory likewise, shared pages once.
 """
 MARK = re.compile(r"^<!-- python -m benchmarks\.(\w+) -->\n", re.MULTILINE)

@@ -19,11 +19,11 @@ from aftercar.calibrate import translate as translation
 from aftercar.calibrate.adopt import adopt
 from aftercar.calibrate.compare import compare
 from aftercar.calibrate.ensemble import as_frame, centre, in_a_row, parameters, read
-from aftercar.calibrate.fit import Observed, fit, observed, predicted
+from aftercar.calibrate.fit import Observed, fit, observed, predicted, results_of, smoothed
 from aftercar.calibrate.interventions import arms
-from aftercar.calibrate.peaks import STATES, peaks
+from aftercar.calibrate.peaks import peaks, ranges
 from aftercar.calibrate.published import ENDPOINTS, onsets, rates, trials
-from aftercar.calibrate.virtual import Outcome, medians, run
+from aftercar.calibrate.virtual import ANALYTES, Outcome, medians, run
 from aftercar.errors import InputError, OptionError
 from aftercar.evidence import table
 from aftercar.grade.run import scales_named
@@ -85,12 +85,10 @@ def test_medians_are_those_of_numpy_where_there_is_one(days: list[list[float]]) 
 
 def test_the_smoother_finds_the_posterior_of_a_linear_problem() -> None:
     """Two parameters, three results of them, everything normal: the posterior is known."""
-    draw, n, alpha = np.random.default_rng(0), 4_000, 4.0
     design = np.array([[1.0, 0.5], [0.0, 2.0], [1.5, -1.0]])
     target = Observed([("t", "a"), ("t", "b"), ("t", "c")], np.array([1.0, -0.5, 2.0]), np.array([0.3, 0.2, 0.5]))
-    logs = draw.standard_normal((n, 2))
-    for _ in range(int(alpha)):
-        logs = fitting._moved(logs, logs @ design.T, target, np.ones((2, 3), bool), alpha, draw)
+    start = np.random.default_rng(0).standard_normal((4_000, 2))
+    logs = smoothed(start, lambda logs: logs @ design.T, target, np.ones((2, 3), bool), 4, seed=1)
     precision = np.eye(2) + design.T @ np.diag(1 / target.variance) @ design
     exact = np.linalg.solve(precision, design.T @ (target.value / target.variance))
     assert logs.mean(axis=0) == pytest.approx(exact, abs=0.03)
@@ -98,11 +96,27 @@ def test_the_smoother_finds_the_posterior_of_a_linear_problem() -> None:
 
 
 def test_a_parameter_does_not_move_by_trials_that_it_does_not_bear_on() -> None:
-    draw = np.random.default_rng(1)
-    logs = draw.standard_normal((50, 2))
+    start = np.random.default_rng(1).standard_normal((50, 2))
     target = Observed([("t", "a")], np.array([3.0]), np.array([0.1]))
-    moved = fitting._moved(logs, logs[:, :1], target, np.array([[True], [False]]), 2.0, draw)
-    assert np.array_equal(moved[:, 1], logs[:, 1]) and not np.allclose(moved[:, 0], logs[:, 0])
+    moved = smoothed(start, lambda logs: logs[:, :1], target, np.array([[True], [False]]), 2, seed=1)
+    assert np.array_equal(moved[:, 1], start[:, 1]) and not np.allclose(moved[:, 0], start[:, 0])
+
+
+def test_a_member_without_patients_of_a_group_says_nothing_of_it() -> None:
+    """It gets what the others say on average, and where nobody says anything what was published."""
+    target = observed()
+    severe = [n for n, (_, what) in enumerate(target.told) if what.endswith(">=3")]
+    mild, ill = (np.full(8, crs, np.int64) for crs in (1, 3))
+    nobody, level = np.full(16, np.nan), np.tile(np.repeat([[2.0], [50.0]], 8, axis=0), len(ANALYTES))
+    none = np.zeros(16, np.int64)
+
+    def said(crs: np.ndarray) -> np.ndarray:
+        everywhere = dict.fromkeys({trial for trial, _ in target.told}, Outcome(crs, none, nobody, nobody, level))
+        return results_of(everywhere, 2, target)[:, severe]
+
+    assert len(severe) >= 3
+    assert np.exp(said(np.concatenate([mild, ill]))) == pytest.approx(50.0)
+    assert said(np.concatenate([mild, mild])) == pytest.approx(np.stack([target.value[severe]] * 2))
 
 
 # ---- virtual trials
@@ -125,19 +139,22 @@ def test_members_beside_one_another_are_as_each_alone() -> None:
 
 
 def test_what_a_trial_has_is_counted_by_member() -> None:
+    peak = np.tile(np.array([[1.0], [2.0], [8.0], [32.0]]), len(ANALYTES))
     outcome = Outcome(
-        np.array([0, 1, 3, 4]), np.array([0, 0, 0, 3]), np.array([np.nan, 2.0, 1.0, 5.0]), np.array([np.nan] * 3 + [7.0])
+        np.array([0, 1, 3, 4]), np.array([0, 0, 0, 3]), np.array([np.nan, 2.0, 1.0, 5.0]), np.array([np.nan] * 3 + [7.0]), peak
     )
     found = predicted(outcome, 2)
     odds = {e: np.round(3 / (1 + np.exp(-found[e])) - 0.5, 9).tolist() for e in ENDPOINTS}  # events of two patients
     assert odds == {"crs_any": [1, 2], "crs_g3plus": [0, 2], "nt_any": [0, 1], "nt_g3plus": [0, 1]}
     assert np.exp(found["crs_onset"]).tolist() == pytest.approx([2.0, 3.0])
     assert np.exp(found["nt_onset"]).tolist() == pytest.approx([fitting.NOBODY_D, 7.0])
+    assert np.exp(found["peak of CRP, grade 0-1"]).tolist() == pytest.approx([1.5, np.nan], nan_ok=True)
+    assert np.exp(found["peak of CRP, grade >=3"]).tolist() == pytest.approx([np.nan, 20.0], nan_ok=True)
 
 
 @pytest.mark.slow
 def test_a_fit_goes_on_where_it_was_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    few = {name: trials()[name] for name in ("CARTITUDE-1", "KarMMa")}
+    few = {name: trials()[name] for name in ("CARTITUDE-1", "ZUMA-1")}
     for module in ("fit", "ensemble"):
         monkeypatch.setattr(f"aftercar.calibrate.{module}.trials", lambda: few)
 
@@ -201,9 +218,7 @@ def test_the_figure_says_that_it_is_simulated(compared: object) -> None:
 
 def test_peaks_are_of_the_groups_that_the_table_names() -> None:
     found = peaks(two_members(), patients=24)
-    told = table("cytokine_kinetics").filter(
-        col("record_type") == "peak", col("analyte").is_in(list(STATES)), col("low").is_not_null()
-    )
+    told = ranges()
     assert found.height == told.height > 12
     of = {(r["analyte"], r["group"]): r for r in found.to_dicts()}
     groups = [of["IL-6", g]["patients"] for g in ("no or mild CRS", "grade 2", "grade >=3 or 4-5")]

@@ -41,11 +41,16 @@ MAY_IMPORT = {
     "trial": "errors files frames processes spark intervals evidence timeline options grade cohort simulate",
     "export": "errors files frames evidence timeline grade",
     "report": "errors files frames intervals evidence timeline grade manage risk cohort simulate calibrate trial",
-    "serve": "errors files frames evidence timeline options grade manage risk conformance cohort simulate calibrate trial export report",
+    "ward": "errors files frames processes evidence timeline options grade manage",
+    "web": "errors files frames intervals evidence timeline options grade manage risk cohort simulate calibrate report ward",
+    "serve": "errors files frames evidence timeline options grade manage risk conformance cohort simulate calibrate trial export report ward web",
     "__main__": "serve",
 }
 HEAVY = (
+    "alembic",
     "antimony",
+    "argon2",
+    "fastapi",
     "jinja2",
     "libsbml",
     "numba",
@@ -56,7 +61,9 @@ HEAVY = (
     "pyarrow",
     "roadrunner",
     "scipy",
+    "sqlalchemy",
     "ucumvert",
+    "uvicorn",
     "yaml",
 )
 
@@ -87,6 +94,8 @@ CITED = {
     "reader@warehouse",
     "bucket",
     "host:7077",
+    "user@host",
+    "user:password@host",
     "host:7077,",
     "...",
     "w3.org",
@@ -96,7 +105,7 @@ CITED = {
 }
 MACHINE_PATH = re.compile(r"(?<![\w.~/-])/(?:work|tmp|home|root|Users|mnt|opt)/")
 REGISTRY = re.compile(r"\b(?:pypi\.org|pythonhosted\.org|npmjs\.(?:org|com)|conda\.anaconda\.org|deb\.debian\.org)\b")
-ADDRESS = re.compile(r"\b[a-z][a-z0-9+.-]*://([^\s/\"'<>)\]}`]*)", re.IGNORECASE)
+ADDRESS = re.compile(r"\b(?!sqlite:///\w)[a-z][a-z0-9+.-]*://([^\s/\"'<>)\]}`]*)", re.IGNORECASE)
 
 
 # ---- imports follow the arrows
@@ -197,7 +206,14 @@ def test_the_package_itself_imports_ours_only_when_asked() -> None:
 
 def test_the_package_needs_only_what_it_declares() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    modules = {"libroadrunner": "roadrunner", "python-libsbml": "libsbml", "pyyaml": "yaml", "universal-pathlib": "upath"}
+    modules = {
+        "argon2-cffi": "argon2",
+        "pyjwt": "jwt",
+        "libroadrunner": "roadrunner",
+        "python-libsbml": "libsbml",
+        "pyyaml": "yaml",
+        "universal-pathlib": "upath",
+    }
     extras = project.get("optional-dependencies", {}).values()
     lines = [*project["dependencies"], *(line for extra in extras for line in extra)]
     declared = {modules.get(name, name) for name in (Requirement(line).name for line in lines)}
@@ -219,8 +235,10 @@ def test_the_package_needs_only_what_it_declares() -> None:
             used |= {name.split(".")[0]: path for name in names}
     foreign = {name: path for name, path in used.items() if name not in {*sys.stdlib_module_names, "aftercar"}}
     assert {name: path for name, path in foreign.items() if name not in declared} == {}
-    # What others need and do not say: ucumvert an old pint, upath s3fs, PySpark pandas.
-    assert declared - set(foreign) <= {"pint", "markupsafe", "s3fs", "pandas"}, "declared, but not used"
+    # What others need and do not say: ucumvert an old pint, upath s3fs, PySpark pandas, FastAPI python-multipart, SQLAlchemy psycopg.
+    assert declared - set(foreign) <= {"pint", "markupsafe", "s3fs", "pandas", "python-multipart", "psycopg"}, (
+        "declared, but not used"
+    )
 
 
 # ---- starting is cheap
@@ -343,6 +361,12 @@ def test_the_wheel_holds_every_file_of_the_package(tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         shipped = {name for name in archive.namelist() if ".dist-info/" not in name}
     ours = {path.relative_to(SRC.parent).as_posix() for path in committed() if path.is_relative_to(SRC)}
+    example = ROOT / "examples" / "cohort"  # a ward shows it
+    ours |= {
+        f"aftercar/ward/example_cohort/{path.relative_to(example).as_posix()}"
+        for path in committed()
+        if path.is_relative_to(example)
+    }
     assert shipped == ours
     assert any(name.endswith(".toml") for name in ours)
     assert wheel.name.startswith(f"aftercar-{version('aftercar')}-")

@@ -1,15 +1,16 @@
 """Parameters of the mechanism fitted to published trials: an ensemble of sets, not one point.
 
-An ensemble smoother with multiple data assimilation [emerick2013]: every member is simulated in all trials, and moves by how parameters and
-results go together over the ensemble; repeated with the observations' errors inflated, so that the last ensemble stands for what the data leave
-open where parameters and (transformed) results are about linear and normal. A chain of single sets would need a thousand times the patients.
+An ensemble smoother with multiple data assimilation [emerick2013], by pyESMDA: every member is simulated in all trials, and moves by how parameters
+and results go together over the ensemble; repeated with the observations' errors inflated, so that the last ensemble stands for what the data leave
+open where parameters and (transformed) results are about linear and normal. `benchmarks/fit.py` holds it beside another way with as many patients.
+Needs the extra `calibrate`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,9 +22,10 @@ from numpy.typing import NDArray
 from polars import col
 
 from aftercar.calibrate.ensemble import as_frame, jobs_of, parameters, simulated
+from aftercar.calibrate.peaks import TRIAL, of_group, ranges
 from aftercar.calibrate.published import ENDPOINTS, onsets, rates, trials
 from aftercar.calibrate.virtual import Outcome, medians
-from aftercar.errors import InputError, OptionError
+from aftercar.errors import AftercarError, InputError, OptionError
 from aftercar.files import write_text, write_whole, writing
 from aftercar.simulate.model import load_model, toml
 from aftercar.simulate.observe import numbers_of, observation_map
@@ -39,7 +41,7 @@ NOBODY_D = 28.0  # told as the onset where nobody had an event
 
 @dataclass(frozen=True)
 class Observed:
-    """What is fitted: rates as log odds and onsets as logs.
+    """What is fitted: rates as log odds, onsets and peaks of cytokines as logs.
 
     Attributes:
         told: `trial, what` of each, in order.
@@ -53,7 +55,7 @@ class Observed:
 
 
 def observed() -> Observed:
-    """The rates and onsets of the trials that are fitted."""
+    """The rates and onsets of the trials that are fitted, and the ranges of peaks."""
     told, value, variance = [], [], []
     fitted = [name for name, t in trials().items() if not t.held_out]
     for trial, endpoint, events, n, *_ in rates().filter(col("trial").is_in(fitted)).iter_rows():
@@ -65,6 +67,12 @@ def observed() -> Observed:
         told.append((trial, f"{what}_onset"))
         value.append(np.log(median))
         variance.append(ONSET_SD**2 + MODEL_SD**2)
+    for low, high, analyte, group in ranges().select("low", "high", "analyte", "group").iter_rows():
+        told.append((TRIAL, _peak(analyte, group)))
+        value.append((np.log(low) + np.log(high)) / 2)
+        variance.append(
+            ((np.log(high) - np.log(low)) / 2) ** 2 + MODEL_SD**2
+        )  # a range from memory: a standard deviation to both sides
     return Observed(told, np.array(value), np.array(variance))
 
 
@@ -77,7 +85,25 @@ def predicted(outcome: Outcome, members: int) -> dict[str, Floats]:
     for what, days in (("crs", outcome.crs_day), ("nt", outcome.nt_day)):
         median = medians(days.reshape(members, n))
         found[f"{what}_onset"] = np.log(np.where(np.isnan(median), NOBODY_D, np.maximum(median, 0.25)))
+    for analyte, group in ranges().select("analyte", "group").iter_rows():
+        found[_peak(analyte, group)] = np.log(medians(of_group(outcome, analyte, group).reshape(members, n)))
     return found
+
+
+def _peak(analyte: str, group: str) -> str:
+    return f"peak of {analyte}, {group}"
+
+
+def results_of(outcomes: Mapping[str, Outcome], members: int, target: Observed) -> Floats:
+    """What each member says of all that is fitted, `[member, result]`.
+
+    Where nobody of a member is of a group it says nothing: it gets the mean of the other members, and without any what was published.
+    """
+    each = {name: predicted(outcome, members) for name, outcome in outcomes.items()}
+    found = np.stack([each[trial][what] for trial, what in target.told], axis=1)
+    known = ~np.isnan(found)
+    mean = np.where(known, found, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+    return np.asarray(np.where(known, found, np.where(known.any(axis=0), mean, target.value)), np.float64)
 
 
 def fit(
@@ -91,6 +117,7 @@ def fit(
     Raises:
         InputError: the folder holds a fit of other settings or data.
         OptionError: too few members, patients or passes.
+        AftercarError: the extra is not installed.
     """
     if members < 8 or patients < 8 or steps < 1:
         raise OptionError("At least 8 members, 8 patients and 1 pass are needed.")
@@ -99,29 +126,26 @@ def fit(
     about = {"seed": seed, "members": members, "patients": patients, "steps": steps, "data": fingerprint()}
     _same(place, about)
     target = observed()
-    masks = np.array([[p.bears_on(trials()[trial]) for trial, _ in target.told] for p in parameters()])
-    logs = _drawn(members, seed)
+    bears = np.array([[p.bears_on(trials()[trial]) for trial, _ in target.told] for p in parameters()])
     say = progress or (lambda done, all_: None)
     names = [name for name, t in trials().items() if not t.held_out]
     jobs = jobs_of(names, members, patients)
     misfits: list[float] = []
-    for step in range(steps + 1):
+
+    def simulate(logs: Floats) -> Floats:
+        step = len(misfits)
         kept = place / f"pass_{step}.npz"
-        if kept.is_file():
-            saved = np.load(kept)
-            logs, results = saved["logs"], saved["results"]
-        else:
-            done = step * jobs
-            found = simulated(
+        if (found := _saved(kept, logs)) is None:
+            outcomes = simulated(
                 names, as_frame(logs), patients, seed + 1000 * step, workers=workers,
-                progress=lambda k, _, done=done: say(done + k, (steps + 1) * jobs),
+                progress=lambda k, _: say(step * jobs + k, (steps + 1) * jobs),
             )  # fmt: skip
-            each = {name: predicted(outcome, members) for name, outcome in found.items()}
-            results = np.stack([each[trial][what] for trial, what in target.told], axis=1)
-            write_whole(kept, partial(_save, logs=logs, results=results))
-        misfits.append(float((((results - target.value) ** 2) / target.variance).mean()))
-        if step < steps:
-            logs = _moved(logs, results, target, masks, float(steps), np.random.default_rng([seed, step]))
+            found = results_of(outcomes, members, target)
+            write_whole(kept, partial(_save, logs=logs, results=found))
+        misfits.append(float((((found - target.value) ** 2) / target.variance).mean()))
+        return found
+
+    logs = smoothed(_drawn(members, seed), simulate, target, bears, steps, seed)
     ensemble = as_frame(logs)
     with writing(place):
         ensemble.write_csv(place / "ensemble.csv", float_precision=5)
@@ -133,6 +157,37 @@ def fit(
         }
         write_text(place / "fit.json", json.dumps(told, indent=2) + "\n")
     return ensemble
+
+
+def smoothed(
+    logs: Floats, simulate: Callable[[Floats], Floats], target: Observed, bears: NDArray[np.bool_], steps: int, seed: int
+) -> Floats:
+    """The ensemble after all passes of the smoother.
+
+    Args:
+        logs: the ensemble before, `[member, parameter]`.
+        simulate: what an ensemble says of what is fitted, `[member, result]`; asked once more at the end.
+        bears: `[parameter, result]`; a parameter moves by the results that it bears on alone.
+    """
+    try:
+        from covmats import CovViaDiagonal
+        from pyesmda import ESMDA, FixedLocalization
+    except ImportError as error:
+        raise AftercarError("A fit needs the extras: pip install 'aftercar[simulate,calibrate]'.") from error
+    smoother = ESMDA(
+        target.value, logs.T, CovViaDiagonal(target.variance), lambda moved: simulate(moved.T).T, n_assimilations=steps, inversion_type="cholesky",
+        C_MD_localization=FixedLocalization(bears.astype(float)), random_state=np.random.default_rng([seed, 1]),
+    )  # fmt: skip
+    smoother.solve()
+    return np.asarray(smoother.m_posterior.T, np.float64)
+
+
+def _saved(kept: Path, logs: Floats) -> Floats | None:
+    """The results of a pass that is done, if it was of the same sets."""
+    if not kept.is_file():
+        return None
+    with np.load(kept) as saved:
+        return saved["results"] if np.array_equal(saved["logs"], logs) else None
 
 
 def _save(path: str, logs: Floats, results: Floats) -> None:
@@ -160,7 +215,7 @@ def fingerprint() -> str:
         repr([(p.key, p.start, p.sd_log) for p in parameters()]),
         repr(trials()),
     ]
-    told += [rates().write_json(), onsets().write_json(), repr((MODEL_SD, ONSET_SD))]
+    told += [rates().write_json(), onsets().write_json(), ranges().write_json(), repr((MODEL_SD, ONSET_SD))]
     return hashlib.sha256("".join(told).encode()).hexdigest()[:16]
 
 
@@ -178,16 +233,3 @@ def _drawn(members: int, seed: int) -> Floats:
     start = np.log([p.start for p in parameters()])
     sd = np.array([p.sd_log for p in parameters()])
     return start + sd * np.random.default_rng(seed).standard_normal((members, len(start)))
-
-
-def _moved(
-    logs: Floats, results: Floats, target: Observed, bears: NDArray[np.bool_], alpha: float, draw: np.random.Generator
-) -> Floats:
-    """One pass of the smoother; a parameter moves by the results of the trials that depend on it alone."""
-    n = len(logs)
-    a, b = logs - logs.mean(axis=0), results - results.mean(axis=0)
-    together = (a.T @ b) / (n - 1)
-    inflated = alpha * target.variance
-    noisy = target.value + np.sqrt(inflated) * draw.standard_normal(results.shape)
-    gain = np.linalg.solve((b.T @ b) / (n - 1) + np.diag(inflated), np.where(bears, together, 0.0).T).T
-    return logs + (noisy - results) @ gain.T

@@ -17,6 +17,11 @@ from aftercar.simulate.population import Values
 from aftercar.simulate.run import Followed, follow
 
 ASTCT = ("crs_astct2019", "icans_astct")
+# Cytokines and markers, as the evidence names them, and the states that hold their levels.
+ANALYTES = {
+    "IL-6": "il6", "IFN-g": "ifng", "GM-CSF": "gmcsf", "IL-1b": "il1", "TNF": "tnf", "IL-2": "il2", "IL-5": "il5", "IL-18": "il18", "CRP": "crp",
+    "ferritin": "ferritin",
+}  # fmt: skip
 DAYS = 28.0  # nearly all of the endpoints' events begin before
 
 
@@ -27,12 +32,14 @@ class Outcome:
     Attributes:
         crs, nt: the worst grade of each, lower bound; 0 is none.
         crs_day, nt_day: when the first episode of it began, in days since the infusion; NaN for none.
+        peak: the highest level of each of `ANALYTES`, `[patient, analyte]`, in the unit of its state.
     """
 
     crs: NDArray[np.int64]
     nt: NDArray[np.int64]
     crs_day: NDArray[np.float64]
     nt_day: NDArray[np.float64]
+    peak: NDArray[np.float64]
 
     def had(self) -> NDArray[np.bool_]:
         """Who had each of `ENDPOINTS`, `[patient, endpoint]`."""
@@ -55,11 +62,13 @@ def run(
 
 
 def graded_by(followed: Followed, crs: str, nt: str) -> Outcome:
-    """What became of virtual patients by a scale of CRS and one of neurotoxicity."""
+    """What became of virtual patients by a scale of CRS and one of neurotoxicity, and the peaks of their cytokines."""
     result = followed.graded(scales_named([crs, nt]))
     first = result.episodes.group_by("subject_id", "scale").agg(day=as_days(col("onset").min()))
     worst = _worst(followed, result, (crs, nt))
-    return Outcome(worst[0], worst[1], *(_of(followed, first, scale)["day"].to_numpy() for scale in (crs, nt)))
+    peak = np.stack([followed.states.of(state).max(axis=1) for state in ANALYTES.values()], axis=1)
+    crs_day, nt_day = (_of(followed, first, scale)["day"].to_numpy() for scale in (crs, nt))
+    return Outcome(worst[0], worst[1], crs_day, nt_day, peak)
 
 
 def worst_by(followed: Followed, scales: Sequence[str]) -> list[NDArray[np.int64]]:

@@ -95,7 +95,12 @@ def _step(name: str, grade: Grade, x1: float, x2: float, base: float) -> list[st
         parts.append(line(x1, base, x2, base, "z"))
     if grade.gap:
         parts.append(line(x1, top - 3, x2, top - 3, "st"))
-    return [f"<g>{tip(_tip(name, grade))}{''.join(parts)}</g>"]
+    return [f'<g data-band="{band_id(grade.toxicity, grade.when)}">{tip(_tip(name, grade))}{"".join(parts)}</g>']
+
+
+def band_id(toxicity: str, when: str | None) -> str:
+    """What a stretch of a band is called where a page lets one open it: its toxicity and the digits of the time at which it begins."""
+    return f"g-{toxicity}-{''.join(c for c in when or '' if c.isdigit())}"
 
 
 def _tip(name: str, grade: Grade) -> str:

@@ -105,7 +105,7 @@ def compare(
             f"{line['inside']} simulated inside the published interval, {line['covered']} published inside the simulated one"
         )
     print(
-        f"cytokines, not fitted: the median peak in virtual patients of {TRIAL} lies within {levels['inside'].sum()} of {levels['inside'].count()} ranges"
+        f"cytokines: the median peak in virtual patients of {TRIAL} lies within {levels['inside'].sum()} of {levels['inside'].count()} ranges"
     )
     print(
         f"{told['free_parameters']} free parameters and {told['data_points']} numbers behind the fit: agreement with fitted trials describes, it validates nothing."

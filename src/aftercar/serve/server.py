@@ -1,0 +1,127 @@
+"""Start the server of a ward."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from aftercar.errors import AftercarError, OptionError
+
+try:
+    import uvicorn
+
+    from aftercar.web.app import create_app
+    from aftercar.web.settings import Settings
+except ImportError as error:
+    raise AftercarError("The server needs the extra: pip install 'aftercar[ward]'.") from error
+
+from aftercar.manage.rules import DEFAULT_PROFILE, rulebook
+from aftercar.timeline.readers import read
+from aftercar.ward import accounts, audit, example
+from aftercar.ward.accounts import Person, Role
+from aftercar.ward.database import Database, opened
+from aftercar.ward.ward import Ward
+
+
+@dataclass(frozen=True)
+class Running:
+    """What was asked of a server.
+
+    Attributes:
+        example: whether made-up patients move in.
+        names: by which it may be called beside its address.
+        secure: whether it is reached by TLS.
+    """
+
+    database: str
+    example: bool
+    host: str
+    port: int
+    zone: str | None
+    profile: str | None
+    names: tuple[str, ...]
+    certificate: Path | None
+    key: Path | None
+    secure: bool
+    loopback: bool
+
+
+def run(asked: Running) -> None:
+    """Serve until interrupted.
+
+    Raises:
+        OptionError: it would be reached from elsewhere and nobody could sign in, or not by TLS; a time zone or profile that does not exist.
+    """
+    database = opened(asked.database)
+    with database.reading() as connection:
+        known = accounts.any_account(connection)
+    if not asked.loopback:
+        if not known:
+            raise OptionError(
+                "Nobody could sign in, so the server listens on this machine alone. `aftercar ward account NAME --role administrator` makes an account."
+            )
+        if not asked.secure:
+            raise OptionError(
+                "Beyond this machine the server is reached by TLS: give --certificate and --key, or --behind-tls where a proxy speaks it."
+            )
+    ward = Ward(database, zone_named(asked.zone), rulebook(asked.profile or DEFAULT_PROFILE, None))
+    if asked.example:
+        _move_in(database, ward)
+    # Without accounts everybody on this machine is one person; with them everybody signs in.
+    alone = None if known else Person("local", Role.ADJUDICATOR, csrf=os.urandom(24).hex())
+    settings = Settings(
+        alone=alone, secure=asked.secure, hosts=(*Settings().hosts, *asked.names, *(() if asked.loopback else (asked.host,)))
+    )
+    app = create_app(ward, settings)
+    scheme = "https" if asked.certificate else "http"
+    print(f"Ward: {scheme}://{asked.host}:{asked.port}  (Ctrl-C ends it)", flush=True)
+    if asked.example:
+        print("Made-up patients; nothing is kept. `--database sqlite:///ward.db` keeps what is entered.", flush=True)
+    if alone:
+        print(
+            "Nobody signs in: everybody on this machine may read, chart and adjudicate. `aftercar ward account` makes accounts.",
+            flush=True,
+        )
+    uvicorn.run(
+        app, host=asked.host, port=asked.port, log_level="warning", access_log=False, server_header=False, date_header=True, ssl_certfile=asked.certificate, ssl_keyfile=asked.key,
+        timeout_graceful_shutdown=5,
+    )  # fmt: skip
+
+
+def _move_in(database: Database, ward: Ward) -> None:
+    """The example cohort."""
+    folder = _example()
+    with database.writing() as connection:
+        audit.note(connection, audit.SYSTEM, "example.import")
+    found = read(folder / "data", folder / "mapping.toml")
+    example.move_in(database, found.timeline, ward.now())
+
+
+def _example() -> Path:
+    """Where the example cohort is: in the installed package, or in the source that runs from where it was written."""
+    packed = Path(str(files("aftercar.ward"))) / "example_cohort"
+    return packed if packed.is_dir() else Path(__file__).parents[3] / "examples" / "cohort"
+
+
+def zone_named(name: str | None) -> ZoneInfo:
+    """A time zone by its name; without one that of this machine.
+
+    Raises:
+        OptionError: there is none of that name.
+    """
+    if name is None:
+        name = os.environ.get("TZ") or _of_machine()
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError) as error:
+        raise OptionError("There is no such time zone. Names are such as Europe/Berlin.") from error
+
+
+def _of_machine() -> str:
+    link = Path("/etc/localtime")
+    told = str(link.resolve()) if link.is_symlink() else ""
+    return told.rpartition("zoneinfo/")[2] if "zoneinfo/" in told else "UTC" if time.timezone == 0 else time.tzname[0]

@@ -1,0 +1,188 @@
+"""Records of patients: events that are only ever added, and the timeline that they make at any version of the record."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import polars as pl
+import sqlalchemy as sa
+from polars import col, lit
+from sqlalchemy.engine import Connection
+
+from aftercar.errors import InputError, OptionError
+from aftercar.timeline.concepts import concepts
+from aftercar.timeline.schema import TIMELINE
+from aftercar.ward.tables import event, patient
+
+_VALUES = ("time", "code", "numeric_value", "text_value", "end_time", "unit", "source", "attributable_to", "note")
+_BATCH = 10_000  # rows of an insertion
+
+
+@dataclass(frozen=True)
+class Patient:
+    """Who a record is of.
+
+    Attributes:
+        version: of the record; each entry makes a new one.
+        complete: streams of which nothing is left out.
+        changed_at: UTC.
+    """
+
+    subject_id: int
+    label: str
+    version: int
+    made_up: bool
+    complete: tuple[str, ...]
+    changed_at: datetime
+
+
+def register(connection: Connection, label: str, *, made_up: bool = False, complete: Iterable[str] = ("drugs",)) -> int:
+    """A new patient; the number that the software knows them by.
+
+    Raises:
+        OptionError: the label is taken or cannot be one, or a stream does not exist.
+    """
+    label, streams = label.strip(), concepts()["record_complete"].values
+    if not label or len(label) > 64 or not label.isprintable():
+        raise OptionError("A patient's label has 1 to 64 printable characters.")
+    if unknown := sorted(set(complete) - set(streams)):
+        raise OptionError(f"No stream is called {unknown[0]!r}: {', '.join(streams)}.")
+    if connection.execute(sa.select(patient.c.subject_id).where(patient.c.label == label)).first():
+        raise OptionError("A patient of that label is there already.")
+    told = {"label": label, "version": 0, "made_up": made_up, "complete": ",".join(complete), "changed_at": _now()}
+    return int(connection.execute(patient.insert().returning(patient.c.subject_id), told).scalar_one())
+
+
+def patients(connection: Connection) -> list[Patient]:
+    """Everybody, by label."""
+    rows = connection.execute(sa.select(patient).order_by(patient.c.label)).mappings()
+    return [_patient(row) for row in rows]
+
+
+def find(connection: Connection, subject_id: int) -> Patient:
+    """One patient.
+
+    Raises:
+        InputError: there is none of that number.
+    """
+    row = connection.execute(sa.select(patient).where(patient.c.subject_id == subject_id)).mappings().first()
+    if row is None:
+        raise InputError("There is no patient of that number.")
+    return _patient(row)
+
+
+def labelled(connection: Connection, label: str) -> Patient | None:
+    """The patient of a label; null where there is none."""
+    row = connection.execute(sa.select(patient).where(patient.c.label == label)).mappings().first()
+    return _patient(row) if row else None
+
+
+def _patient(row: Any) -> Patient:
+    complete = tuple(s for s in row["complete"].split(",") if s)
+    return Patient(row["subject_id"], row["label"], row["version"], row["made_up"], complete, row["changed_at"])
+
+
+def add(connection: Connection, subject_id: int, rows: pl.DataFrame, by: str) -> tuple[int, list[int]]:
+    """Add events; the new version of the record, and the numbers of the events.
+
+    Args:
+        rows: columns of the timeline, as the readers give them; what is said of complete streams is left out, for the record says so itself.
+    Raises:
+        InputError: there is no such patient.
+    """
+    rows = rows.filter(col("code") != "record_complete")
+    return _added(connection, subject_id, [{key: row.get(key) for key in _VALUES} for row in rows.iter_rows(named=True)], by)
+
+
+def correct(connection: Connection, subject_id: int, event_id: int, row: dict[str, Any] | None, by: str) -> tuple[int, list[int]]:
+    """Put another event in the place of one, or withdraw it; the former stays, and no longer counts.
+
+    Args:
+        row: values of the timeline's columns; null withdraws.
+    Raises:
+        InputError: there is no such event of this patient, or it was replaced already.
+    """
+    former = (
+        connection.execute(sa.select(event).where((event.c.event_id == event_id) & (event.c.subject_id == subject_id)))
+        .mappings()
+        .first()
+    )
+    if former is None:
+        raise InputError("This patient has no event of that number.")
+    if connection.execute(sa.select(event.c.event_id).where(event.c.replaces == event_id)).first():
+        raise InputError("That event was corrected or withdrawn already: correct the one that stands.")
+    if former["withdrawn"]:
+        raise InputError("That event says that another was withdrawn; enter it anew.")
+    told = {key: former[key] for key in _VALUES} if row is None else {key: row.get(key) for key in _VALUES}
+    return _added(connection, subject_id, [told | {"replaces": event_id, "withdrawn": row is None}], by)
+
+
+def _added(connection: Connection, subject_id: int, rows: list[dict[str, Any]], by: str) -> tuple[int, list[int]]:
+    now = _now()
+    at = patient.c.subject_id == subject_id
+    version = connection.execute(
+        patient.update().where(at).values(version=patient.c.version + 1, changed_at=now).returning(patient.c.version)
+    ).scalar()
+    if version is None:
+        raise InputError("There is no patient of that number.")
+    fixed = {
+        "subject_id": subject_id,
+        "version": version,
+        "recorded_at": now,
+        "recorded_by": by,
+        "replaces": None,
+        "withdrawn": False,
+    }
+    numbers: list[int] = []
+    for first in range(0, len(rows), _BATCH):
+        batch = [fixed | row for row in rows[first : first + _BATCH]]
+        numbers += connection.execute(event.insert().returning(event.c.event_id, sort_by_parameter_order=True), batch).scalars()
+    return int(version), numbers
+
+
+def timeline(connection: Connection, who: Patient, version: int | None = None, *, until: datetime) -> pl.DataFrame:
+    """The timeline of a patient: the events that stand, in our schema.
+
+    Args:
+        version: as the record was then; by default as it is.
+        until: streams that are complete are so up to this time.
+    """
+    known = who.version if version is None else version
+    later = event.alias()
+    replaced = sa.select(later.c.event_id).where((later.c.replaces == event.c.event_id) & (later.c.version <= known)).exists()
+    chosen = (event.c.subject_id == who.subject_id) & (event.c.version <= known) & ~event.c.withdrawn & ~replaced
+    rows = connection.execute(sa.select(event.c.event_id, *(event.c[c] for c in _VALUES)).where(chosen)).all()
+    frame = pl.DataFrame(rows, schema={c: TIMELINE[c] for c in ("event_id", *_VALUES)}, orient="row")
+    frame = frame.with_columns(subject_id=lit(who.subject_id, pl.Int64)).select(*TIMELINE)
+    return pl.concat([frame, _complete(frame, who, until)]).sort("subject_id", "time", "event_id")
+
+
+def _complete(frame: pl.DataFrame, who: Patient, until: datetime) -> pl.DataFrame:
+    """That streams are complete, from the first event on."""
+    first: Any = frame.filter(col("code") != "birth")["time"].min()
+    if first is None or not who.complete:
+        return frame.clear()
+    said: Sequence[dict[str, Any]] = [
+        {"subject_id": who.subject_id, "time": first, "code": "record_complete", "text_value": stream, "end_time": max(until, first), "source": "declared complete", "event_id": -1 - n}
+        for n, stream in enumerate(who.complete)
+    ]  # fmt: skip
+    return pl.DataFrame(said, schema=TIMELINE)
+
+
+def history(connection: Connection, subject_id: int) -> list[dict[str, Any]]:
+    """All events that were ever entered, the latest first, with `replaced_by`."""
+    later = event.alias()
+    rows = connection.execute(
+        sa.select(event, later.c.event_id.label("replaced_by"))
+        .join(later, later.c.replaces == event.c.event_id, isouter=True)
+        .where(event.c.subject_id == subject_id)
+        .order_by(event.c.event_id.desc())
+    )
+    return [dict(row) for row in rows.mappings()]
+
+
+def _now() -> datetime:
+    return datetime.now(UTC).replace(tzinfo=None)

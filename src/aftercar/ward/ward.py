@@ -1,0 +1,192 @@
+"""A ward at work: entries in, what was found out; each written with its line in the audit trail."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import polars as pl
+import sqlalchemy as sa
+
+from aftercar import __version__
+from aftercar.grade.options import Options
+from aftercar.manage.rules import RuleBook
+from aftercar.ward import audit, found, record
+from aftercar.ward.accounts import Person
+from aftercar.ward.database import Database
+from aftercar.ward.found import Found
+from aftercar.ward.record import Patient
+from aftercar.ward.tables import result
+
+
+@dataclass
+class Ward:
+    """A database, and what its records are read with.
+
+    Attributes:
+        zone: of the local times of the records.
+        clock: the time now, for tests.
+    """
+
+    database: Database
+    zone: ZoneInfo
+    book: RuleBook
+    options: Options = field(default_factory=Options)
+    clock: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
+    _graders: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "grading"))
+    _asked: dict[tuple[int, int], Future[Found]] = field(default_factory=dict[tuple[int, int], "Future[Found]"])
+    _latest: dict[int, Found] = field(default_factory=dict[int, Found])
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def now(self) -> datetime:
+        """Local time, without its zone, as in the records."""
+        return self.clock().astimezone(self.zone).replace(tzinfo=None)
+
+    def close(self) -> None:
+        """End the work in the background and let go of the database."""
+        self._graders.shutdown(cancel_futures=True)
+        self.database.close()
+
+    # ---- entries
+
+    def enter(self, person: Person, subject_id: int, rows: pl.DataFrame, action: str = "event.write") -> tuple[int, list[int]]:
+        """Add events to a record; the new version and the numbers of the events. They are on disk when this returns, and graded soon after.
+
+        Raises:
+            InputError: there is no such patient.
+        """
+        with self.database.writing() as connection:
+            version, numbers = record.add(connection, subject_id, rows, person.name)
+            audit.note(connection, person.name, action, subject_id, {"version": version, "events": len(numbers)})
+        self._soon(subject_id)
+        return version, numbers
+
+    def correct(self, person: Person, subject_id: int, event_id: int, row: dict[str, Any] | None) -> tuple[int, list[int]]:
+        """Put another event in the place of one, or withdraw it.
+
+        Raises:
+            InputError: there is no such event of this patient, or it was replaced already.
+        """
+        with self.database.writing() as connection:
+            version, numbers = record.correct(connection, subject_id, event_id, row, person.name)
+            action = "event.withdraw" if row is None else "event.correct"
+            audit.note(connection, person.name, action, subject_id, {"version": version, "event": event_id})
+        self._soon(subject_id)
+        return version, numbers
+
+    def note(
+        self, person: Person, action: str, subject_id: int | None = None, detail: Mapping[str, object] | None = None
+    ) -> None:
+        """A line of the audit trail of its own: of a read, or of what was refused."""
+        with self.database.writing() as connection:
+            audit.note(connection, person.name, action, subject_id, detail)
+
+    # ---- what was found
+
+    def found(self, subject_id: int) -> Found | None:
+        """What the software finds in a record now; null where nothing is charted. Graded anew only where the record changed or a day went by.
+
+        Raises:
+            InputError: there is no such patient.
+        """
+        with self.database.reading() as connection:
+            who = record.find(connection, subject_id)
+        if who.version == 0:
+            return None
+        latest = self._latest.get(subject_id)
+        if latest is not None and latest.version == who.version and not latest.stale(self.now()):
+            return latest
+        return self._ask(subject_id, who.version).result()
+
+    def ready(self, who: Patient) -> Found | None:
+        """What was found in a record, if it is known already; else it is looked for in the background."""
+        latest = self._latest.get(who.subject_id)
+        if latest is not None and latest.version == who.version and not latest.stale(self.now()):
+            return latest
+        if who.version:
+            self._ask(who.subject_id, who.version)
+        return None
+
+    def formerly(self, subject_id: int) -> list[dict[str, Any]]:
+        """Every result that was stored, the latest first: `result_id, version, as_of, made_at, software`."""
+        columns = (result.c.result_id, result.c.version, result.c.as_of, result.c.made_at, result.c.software)
+        with self.database.reading() as connection:
+            rows = connection.execute(
+                sa.select(*columns).where(result.c.subject_id == subject_id).order_by(result.c.result_id.desc())
+            )
+            return [dict(row) for row in rows.mappings()]
+
+    def former(self, subject_id: int, result_id: int) -> Found | None:
+        """A result that was stored; null where this patient has none of that number."""
+        at = (result.c.subject_id == subject_id) & (result.c.result_id == result_id)
+        with self.database.reading() as connection:
+            row = connection.execute(sa.select(result).where(at)).first()
+        return None if row is None else found.unpacked(subject_id, row.version, row.as_of, row.frames)
+
+    def timeline(self, subject_id: int, version: int | None = None) -> pl.DataFrame:
+        """The timeline of a record, as it is or as it was at a version.
+
+        Raises:
+            InputError: there is no such patient.
+        """
+        with self.database.reading() as connection:
+            return record.timeline(connection, record.find(connection, subject_id), version, until=self.now())
+
+    def _soon(self, subject_id: int) -> None:
+        """Grade in the background, so that the next one who looks need not wait."""
+        with self.database.reading() as connection:
+            version = record.find(connection, subject_id).version
+        self._ask(subject_id, version)
+
+    def _ask(self, subject_id: int, version: int) -> Future[Found]:
+        """Grade a version once, whoever asks."""
+        key = (subject_id, version)
+        with self._lock:
+            if key not in self._asked:
+                self._asked[key] = self._graders.submit(self._grade, subject_id, version)
+                self._asked[key].add_done_callback(lambda _: self._asked.pop(key, None))
+            return self._asked[key]
+
+    def _grade(self, subject_id: int, version: int) -> Found:
+        now = self.now()
+        with self.database.reading() as connection:
+            row = connection.execute(
+                sa.select(result)
+                .where((result.c.subject_id == subject_id) & (result.c.version == version))
+                .order_by(result.c.as_of.desc())
+                .limit(1)
+            ).first()
+            who = record.find(connection, subject_id)
+            timeline = record.timeline(connection, who, version, until=now + found.AHEAD)
+        if row is not None and row.software == __version__:
+            stored = found.unpacked(subject_id, version, row.as_of, row.frames)
+            if not stored.stale(now):
+                return self._keep(stored)
+        made = found.find(timeline, subject_id, version, now, self.book, self.options)
+        with self.database.writing() as connection:
+            told = {
+                "subject_id": subject_id,
+                "version": version,
+                "as_of": now,
+                "made_at": _utc(),
+                "software": __version__,
+                "frames": found.packed(made),
+            }
+            connection.execute(result.insert(), told)
+        return self._keep(made)
+
+    def _keep(self, made: Found) -> Found:
+        with self._lock:
+            latest = self._latest.get(made.subject_id)
+            if latest is None or (made.version, made.as_of) >= (latest.version, latest.as_of):
+                self._latest[made.subject_id] = made
+        return made
+
+
+def _utc() -> datetime:
+    return datetime.now(UTC).replace(tzinfo=None)

@@ -1,0 +1,1 @@
+"""REST and CDS Hooks; each module has a `router`."""

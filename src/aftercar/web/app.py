@@ -1,0 +1,134 @@
+"""The server: what is served, under which rules, and how it answers what goes wrong."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+
+from fastapi import FastAPI, HTTPException, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.middleware.trustedhost import TrustedHostMiddleware
+from fastapi.responses import JSONResponse, RedirectResponse, Response
+
+from aftercar import __version__
+from aftercar.errors import AftercarError
+from aftercar.ward.ward import Ward
+from aftercar.web import access, render
+from aftercar.web.pages import ROUTERS
+from aftercar.web.settings import Settings
+
+log = logging.getLogger("aftercar.web")
+
+MACHINES = ("/api/", "/cds-services")  # paths of which programs ask; they are answered in JSON
+HEADERS = {
+    "Content-Security-Policy": "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+}
+DESCRIPTION = f"{render.INTENDED} {render.NOT_FOR}"
+
+
+def create_app(ward: Ward, settings: Settings) -> FastAPI:
+    """The application of a ward; it closes the ward when it ends."""
+
+    @asynccontextmanager
+    async def life(_: FastAPI) -> AsyncGenerator[None]:
+        yield
+        ward.close()
+
+    app = FastAPI(
+        title="aftercar", version=__version__, description=DESCRIPTION, lifespan=life, docs_url=None, redoc_url=None, openapi_url="/api/openapi.json"
+    )  # fmt: skip
+    app.state.ward, app.state.settings, app.state.pace = ward, settings, access.Pace()
+    app.state.sign_ins = access.Pace(burst=10, per_s=0.1)
+    for router in ROUTERS:
+        app.include_router(router)
+    app.middleware("http")(_headers(settings))
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(settings.hosts))
+    app.add_exception_handler(access.SignInFirst, _sign_in)
+    for kind in (access.NotAllowed, access.TooMany, AftercarError, HTTPException, RequestValidationError, 404, 405):
+        app.add_exception_handler(kind, _problem)
+    return app
+
+
+def _headers(settings: Settings) -> Callable[[Request, Callable[[Request], Awaitable[Response]]], Awaitable[Response]]:
+    async def with_headers(request: Request, call: Callable[[Request], Awaitable[Response]]) -> Response:
+        try:
+            response = await call(request)
+        except Exception as error:  # here, and not where the server would write its traceback: that may quote values of patients
+            response = await _problem(request, error)
+        for name, value in HEADERS.items():
+            response.headers.setdefault(name, value)
+        # What is told of patients stays in no cache; what pages load is the same for all.
+        response.headers.setdefault(
+            "Cache-Control", "public, max-age=3600" if request.url.path.startswith("/static/") else "no-store"
+        )
+        if settings.secure:
+            response.headers["Strict-Transport-Security"] = "max-age=31536000"
+        return response
+
+    return with_headers
+
+
+def _machine(request: Request) -> bool:
+    return request.url.path.startswith(MACHINES)
+
+
+async def _sign_in(request: Request, _: Exception) -> Response:
+    if _machine(request):
+        return problem(request, 401, "Sign in first: send `Authorization: Bearer TOKEN`.", {"WWW-Authenticate": "Bearer"})
+    return RedirectResponse(access.sign_in_page(request), 303)
+
+
+async def _problem(request: Request, error: Exception) -> Response:
+    """What went wrong, for people or programs. Errors of ours say what to do; of others only the kind is told, for they may quote a value."""
+    headers: dict[str, str] = {}
+    match error:
+        case access.NotAllowed():
+            status, said = 403, error.why
+        case access.TooMany():
+            status, said = 429, "Too many requests at once."
+            headers["Retry-After"] = str(max(1, round(error.after_s)))
+        case RequestValidationError():
+            status, said = 422, "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        case HTTPException():
+            status, said = error.status_code, str(error.detail)
+            headers |= dict(error.headers or {})
+        case _ if (code := getattr(error, "status_code", None)) is not None:  # of the router: no such path or method
+            status, said = int(code), HTTPStatus(int(code)).phrase + "."
+        case AftercarError():
+            status, said = getattr(error, "status", 422), str(error)
+        case _:
+            log.error("A fault of aftercar: %s at %s", type(error).__name__, _place(error))
+            status, said = 500, "A fault of aftercar. Nothing half-written was left. Please report it."
+    if _machine(request):
+        return problem(request, status, said, headers)
+    response = render.page(request, "problem.html.j2", None, status, title=HTTPStatus(status).phrase, said=said)
+    response.headers.update(headers)
+    return response
+
+
+def problem(request: Request, status: int, said: str, headers: dict[str, str] | None = None) -> JSONResponse:
+    """A problem as RFC 9457 writes it."""
+    body = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": said,
+        "instance": request.url.path,
+    }
+    return JSONResponse(body, status, headers, media_type="application/problem+json")
+
+
+def _place(error: Exception) -> str:
+    place, trace = "?", error.__traceback__
+    while trace:
+        if trace.tb_frame.f_globals.get("__name__", "").startswith("aftercar"):
+            place = f"{trace.tb_frame.f_globals['__name__']}:{trace.tb_lineno}"
+        trace = trace.tb_next
+    return place

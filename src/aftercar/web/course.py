@@ -1,0 +1,75 @@
+"""One patient as pages show them: the figure and tables of the report, and every stretch of a grade with its reasons."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+from polars import col
+
+from aftercar.grade.run import SCALES
+from aftercar.report import other
+from aftercar.report.bands import band_id
+from aftercar.report.course import courses
+from aftercar.report.names import scale_name, toxicity_name
+from aftercar.report.subject import Section, section
+from aftercar.report.svg import readable
+from aftercar.ward.found import Found
+from aftercar.web.render import when
+
+MOST_RECORDS = 40  # of a stretch
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """A stretch of one grade, with all that is behind it."""
+
+    anchor: str
+    name: str
+    scale: str
+    start: Any
+    end: Any
+    text: str
+    status: str
+    criteria: list[str]
+    missing: list[str]
+    flags: list[str]
+    records: list[dict[str, Any]]
+    more: int
+    rules: str
+    source: str
+
+
+def sections(found: Found, timeline: pl.DataFrame) -> list[Section]:
+    """A section for each infusion: figure, caption and tables, as in the report."""
+    own = other.parted(found.worst)[0]
+    drawn = courses(found.subjects, timeline, other.parted(found.grades)[0], other.parted(found.episodes)[0], own)
+    worst: dict[int, list[dict[str, Any]]] = {}
+    for row in found.worst.iter_rows(named=True):
+        worst.setdefault(row["infusion"], []).append(row)
+    return [section(course, n, worst.get(course.infusion, []), simulated=False) for n, course in enumerate(drawn, start=1)]
+
+
+def stretches(found: Found, timeline: pl.DataFrame, toxicities: tuple[str, ...]) -> list[Stretch]:
+    """Every stretch of some toxicities in which something is there or open, the latest first."""
+    rows = found.grades.filter(
+        col("toxicity").is_in(list(toxicities)) & (col("status") != "not_applicable") & (col("grade_upper") > 0)
+    )
+    records = {
+        r["event_id"]: r
+        for r in timeline.filter(col("event_id").is_in(rows["evidence"].explode().unique().implode())).iter_rows(named=True)
+    }
+    return [_stretch(row, records) for row in rows.sort("start", descending=True).iter_rows(named=True)]
+
+
+def _stretch(row: dict[str, Any], records: dict[int, dict[str, Any]]) -> Stretch:
+    behind = [records[e] for e in row["evidence"] or () if e in records]
+    scale = SCALES[row["scale"]]
+    low, high = row["grade"], row["grade_upper"]
+    return Stretch(
+        band_id(row["toxicity"], when(row["start"])), toxicity_name(row["toxicity"]), scale_name(row["scale"]), row["start"], row["end"],
+        str(low) if low == high else f"{low}–{high}", row["status"].replace("_", " "), [readable(c) for c in row["criteria"] or ()],
+        [readable(m) for m in row["missing"] or ()], [readable(f) for f in row["flags"] or ()], behind[:MOST_RECORDS], max(len(behind) - MOST_RECORDS, 0),
+        row["rules"], scale.source,
+    )  # fmt: skip

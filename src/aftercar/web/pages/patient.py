@@ -1,0 +1,70 @@
+"""One patient: the course with its grades and why, options and doses, and how the record came to be."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+
+from aftercar.ward import record
+from aftercar.ward.found import NOW
+from aftercar.ward.overview import line
+from aftercar.ward.record import Patient
+from aftercar.ward.ward import Ward
+from aftercar.web import course, render
+from aftercar.web.access import Reader, TheWard
+
+router = APIRouter(prefix="/patients/{subject_id}", include_in_schema=False)
+
+
+def who_is(ward: Ward, subject_id: int) -> Patient:
+    """The patient of a path."""
+    with ward.database.reading() as connection:
+        return record.find(connection, subject_id)
+
+
+@router.get("")
+def timeline(request: Request, ward: TheWard, person: Reader, subject_id: int, result: int | None = None) -> Response:
+    """The timeline with its grade bands; with `result` as it was found then."""
+    who = who_is(ward, subject_id)
+    found = ward.found(subject_id) if result is None else ward.former(subject_id, result)
+    if found is None:
+        ward.note(person, "patient.read", subject_id)
+        return render.page(request, "blank.html.j2", person, who=who, line=line(who, None, ward.now()))
+    charted = ward.timeline(subject_id, found.version)
+    at = ward.now() if result is None else found.as_of
+    ward.note(person, "patient.read", subject_id, {"version": found.version})
+    return render.page(
+        request, "patient.html.j2", person, who=who, found=found, former=result is not None, line=line(who, found, at), sections=course.sections(found, charted),
+        stretches=course.stretches(found, charted, NOW), last=charted.filter(charted["event_id"] >= 0)["time"].max(),
+    )  # fmt: skip
+
+
+@router.get("/options")
+def options(request: Request, ward: TheWard, person: Reader, subject_id: int) -> Response:
+    """What the rules say now, what was given, and what is left of each limit. Options, never orders."""
+    who, found = who_is(ward, subject_id), ward.found(subject_id)
+    ward.note(person, "patient.options.read", subject_id, {"version": who.version})
+    advice = [] if found is None else found.advice.to_dicts()
+    return render.page(
+        request, "options.html.j2", person, who=who, found=found, line=line(who, found, ward.now()), now_due=[a for a in advice if a["status"] != "perhaps_blocked"],
+        blocked=[a for a in advice if a["status"] == "perhaps_blocked"], ledger=[] if found is None else found.ledger.to_dicts(),
+        limits=[] if found is None else found.limits.to_dicts(),
+    )  # fmt: skip
+
+
+@router.get("/history")
+def history(request: Request, ward: TheWard, person: Reader, subject_id: int) -> Response:
+    """Every entry with who made it and what became of it, and every result."""
+    who = who_is(ward, subject_id)
+    with ward.database.reading() as connection:
+        events = record.history(connection, subject_id)[:MOST_EVENTS]
+    ward.note(person, "patient.history.read", subject_id)
+    shift = ward.now() - ward.clock().replace(tzinfo=None) if ward.clock().utcoffset() == timedelta() else timedelta()
+    return render.page(
+        request, "history.html.j2", person, who=who, line=line(who, ward.ready(who), ward.now()), events=events, most=MOST_EVENTS, results=ward.formerly(subject_id), shift=shift
+    )  # fmt: skip
+
+
+MOST_EVENTS = 500  # on a page; the REST interface has them all

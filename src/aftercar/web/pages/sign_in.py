@@ -1,0 +1,73 @@
+"""Signing in with a password, and out."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Form, Request
+from fastapi.responses import RedirectResponse, Response
+
+from aftercar.ward import accounts, audit
+from aftercar.web import access, render
+from aftercar.web.access import TheSettings, TheWard, Whoever
+
+router = APIRouter(include_in_schema=False)
+
+
+def _inside(path: str) -> str:
+    """A path of this server; anything else leads to the first page."""
+    return path if path.startswith("/") and not path.startswith(("//", "/\\")) else "/"
+
+
+@router.get("/sign-in")
+def ask(request: Request, next: str = "/") -> Response:
+    """The form."""
+    return render.page(request, "sign_in.html.j2", next=_inside(next), wrong=False)
+
+
+@router.post("/sign-in")
+def sign_in(
+    request: Request, ward: TheWard, settings: TheSettings, name: Annotated[str, Form()], password: Annotated[str, Form()],
+    next: Annotated[str, Form()] = "/",
+) -> Response:  # fmt: skip
+    """Sign in. Whoever tries too often waits."""
+    _same_site(request, settings)
+    for key in (f"name {name}", f"from {access.client(request)}"):
+        request.app.state.sign_ins.take(key)
+    with ward.database.reading() as connection:
+        person = accounts.by_password(connection, name, password)
+    if person is None:
+        with ward.database.writing() as connection:
+            audit.note(connection, audit.SYSTEM, "sign-in.refused")
+        return render.page(request, "sign_in.html.j2", None, 401, next=_inside(next), wrong=True)
+    with ward.database.writing() as connection:
+        secret = accounts.sign_in(connection, person)
+        audit.note(connection, person.name, "sign-in")
+    response = RedirectResponse(_inside(next), 303)
+    set_cookie(response, secret, settings.secure)
+    return response
+
+
+def set_cookie(response: Response, secret: str, secure: bool) -> None:
+    """Tell the browser who it is, until it is closed."""
+    response.set_cookie(access.COOKIE, secret, httponly=True, samesite="lax", secure=secure, path="/")
+
+
+def _same_site(request: Request, settings: TheSettings) -> None:
+    """Nobody is signed in from another site's form."""
+    site = request.headers.get("sec-fetch-site")
+    if site not in (None, "same-origin", "none"):
+        raise access.NotAllowed("Sign in on this page itself.")
+
+
+@router.post("/sign-out")
+async def sign_out(request: Request, ward: TheWard, person: Whoever) -> Response:
+    """Sign out."""
+    secret = request.cookies.get(access.COOKIE)
+    if person is not None and secret:
+        with ward.database.writing() as connection:
+            accounts.sign_out(connection, secret)
+            audit.note(connection, person.name, "sign-out")
+    response = RedirectResponse("/sign-in", 303)
+    response.delete_cookie(access.COOKIE, path="/")
+    return response
