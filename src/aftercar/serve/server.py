@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import time
 from dataclasses import dataclass
 from importlib.resources import files
@@ -24,6 +25,7 @@ from aftercar.timeline.readers import read
 from aftercar.ward import accounts, audit, example
 from aftercar.ward.accounts import Person, Role
 from aftercar.ward.database import Database, opened
+from aftercar.ward.grader import Grader
 from aftercar.ward.ward import Ward
 
 
@@ -68,28 +70,45 @@ def run(asked: Running) -> None:
             raise OptionError(
                 "Beyond this machine the server is reached by TLS: give --certificate and --key, or --behind-tls where a proxy speaks it."
             )
-    ward = Ward(database, zone_named(asked.zone), rulebook(asked.profile or DEFAULT_PROFILE, None))
-    if asked.example:
-        _move_in(database, ward)
-    # Without accounts everybody on this machine is one person; with them everybody signs in.
-    alone = None if known else Person("local", Role.ADJUDICATOR, csrf=os.urandom(24).hex())
-    settings = Settings(
-        alone=alone, secure=asked.secure, hosts=(*Settings().hosts, *asked.names, *(() if asked.loopback else (asked.host,)))
-    )
-    app = create_app(ward, settings)
-    scheme = "https" if asked.certificate else "http"
-    print(f"Ward: {scheme}://{asked.host}:{asked.port}  (Ctrl-C ends it)", flush=True)
-    if asked.example:
-        print("Made-up patients; nothing is kept. `--database sqlite:///ward.db` keeps what is entered.", flush=True)
-    if alone:
-        print(
-            "Nobody signs in: everybody on this machine may read, chart and adjudicate. `aftercar ward account` makes accounts.",
-            flush=True,
+    with Grader() as grader:
+        ward = Ward(database, zone_named(asked.zone), rulebook(asked.profile or DEFAULT_PROFILE, None), find=grader.find)
+        if asked.example:
+            _move_in(database, ward)
+        # Without accounts everybody on this machine is one person; with them everybody signs in.
+        alone = None if known else Person("local", Role.ADJUDICATOR, csrf=os.urandom(24).hex())
+        settings = Settings(
+            alone=alone, secure=asked.secure, hosts=(*Settings().hosts, *asked.names, *(() if asked.loopback else (asked.host,)))
         )
-    uvicorn.run(
-        app, host=asked.host, port=asked.port, log_level="warning", access_log=False, server_header=False, date_header=True, ssl_certfile=asked.certificate, ssl_keyfile=asked.key,
-        timeout_graceful_shutdown=5,
-    )  # fmt: skip
+        app = create_app(ward, settings)
+        config = uvicorn.Config(
+            app, host=asked.host, port=asked.port, log_level="warning", access_log=False, server_header=False, ssl_certfile=asked.certificate, ssl_keyfile=asked.key,
+            timeout_graceful_shutdown=5,
+        )  # fmt: skip
+        _Server(config, asked, alone is not None).run()
+
+
+class _Server(uvicorn.Server):
+    """Says where it listens once it does."""
+
+    def __init__(self, config: uvicorn.Config, asked: Running, alone: bool) -> None:
+        super().__init__(config)
+        self._asked, self._alone = asked, alone
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, and say so."""
+        await super().startup(sockets)
+        if self.should_exit:
+            return
+        scheme = "https" if self._asked.certificate else "http"
+        port = self.servers[0].sockets[0].getsockname()[1]
+        print(f"Ward: {scheme}://{self._asked.host}:{port}  (Ctrl-C ends it)", flush=True)
+        if self._asked.example:
+            print("Made-up patients; nothing is kept. `--database` keeps what is entered.", flush=True)
+        if self._alone:
+            print(
+                "Nobody signs in: everybody on this machine may read, chart and adjudicate. `aftercar ward account` makes accounts.",
+                flush=True,
+            )
 
 
 def _move_in(database: Database, ward: Ward) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 
@@ -18,6 +18,8 @@ from aftercar.manage.asked import charts, extended
 from aftercar.manage.rules import RuleBook
 from aftercar.timeline.schema import conform
 from aftercar.ward.record import said_by_us
+
+Finder = Callable[[pl.DataFrame, Mapping[int, int], datetime, RuleBook, Options], "list[Found]"]
 
 NOW = ("crs", "icans")  # toxicities that are graded ahead
 AHEAD = timedelta(hours=24)

@@ -20,7 +20,7 @@ from aftercar.manage.rules import RuleBook
 from aftercar.ward import audit, found, record
 from aftercar.ward.accounts import Person
 from aftercar.ward.database import Database
-from aftercar.ward.found import Found
+from aftercar.ward.found import Finder, Found
 from aftercar.ward.record import Patient
 from aftercar.ward.tables import result
 
@@ -34,6 +34,7 @@ class Ward:
     Attributes:
         zone: of the local times of the records.
         clock: the time now, for tests.
+        find: grades records, here or in another process.
     """
 
     database: Database
@@ -41,6 +42,7 @@ class Ward:
     book: RuleBook
     options: Options = field(default_factory=Options)
     clock: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
+    find: Finder = found.find
     _graders: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "grading"))
     _waiting: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
     _asked: dict[tuple[int, int], Future[Found]] = field(default_factory=dict[tuple[int, int], "Future[Found]"])
@@ -187,7 +189,7 @@ class Ward:
                 )
         left = {subject_id: version for subject_id, version in versions.items() if subject_id not in made}
         if left:
-            for each in found.find(pl.concat(timelines), left, now, self.book, self.options):
+            for each in self.find(pl.concat(timelines), left, now, self.book, self.options):
                 made[each.subject_id] = each
             with self.database.writing() as connection:
                 told = [
