@@ -47,6 +47,10 @@ class Ward:
         """Local time, without its zone, as in the records."""
         return self.clock().astimezone(self.zone).replace(tzinfo=None)
 
+    def local(self, at: datetime) -> datetime:
+        """A time of the database (UTC) as local time."""
+        return at.replace(tzinfo=UTC).astimezone(self.zone).replace(tzinfo=None)
+
     def close(self) -> None:
         """End the work in the background and let go of the database."""
         self._graders.shutdown(cancel_futures=True)
@@ -123,6 +127,8 @@ class Ward:
 
     def former(self, subject_id: int, result_id: int) -> Found | None:
         """A result that was stored; null where this patient has none of that number."""
+        if result_id > record.LARGEST:
+            return None
         at = (result.c.subject_id == subject_id) & (result.c.result_id == result_id)
         with self.database.reading() as connection:
             row = connection.execute(sa.select(result).where(at)).first()
@@ -147,10 +153,11 @@ class Ward:
         """Grade a version once, whoever asks."""
         key = (subject_id, version)
         with self._lock:
-            if key not in self._asked:
-                self._asked[key] = self._graders.submit(self._grade, subject_id, version)
-                self._asked[key].add_done_callback(lambda _: self._asked.pop(key, None))
-            return self._asked[key]
+            asked = self._asked.get(key)
+            if asked is None:
+                asked = self._asked[key] = self._graders.submit(self._grade, subject_id, version)
+                asked.add_done_callback(lambda _: self._asked.pop(key, None))  # at once, where it failed already
+            return asked
 
     def _grade(self, subject_id: int, version: int) -> Found:
         now = self.now()
