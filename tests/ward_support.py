@@ -6,6 +6,7 @@ with `AFTERCAR_TEST_ALL` set they fail instead, so that continuous integration l
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import pwd
@@ -214,6 +215,36 @@ def accounts_of_all_roles(database: Database) -> None:
     with database.writing() as connection:
         for role in Role:
             accounts.add(connection, role, role, PASSWORD)
+
+
+# ---- the application, asked without a network
+
+
+class Browser:
+    """Asks an application as a browser does: it keeps cookies, and follows no redirection."""
+
+    def __init__(self, app: Any, host: str = "http://localhost") -> None:
+        self.app, self.host, self.cookies = app, host, httpx.Cookies()
+
+    def request(self, method: str, path: str, **more: Any) -> httpx.Response:
+        """Ask and wait for the answer."""
+
+        async def ask() -> httpx.Response:
+            transport = httpx.ASGITransport(app=self.app)
+            async with httpx.AsyncClient(transport=transport, base_url=self.host, cookies=self.cookies) as client:
+                answer = await client.request(method, path, **more)
+                self.cookies = client.cookies
+                return answer
+
+        return asyncio.run(ask())
+
+    def get(self, path: str, **more: Any) -> httpx.Response:
+        """Read."""
+        return self.request("GET", path, **more)
+
+    def post(self, path: str, **more: Any) -> httpx.Response:
+        """Write."""
+        return self.request("POST", path, **more)
 
 
 # ---- the server as a process

@@ -61,7 +61,11 @@ def run(asked: Running) -> None:
             which it cannot listen; a certificate or key that is none.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends it as Ctrl-C does: what was made for it is removed
-    database = opened(asked.database)
+    with opened(asked.database) as database:
+        _run(asked, database)
+
+
+def _run(asked: Running, database: Database) -> None:
     with database.reading() as connection:
         known = accounts.any_account(connection)
     if not asked.loopback:
@@ -79,7 +83,6 @@ def run(asked: Running) -> None:
     # Without accounts everybody on this machine is one person; with them everybody signs in.
     alone = None if known else Person("local", Role.ADJUDICATOR, csrf=os.urandom(24).hex())
     settings = Settings(alone=alone, secure=asked.secure, hosts=(*Settings().hosts, *asked.names, _in_url(asked.host)))
-    listening = _listening(asked.host, asked.port)
     config = uvicorn.Config(
         create_app(ward, settings), log_level="warning", access_log=False, server_header=False, ssl_certfile=asked.certificate, ssl_keyfile=asked.key,
         timeout_graceful_shutdown=5,
@@ -88,8 +91,15 @@ def run(asked: Running) -> None:
         config.load()
     except OSError as error:  # also of TLS
         raise OptionError(f"The certificate or its key cannot be used: {error.strerror or error}.") from error
+    with _listening(asked.host, asked.port) as listening, contextlib.suppress(KeyboardInterrupt):
+        _say(asked, listening.getsockname()[1], alone=alone is not None)
+        uvicorn.Server(config).run(sockets=[listening])
+
+
+def _say(asked: Running, port: int, *, alone: bool) -> None:
+    """Where the server is, and what to know of it."""
     scheme = "https" if asked.certificate else "http"
-    print(f"Ward: {scheme}://{_in_url(asked.host)}:{listening.getsockname()[1]}  (Ctrl-C ends it)", flush=True)
+    print(f"Ward: {scheme}://{_in_url(asked.host)}:{port}  (Ctrl-C ends it)", flush=True)
     if asked.example:
         print("Made-up patients; nothing is kept. `--database sqlite:///ward.db` keeps what is entered.", flush=True)
     if alone:
@@ -97,8 +107,6 @@ def run(asked: Running) -> None:
             "Nobody signs in: everybody on this machine may read, chart and adjudicate. `aftercar ward account` makes accounts.",
             flush=True,
         )
-    with contextlib.suppress(KeyboardInterrupt):
-        uvicorn.Server(config).run(sockets=[listening])
 
 
 def _listening(host: str, port: int) -> socket.socket:

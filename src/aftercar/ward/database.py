@@ -82,10 +82,11 @@ def _said(error: exc.DBAPIError) -> str:
     return str(error.orig).strip().split("\n")[0].rstrip(".")
 
 
+# `hide_parameters`: errors of either name no value.
 def _sqlite(url: URL) -> Engine:
     if url.database and not Path(url.database).parent.is_dir():
         raise InputError("The folder of the database does not exist.")
-    engine = sa.create_engine(url, connect_args={"timeout": _WAIT_S, "check_same_thread": False})
+    engine = sa.create_engine(url, hide_parameters=True, connect_args={"timeout": _WAIT_S, "check_same_thread": False})
 
     @event.listens_for(engine, "connect")
     def _(connection: Any, _record: Any) -> None:
@@ -111,7 +112,9 @@ def _sqlite(url: URL) -> Engine:
 def _postgresql(url: URL) -> Engine:
     if url.get_backend_name() not in ("postgresql", "postgres"):
         raise OptionError(f"A ward works on sqlite or postgresql, not on {url.get_backend_name()}.")
-    return sa.create_engine(url.set(drivername="postgresql+psycopg"), pool_size=20, max_overflow=20, pool_pre_ping=True)
+    return sa.create_engine(
+        url.set(drivername="postgresql+psycopg"), hide_parameters=True, pool_size=20, max_overflow=20, pool_pre_ping=True
+    )
 
 
 def _migrate(engine: Engine) -> None:

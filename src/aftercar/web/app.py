@@ -32,6 +32,7 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
 }
+LARGEST_FORM, LARGEST_BODY = 2**20, 2**26  # bytes that people and programs may send at once
 DESCRIPTION = f"{render.INTENDED} {render.NOT_FOR}"
 
 
@@ -61,7 +62,9 @@ def create_app(ward: Ward, settings: Settings) -> FastAPI:
 def _headers(settings: Settings) -> Callable[[Request, Callable[[Request], Awaitable[Response]]], Awaitable[Response]]:
     async def with_headers(request: Request, call: Callable[[Request], Awaitable[Response]]) -> Response:
         try:
-            response = await call(request)
+            response = await (
+                call(request) if (status := _refused(request)) is None else _problem(request, HTTPException(status))
+            )
         except Exception as error:  # here, and not where the server would write its traceback: that may quote values of patients
             response = await _problem(request, error)
         for name, value in HEADERS.items():
@@ -75,6 +78,14 @@ def _headers(settings: Settings) -> Callable[[Request, Callable[[Request], Await
         return response
 
     return with_headers
+
+
+def _refused(request: Request) -> int | None:
+    """A status where a body is too large to be read, or does not say how large it is."""
+    length, allowed = request.headers.get("content-length"), LARGEST_BODY if _machine(request) else LARGEST_FORM
+    if length is None:
+        return 411 if "transfer-encoding" in request.headers else None
+    return 413 if not length.isdecimal() or int(length) > allowed else None
 
 
 def _machine(request: Request) -> bool:
