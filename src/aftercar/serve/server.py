@@ -27,6 +27,7 @@ from aftercar.timeline.readers import read
 from aftercar.ward import accounts, audit, example
 from aftercar.ward.accounts import Person, Role
 from aftercar.ward.database import Database, opened
+from aftercar.ward.grader import Grader
 from aftercar.ward.ward import Ward
 
 
@@ -77,23 +78,24 @@ def _run(asked: Running, database: Database) -> None:
             raise OptionError(
                 "Beyond this machine the server is reached by TLS: give --certificate and --key, or --behind-tls where a proxy speaks it."
             )
-    ward = Ward(database, zone_named(asked.zone), rulebook(asked.profile or DEFAULT_PROFILE, None))
-    if asked.example:
-        _move_in(database, ward)
-    # Without accounts everybody on this machine is one person; with them everybody signs in.
-    alone = None if known else Person("local", Role.ADJUDICATOR, csrf=os.urandom(24).hex())
-    settings = Settings(alone=alone, secure=asked.secure, hosts=(*Settings().hosts, *asked.names, _in_url(asked.host)))
-    config = uvicorn.Config(
-        create_app(ward, settings), log_level="warning", access_log=False, server_header=False, ssl_certfile=asked.certificate, ssl_keyfile=asked.key,
-        timeout_graceful_shutdown=5,
-    )  # fmt: skip
-    try:
-        config.load()
-    except OSError as error:  # also of TLS
-        raise OptionError(f"The certificate or its key cannot be used: {error.strerror or error}.") from error
-    with _listening(asked.host, asked.port) as listening, contextlib.suppress(KeyboardInterrupt):
-        _say(asked, listening.getsockname()[1], alone=alone is not None)
-        uvicorn.Server(config).run(sockets=[listening])
+    with Grader() as grader:
+        ward = Ward(database, zone_named(asked.zone), rulebook(asked.profile or DEFAULT_PROFILE, None), find=grader.find)
+        if asked.example:
+            _move_in(database, ward)
+        # Without accounts everybody on this machine is one person; with them everybody signs in.
+        alone = None if known else Person("local", Role.ADJUDICATOR, csrf=os.urandom(24).hex())
+        settings = Settings(alone=alone, secure=asked.secure, hosts=(*Settings().hosts, *asked.names, _in_url(asked.host)))
+        config = uvicorn.Config(
+            create_app(ward, settings), log_level="warning", access_log=False, server_header=False, ssl_certfile=asked.certificate, ssl_keyfile=asked.key,
+            timeout_graceful_shutdown=5,
+        )  # fmt: skip
+        try:
+            config.load()
+        except OSError as error:  # also of TLS
+            raise OptionError(f"The certificate or its key cannot be used: {error.strerror or error}.") from error
+        with _listening(asked.host, asked.port) as listening, contextlib.suppress(KeyboardInterrupt):
+            _say(asked, listening.getsockname()[1], alone=alone is not None)
+            uvicorn.Server(config).run(sockets=[listening])
 
 
 def _say(asked: Running, port: int, *, alone: bool) -> None:

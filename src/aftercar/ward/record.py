@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import polars as pl
 import sqlalchemy as sa
@@ -19,6 +19,7 @@ from aftercar.timeline.schema import TIMELINE
 from aftercar.ward.tables import event, patient
 
 _VALUES = ("time", "code", "numeric_value", "text_value", "end_time", "unit", "source", "attributable_to", "note")
+Number = TypeVar("Number", int, pl.Expr)
 _BATCH = 10_000  # rows of an insertion
 LARGEST = 2**63 - 1  # number of a row
 
@@ -174,10 +175,15 @@ def _complete(frame: pl.DataFrame, who: Patient, until: datetime) -> pl.DataFram
     if first is None or not who.complete:
         return frame.clear()
     said: Sequence[dict[str, Any]] = [
-        {"subject_id": who.subject_id, "time": first, "code": "record_complete", "text_value": stream, "end_time": max(until, first), "source": "declared complete", "event_id": -1 - n}
+        {"subject_id": who.subject_id, "time": first, "code": "record_complete", "text_value": stream, "end_time": max(until, first), "source": "declared complete", "event_id": said_by_us(who.subject_id, n)}
         for n, stream in enumerate(who.complete)
     ]  # fmt: skip
     return pl.DataFrame(said, schema=TIMELINE)
+
+
+def said_by_us(subject_id: Number, n: int) -> Number:
+    """The number of a row that nobody entered: below 0, and like an event's of one subject only."""
+    return -256 * subject_id - 1 - n
 
 
 def history(connection: Connection, subject_id: int) -> list[dict[str, Any]]:
