@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import socket
 import time
 from dataclasses import dataclass
@@ -56,9 +58,15 @@ def run(asked: Running) -> None:
     """Serve until interrupted.
 
     Raises:
-        OptionError: it would be reached from elsewhere and nobody could sign in, or not by TLS; a time zone or profile that does not exist.
+        OptionError: it would be reached from elsewhere and nobody could sign in, or not by TLS; a time zone or profile that does not exist; an address or port at
+            which it cannot listen; a certificate or key that is none.
     """
-    database = opened(asked.database)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends it as Ctrl-C does: what was made for it is removed
+    with opened(asked.database) as database:
+        _run(asked, database)
+
+
+def _run(asked: Running, database: Database) -> None:
     with database.reading() as connection:
         known = accounts.any_account(connection)
     if not asked.loopback:
@@ -76,39 +84,45 @@ def run(asked: Running) -> None:
             _move_in(database, ward)
         # Without accounts everybody on this machine is one person; with them everybody signs in.
         alone = None if known else Person("local", Role.ADJUDICATOR, csrf=os.urandom(24).hex())
-        settings = Settings(
-            alone=alone, secure=asked.secure, hosts=(*Settings().hosts, *asked.names, *(() if asked.loopback else (asked.host,)))
-        )
-        app = create_app(ward, settings)
+        settings = Settings(alone=alone, secure=asked.secure, hosts=(*Settings().hosts, *asked.names, _in_url(asked.host)))
         config = uvicorn.Config(
-            app, host=asked.host, port=asked.port, log_level="warning", access_log=False, server_header=False, ssl_certfile=asked.certificate, ssl_keyfile=asked.key,
+            create_app(ward, settings), log_level="warning", access_log=False, server_header=False, ssl_certfile=asked.certificate, ssl_keyfile=asked.key,
             timeout_graceful_shutdown=5,
         )  # fmt: skip
-        _Server(config, asked, alone is not None).run()
+        try:
+            config.load()
+        except OSError as error:  # also of TLS
+            raise OptionError(f"The certificate or its key cannot be used: {error.strerror or error}.") from error
+        with _listening(asked.host, asked.port) as listening, contextlib.suppress(KeyboardInterrupt):
+            _say(asked, listening.getsockname()[1], alone=alone is not None)
+            uvicorn.Server(config).run(sockets=[listening])
 
 
-class _Server(uvicorn.Server):
-    """Says where it listens once it does."""
+def _say(asked: Running, port: int, *, alone: bool) -> None:
+    """Where the server is, and what to know of it."""
+    scheme = "https" if asked.certificate else "http"
+    print(f"Ward: {scheme}://{_in_url(asked.host)}:{port}  (Ctrl-C ends it)", flush=True)
+    if asked.example:
+        print("Made-up patients; nothing is kept. `--database sqlite:///ward.db` keeps what is entered.", flush=True)
+    if alone:
+        print(
+            "Nobody signs in: everybody on this machine may read, chart and adjudicate. `aftercar ward account` makes accounts.",
+            flush=True,
+        )
 
-    def __init__(self, config: uvicorn.Config, asked: Running, alone: bool) -> None:
-        super().__init__(config)
-        self._asked, self._alone = asked, alone
 
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen, and say so."""
-        await super().startup(sockets)
-        if self.should_exit:
-            return
-        scheme = "https" if self._asked.certificate else "http"
-        port = self.servers[0].sockets[0].getsockname()[1]
-        print(f"Ward: {scheme}://{self._asked.host}:{port}  (Ctrl-C ends it)", flush=True)
-        if self._asked.example:
-            print("Made-up patients; nothing is kept. `--database` keeps what is entered.", flush=True)
-        if self._alone:
-            print(
-                "Nobody signs in: everybody on this machine may read, chart and adjudicate. `aftercar ward account` makes accounts.",
-                flush=True,
-            )
+def _listening(host: str, port: int) -> socket.socket:
+    """A socket at an address; at port 0 the system chooses one that is free."""
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=2048)
+    except OSError as error:
+        raise OptionError(
+            f"The server cannot listen at {_in_url(host)}:{port}: {error.strerror}. Choose with --host and --port."
+        ) from error
+
+
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
 
 
 def _move_in(database: Database, ward: Ward) -> None:

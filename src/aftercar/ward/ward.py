@@ -53,6 +53,10 @@ class Ward:
         """Local time, without its zone, as in the records."""
         return self.clock().astimezone(self.zone).replace(tzinfo=None)
 
+    def local(self, at: datetime) -> datetime:
+        """A time of the database (UTC) as local time."""
+        return at.replace(tzinfo=UTC).astimezone(self.zone).replace(tzinfo=None)
+
     def close(self) -> None:
         """End the work in the background and let go of the database."""
         self._graders.shutdown(cancel_futures=True)
@@ -129,6 +133,8 @@ class Ward:
 
     def former(self, subject_id: int, result_id: int) -> Found | None:
         """A result that was stored; null where this patient has none of that number."""
+        if result_id > record.LARGEST:
+            return None
         at = (result.c.subject_id == subject_id) & (result.c.result_id == result_id)
         with self.database.reading() as connection:
             row = connection.execute(sa.select(result).where(at)).first()
@@ -160,17 +166,25 @@ class Ward:
             keys, self._waiting = self._waiting[:MOST_AT_ONCE], self._waiting[MOST_AT_ONCE:]
             futures = [self._asked[key] for key in keys]
         try:
-            made = self._grade(dict(keys)) if keys else {}
-            for (subject_id, _), future in zip(keys, futures, strict=True):
-                future.set_result(made[subject_id])
-        except BaseException as error:
-            for future in futures:
-                if not future.done():
-                    future.set_exception(error)
+            self._answer(keys, futures)
         finally:
             with self._lock:
                 for key in keys:
                     self._asked.pop(key, None)
+
+    def _answer(self, keys: list[tuple[int, int]], futures: list[Future[Found]]) -> None:
+        """Give each future what was found; one record that cannot be graded keeps none of the others from it."""
+        try:
+            made = self._grade(dict(sorted(keys)))  # the latest version of each
+        except BaseException as error:
+            if len(keys) == 1:
+                futures[0].set_exception(error)
+                return
+            for key, future in zip(keys, futures, strict=True):
+                self._answer([key], [future])
+            return
+        for (subject_id, _), future in zip(keys, futures, strict=True):
+            future.set_result(made[subject_id])
 
     def _grade(self, versions: dict[int, int]) -> dict[int, Found]:
         """What stands in versions of records: as stored, or graded now and stored."""
