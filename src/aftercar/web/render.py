@@ -33,6 +33,7 @@ PATIENT_LINKS = (
     ("", "Timeline", "read"),
     ("/options", "Options", "read"),
     ("/enter", "Enter", "chart"),
+    ("/adjudicate", "Adjudicate", "adjudicate"),
     ("/history", "History", "read"),
 )
 
