@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timedelta
 from functools import cache
 from importlib.resources import files
@@ -10,8 +11,10 @@ from typing import Any
 import jinja2
 from fastapi import Request
 from fastapi.responses import HTMLResponse
+from markupsafe import Markup
 
 from aftercar import __version__
+from aftercar.report.legend import PATTERNS
 from aftercar.report.names import toxicity_name
 from aftercar.report.page import resource
 from aftercar.ward.accounts import Person, Right
@@ -28,7 +31,7 @@ NOT_FOR = (
 
 
 # The navigation: where, what it is called, and the right that it asks for.
-LINKS = (("/", "Ward", "read"),)
+LINKS = (("/", "Ward", "read"), ("/simulate", "Simulate", "read"))
 PATIENT_LINKS = (
     ("", "Timeline", "read"),
     ("/options", "Options", "read"),
@@ -78,7 +81,13 @@ def _environment() -> jinja2.Environment:
     )
     filters: dict[str, Any] = {"when": when, "ago": ago, "words": words, "toxicity": toxicity_name}
     environment.filters.update(filters)
+    environment.globals["patterns"] = Markup(PATTERNS)  # figures of a page share them
     return environment
+
+
+def on_page(svg: str) -> Markup:
+    """A figure that stands alone as a part of a page, whose style sheet has the same rules: a page allows no styles within."""
+    return Markup(re.sub(r"<style>.*?</style>", "", svg, count=1, flags=re.DOTALL))
 
 
 def when(time: datetime | None) -> str:

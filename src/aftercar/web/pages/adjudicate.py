@@ -112,7 +112,7 @@ def _page(
 def _questions(found: Found, log: pl.DataFrame, reader: str) -> list[Question]:
     """A question for each default scale and course; scales that do not apply or of which nothing was charted are left out, unless somebody graded them."""
     worst = with_family(other.parted(found.worst)[0])
-    said = {key: own for key, own in readings(log).filter(col("reading") == "latest").partition_by(KEY, as_dict=True).items()}
+    said = readings(log).filter(col("reading") == "latest").partition_by(KEY, as_dict=True)
     # After a lock `readings` leaves later grades out, which is right here too: they count again when it is opened.
     held = {tuple(row[k] for k in KEY): row for row in locks(log).iter_rows(named=True)}
     waits = {key: tuple(own["rater"].unique().sort()) for key, own in agreed(log).partition_by(KEY, as_dict=True).items()}
