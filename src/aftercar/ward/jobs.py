@@ -14,7 +14,6 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from multiprocessing.connection import Connection as Pipe
 from typing import Any
 
 import sqlalchemy as sa
@@ -191,7 +190,7 @@ class Jobs:
             process.join()
             here.close()
 
-    def _follow(self, taken: Job, here: Pipe) -> None:
+    def _follow(self, taken: Job, here: Any) -> None:
         """Write down what the process says, until it is done or no longer wanted."""
         running = (job.c.job_id == taken.job_id) & (job.c.state == "running")
         while self.find(taken.job_id).state == "running":
@@ -215,7 +214,7 @@ _CONTEXT = multiprocessing.get_context("spawn")
 _SHOWN = tuple(c for c in job.c if c.name != "found")
 
 
-def _in_process(work: Work, asked: dict[str, Any], pipe: Pipe) -> None:
+def _in_process(work: Work, asked: dict[str, Any], pipe: Any) -> None:
     """What the process of a job does: the work, and to say how far it is. It ends with the server."""
     threading.Thread(target=_until_alone, daemon=True).start()
     os.nice(GENTLE)

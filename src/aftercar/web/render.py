@@ -31,7 +31,7 @@ NOT_FOR = (
 
 
 # The navigation: where, what it is called, and the right that it asks for.
-LINKS = (("/", "Ward", "read"), ("/simulate", "Simulate", "read"))
+LINKS = (("/", "Ward", "read"), ("/cohort", "Cohort", "read"), ("/simulate", "Simulate", "read"))
 PATIENT_LINKS = (
     ("", "Timeline", "read"),
     ("/options", "Options", "read"),
@@ -52,7 +52,7 @@ def page(request: Request, template: str, person: Person | None = None, status: 
     common = {
         "person": person, "csrf": person.csrf if person else "", "may": {r.value for r in Right if person and person.may(r)}, "path": request.url.path,
         "now": ward.now(), "zone": zone_name(ward), "version": __version__, "profile": ward.book.profile.name, "intended": INTENDED, "not_for": NOT_FOR,
-        "links": LINKS, "patient_links": PATIENT_LINKS, "alone": request.app.state.settings.alone is not None,
+        "patterns": Markup(PATTERNS), "links": LINKS, "patient_links": PATIENT_LINKS, "alone": request.app.state.settings.alone is not None,
     }  # fmt: skip
     return HTMLResponse(_environment().get_template(template).render(common | context), status_code=status)
 
@@ -81,7 +81,6 @@ def _environment() -> jinja2.Environment:
     )
     filters: dict[str, Any] = {"when": when, "ago": ago, "words": words, "toxicity": toxicity_name}
     environment.filters.update(filters)
-    environment.globals["patterns"] = Markup(PATTERNS)  # figures of a page share them
     return environment
 
 

@@ -113,7 +113,8 @@ def work(told: dict[str, Any], say: Say) -> bytes:
     from aftercar.simulate.run import Scenario, follow
     from aftercar.simulate.trajectories import Trajectories
 
-    one = Asked(**told | {"drugs": tuple(told["drugs"])})
+    values: dict[str, Any] = told | {"drugs": tuple(told["drugs"])}
+    one = Asked(**values)
     model = load_model()
     tumour = float(np.asarray(values_of(model, one.product, one.disease)["tumour"])) * one.burden
     scenario = Scenario(one.product, one.disease, one.policy, one.drugs, (("tumour", tumour),), one.days)
