@@ -64,6 +64,9 @@ def cumulative_incidence(first: pl.DataFrame) -> pl.DataFrame:
 
 
 def by_day(curve: pl.DataFrame, day: int) -> dict[str, float | None]:
-    """`incidence, low, high` by the end of a day."""
+    """`incidence, low, high` by the end of a day; null where nobody was followed so long."""
+    unknown: dict[str, float | None] = {"incidence": None, "low": None, "high": None}
+    if curve.is_empty() or day > curve["day"][-1]:
+        return unknown
     until = curve.filter(col("day") <= day).tail(1)
-    return until.select("incidence", "low", "high").row(0, named=True) if until.height else {"incidence": 0.0, "low": None, "high": None}
+    return until.select("incidence", "low", "high").row(0, named=True) if until.height else unknown | {"incidence": 0.0}

@@ -116,14 +116,14 @@ def incidence_svg(curves: dict[str, tuple[pl.DataFrame, int]], last_day: int = L
         parts.append(label(left, top - 10, f"{name}, n = {courses}", "p"))
         for p in (0.0, 0.25, 0.5, 0.75, 1.0):
             parts += [line(left, share.y(p), left + _PLOT, share.y(p), "g"), label(left - 5, share.y(p) + 4, f"{p:.0%}", "t", "end")]
-        shown = curve.filter(col("day") <= last_day)
-        band = _steps(shown.with_columns(col("low").fill_null(col("incidence")), col("high").fill_null(col("incidence"))), "low", days, share)
-        upper = _steps(shown.with_columns(col("high").fill_null(col("incidence"))), "high", days, share)
-        parts += [area(band, upper, "most"), polyline(((x, y, k > 0) for k, (x, y) in enumerate(_steps(shown, "incidence", days, share))), "l w")]
+        shown = curve.filter(col("day") <= last_day).with_columns(col("low", "high").fill_null(col("incidence")))
+        end = min(curve["day"][-1], last_day) if curve.height else 0  # days on which nobody had it, but some were last seen, are rows too
+        low, middle, high = (_steps(shown, c, end, days, share) for c in ("low", "incidence", "high"))
+        parts += [area(low, high, "most"), polyline(((x, y, k > 0) for k, (x, y) in enumerate(middle)), "l w")]
         parts.append(line(left, top + _TALL, left + _PLOT, top + _TALL, "ax"))
         parts += [label(days.x(d), top + _TALL + 13, str(d), "t", "middle") for d in range(0, last_day + 1, 7)]
         parts.append(label(left + _PLOT, top + _TALL + 27, "day (infusion = day 0)", "t", "end"))
-        spoken.append(f"{name}: {shown['incidence'][-1] if shown.height else 0:.0%} by day {last_day} of {courses}.")
+        spoken.append(f"{name}: {shown['incidence'][-1] if shown.height else 0:.0%} by day {end} of {courses}.")
     height = 30 + -(-len(curves) // 2) * (_TALL + 66) - 20
     return _svg("Cumulative incidence. " + " ".join(spoken), height, parts, simulated)
 
@@ -131,13 +131,13 @@ def incidence_svg(curves: dict[str, tuple[pl.DataFrame, int]], last_day: int = L
 _PLOT_LEFT, _PLOT, _TALL = 44.0, 384.0, 130.0  # px left of a panel, of its width and height
 
 
-def _steps(curve: pl.DataFrame, column: str, days: DayAxis, share: ValueAxis) -> list[tuple[float, float]]:
-    """A step function from 0 on, to the end of the axis."""
+def _steps(curve: pl.DataFrame, column: str, end: int, days: DayAxis, share: ValueAxis) -> list[tuple[float, float]]:
+    """A step function from 0 on, as far as anybody was followed."""
     points, now = [(days.x(0), share.y(0.0))], 0.0
     for day, value in curve.select("day", column).iter_rows():
         points += [(days.x(day), share.y(now)), (days.x(day), share.y(value))]
         now = value
-    return [*points, (days.right, share.y(now))]
+    return [*points, (days.x(end), share.y(now))]
 
 
 def _day(day: int) -> str:

@@ -35,6 +35,7 @@ LINKS = (("/", "Ward", "read"), ("/cohort", "Cohort", "read"), ("/simulate", "Si
 PATIENT_LINKS = (
     ("", "Timeline", "read"),
     ("/options", "Options", "read"),
+    ("/scores", "Scores", "read"),
     ("/enter", "Enter", "chart"),
     ("/adjudicate", "Adjudicate", "adjudicate"),
     ("/history", "History", "read"),
