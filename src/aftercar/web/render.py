@@ -31,7 +31,7 @@ NOT_FOR = (
 
 
 # The navigation: where, what it is called, and the right that it asks for.
-LINKS = (("/", "Ward", "read"), ("/cohort", "Cohort", "read"), ("/simulate", "Simulate", "read"))
+LINKS = (("/", "Ward", "read"), ("/cohort", "Cohort", "read"), ("/evidence", "Evidence", "read"), ("/mechanism", "Mechanism", "read"), ("/simulate", "Simulate", "read"))
 PATIENT_LINKS = (
     ("", "Timeline", "read"),
     ("/options", "Options", "read"),
@@ -71,6 +71,13 @@ def static(name: str) -> tuple[bytes, str]:
     kind = kinds[name.rsplit(".", 1)[-1]]
     if name == "report.css":  # the look of the figures is that of the report
         return resource("page.css").encode(), kind
+    if name == "mechanism.js":
+        return resource(name).encode(), kind
+    if name == "mechanism.css":  # the figure alone: a page of the ward has a look of its own
+        css = resource(name)
+        colours = css[: css.index("@media")].replace("color-scheme: light dark; ", "")
+        rules = [rule for rule in css.splitlines() if rule.startswith(("svg", ".drugs", "#panel"))]
+        return "\n".join([colours, *rules]).encode(), kind
     return files("aftercar.web").joinpath("static", name).read_bytes(), kind
 
 
