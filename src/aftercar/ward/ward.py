@@ -17,9 +17,9 @@ from sqlalchemy.engine import Connection
 from aftercar import __version__
 from aftercar.grade.options import Options
 from aftercar.manage.rules import RuleBook
-from aftercar.ward import audit, found, record
+from aftercar.ward import audit, found, record, statements
 from aftercar.ward.accounts import Person
-from aftercar.ward.database import Database
+from aftercar.ward.database import Database, alone
 from aftercar.ward.found import Finder, Found
 from aftercar.ward.record import Patient
 from aftercar.ward.tables import result
@@ -88,6 +88,42 @@ class Ward:
             audit.note(connection, person.name, action, subject_id, {"version": version, "event": event_id})
         self._ask(subject_id, version)
         return version, numbers
+
+    def say(self, person: Person, subject_id: int, said: Callable[[pl.DataFrame], pl.DataFrame], action: str) -> pl.DataFrame:
+        """Add statements about a patient; the new rows. An attribution makes a new version of the record, which is graded soon after.
+
+        Args:
+            said: what makes the statements from those that stand; nobody else says anything in between.
+            action: for the audit trail.
+        Raises:
+            InputError: there is no such patient, or the statements cannot be made.
+        """
+        with self.database.writing() as connection:
+            alone(connection)
+            who = record.find(connection, subject_id)
+            rows = said(statements.log(connection, subject_id))
+            regraded = "attribution" in rows["kind"]
+            version = record.changed(connection, subject_id) if regraded else who.version
+            new = statements.add(connection, rows, version)
+            audit.note(connection, person.name, action, subject_id, {"version": version, "statements": new.height})
+        if regraded:
+            self._ask(subject_id, version)
+        return new
+
+    def register(self, person: Person, label: str, rows: Callable[[int], pl.DataFrame]) -> int:
+        """A new patient with what is known of them; the number that the software knows them by.
+
+        Args:
+            rows: what makes the first events for that number.
+        Raises:
+            OptionError: the label is taken or cannot be one.
+        """
+        with self.database.writing() as connection:
+            number = record.register(connection, label)
+            version, events = record.add(connection, number, rows(number), person.name)
+            audit.note(connection, person.name, "patient.register", number, {"events": len(events)})
+        self._ask(number, version)
+        return number
 
     def note(
         self, person: Person, action: str, subject_id: int | None = None, detail: Mapping[str, object] | None = None

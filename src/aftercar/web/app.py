@@ -16,10 +16,12 @@ from starlette.exceptions import HTTPException
 
 from aftercar import __version__
 from aftercar.errors import AftercarError
+from aftercar.ward.jobs import Jobs
 from aftercar.ward.ward import Ward
 from aftercar.web import access, render
 from aftercar.web.pages import ROUTERS
 from aftercar.web.settings import Settings
+from aftercar.web.work import WORKS
 
 log = logging.getLogger("aftercar.web")
 
@@ -41,13 +43,17 @@ def create_app(ward: Ward, settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def life(_: FastAPI) -> AsyncGenerator[None]:
+        jobs.begin()
         yield
+        jobs.close()
         ward.close()
 
+    jobs = Jobs(ward.database, WORKS)
     app = FastAPI(
         title="aftercar", version=__version__, description=DESCRIPTION, lifespan=life, docs_url=None, redoc_url=None, openapi_url="/api/openapi.json"
     )  # fmt: skip
     app.state.ward, app.state.settings, app.state.pace = ward, settings, access.Pace()
+    app.state.jobs = jobs
     app.state.sign_ins = access.Pace(burst=10, per_s=0.1)
     for router in ROUTERS:
         app.include_router(router)
