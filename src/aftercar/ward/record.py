@@ -172,14 +172,28 @@ def _complete(frame: pl.DataFrame, who: Patient, until: datetime) -> pl.DataFram
     return pl.DataFrame(said, schema=TIMELINE)
 
 
-def history(connection: Connection, subject_id: int) -> list[dict[str, Any]]:
-    """All events that were ever entered, the latest first, with `replaced_by`."""
+def history(
+    connection: Connection, subject_id: int, *, before: int | None = None, most: int | None = None, standing: bool = False
+) -> list[dict[str, Any]]:
+    """All events that were ever entered, the latest first, with `replaced_by`.
+
+    Args:
+        before: only those of a smaller number.
+        most: at most so many.
+        standing: only those that still count.
+    """
     later = event.alias()
+    asked = event.c.subject_id == subject_id
+    if before is not None:
+        asked &= event.c.event_id < before
+    if standing:
+        asked &= later.c.event_id.is_(None) & ~event.c.withdrawn
     rows = connection.execute(
         sa.select(event, later.c.event_id.label("replaced_by"))
         .join(later, later.c.replaces == event.c.event_id, isouter=True)
-        .where(event.c.subject_id == subject_id)
+        .where(asked)
         .order_by(event.c.event_id.desc())
+        .limit(most)
     )
     return [dict(row) for row in rows.mappings()]
 

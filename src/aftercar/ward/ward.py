@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 import sqlalchemy as sa
+from sqlalchemy.engine import Connection
 
 from aftercar import __version__
 from aftercar.grade.options import Options
@@ -61,10 +62,9 @@ class Ward:
             InputError: there is no such patient.
         """
         with self.database.writing() as connection:
-            version, numbers = record.add(connection, subject_id, rows, person.name)
-            audit.note(connection, person.name, action, subject_id, {"version": version, "events": len(numbers)})
-        self._soon(subject_id)
-        return version, numbers
+            entered = enter(connection, person, subject_id, rows, action)
+        self.soon(subject_id)
+        return entered
 
     def correct(self, person: Person, subject_id: int, event_id: int, row: dict[str, Any] | None) -> tuple[int, list[int]]:
         """Put another event in the place of one, or withdraw it.
@@ -73,11 +73,9 @@ class Ward:
             InputError: there is no such event of this patient, or it was replaced already.
         """
         with self.database.writing() as connection:
-            version, numbers = record.correct(connection, subject_id, event_id, row, person.name)
-            action = "event.withdraw" if row is None else "event.correct"
-            audit.note(connection, person.name, action, subject_id, {"version": version, "event": event_id})
-        self._soon(subject_id)
-        return version, numbers
+            entered = correct(connection, person, subject_id, event_id, row)
+        self.soon(subject_id)
+        return entered
 
     def note(
         self, person: Person, action: str, subject_id: int | None = None, detail: Mapping[str, object] | None = None
@@ -137,7 +135,7 @@ class Ward:
         with self.database.reading() as connection:
             return record.timeline(connection, record.find(connection, subject_id), version, until=self.now())
 
-    def _soon(self, subject_id: int) -> None:
+    def soon(self, subject_id: int) -> None:
         """Grade in the background, so that the next one who looks need not wait."""
         with self.database.reading() as connection:
             version = record.find(connection, subject_id).version
@@ -186,6 +184,25 @@ class Ward:
             if latest is None or (made.version, made.as_of) >= (latest.version, latest.as_of):
                 self._latest[made.subject_id] = made
         return made
+
+
+def enter(
+    connection: Connection, person: Person, subject_id: int, rows: pl.DataFrame, action: str = "event.write"
+) -> tuple[int, list[int]]:
+    """`Ward.enter` within a transaction of the caller, who calls `Ward.soon` once it stands."""
+    version, numbers = record.add(connection, subject_id, rows, person.name)
+    audit.note(connection, person.name, action, subject_id, {"version": version, "events": len(numbers)})
+    return version, numbers
+
+
+def correct(
+    connection: Connection, person: Person, subject_id: int, event_id: int, row: dict[str, Any] | None
+) -> tuple[int, list[int]]:
+    """`Ward.correct` within a transaction of the caller, who calls `Ward.soon` once it stands."""
+    version, numbers = record.correct(connection, subject_id, event_id, row, person.name)
+    action = "event.withdraw" if row is None else "event.correct"
+    audit.note(connection, person.name, action, subject_id, {"version": version, "event": event_id})
+    return version, numbers
 
 
 def _utc() -> datetime:

@@ -15,13 +15,14 @@ from fastapi.responses import JSONResponse, RedirectResponse, Response
 from aftercar import __version__
 from aftercar.errors import AftercarError
 from aftercar.ward.ward import Ward
-from aftercar.web import access, render
+from aftercar.web import access, api, render
+from aftercar.web.middleware import HOOKS, Bounded, HooksFromElsewhere
 from aftercar.web.pages import ROUTERS
 from aftercar.web.settings import Settings
 
 log = logging.getLogger("aftercar.web")
 
-MACHINES = ("/api/", "/cds-services")  # paths of which programs ask; they are answered in JSON
+MACHINES = ("/api/", HOOKS)  # paths of which programs ask; they are answered in JSON
 HEADERS = {
     "Content-Security-Policy": "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
@@ -46,9 +47,11 @@ def create_app(ward: Ward, settings: Settings) -> FastAPI:
     )  # fmt: skip
     app.state.ward, app.state.settings, app.state.pace = ward, settings, access.Pace()
     app.state.sign_ins = access.Pace(burst=10, per_s=0.1)
-    for router in ROUTERS:
+    for router in (*ROUTERS, *api.ROUTERS):
         app.include_router(router)
+    app.add_middleware(Bounded)
     app.middleware("http")(_headers(settings))
+    app.add_middleware(HooksFromElsewhere, origins=settings.origins)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(settings.hosts))
     app.add_exception_handler(access.SignInFirst, _sign_in)
     for kind in (access.NotAllowed, access.TooMany, AftercarError, HTTPException, RequestValidationError, 404, 405):
@@ -115,6 +118,7 @@ async def _problem(request: Request, error: Exception) -> Response:
 
 def problem(request: Request, status: int, said: str, headers: dict[str, str] | None = None) -> JSONResponse:
     """A problem as RFC 9457 writes it."""
+    said = said.encode(errors="replace").decode()  # a name that came along may be half a character
     body = {
         "type": "about:blank",
         "title": HTTPStatus(status).phrase,

@@ -32,13 +32,8 @@ def sign_in(
 ) -> Response:  # fmt: skip
     """Sign in. Whoever tries too often waits."""
     _same_site(request, settings)
-    for key in (f"name {name}", f"from {access.client(request)}"):
-        request.app.state.sign_ins.take(key)
-    with ward.database.reading() as connection:
-        person = accounts.by_password(connection, name, password)
+    person = access.by_password(request, ward, name, password)
     if person is None:
-        with ward.database.writing() as connection:
-            audit.note(connection, audit.SYSTEM, "sign-in.refused")
         return render.page(request, "sign_in.html.j2", None, 401, next=_inside(next), wrong=True)
     with ward.database.writing() as connection:
         secret = accounts.sign_in(connection, person)
