@@ -53,15 +53,18 @@ class Found:
         return not self.as_of <= now < self.as_of + AHEAD
 
 
-def find(timeline: pl.DataFrame, subject_id: int, version: int, as_of: datetime, book: RuleBook, options: Options) -> Found:
+def find(
+    timeline: pl.DataFrame, subject_id: int, version: int, as_of: datetime, book: RuleBook, options: Options, toxicities: tuple[str, ...] | None = None
+) -> Found:  # fmt: skip
     """Grade a record and ask the rules, at a time.
 
     Args:
         timeline: of one subject, in our schema.
         as_of: local time; the record is known to go on until then.
+        toxicities: that are graded; by default all.
     """
     known = followed(timeline, as_of).lazy()
-    scales = scales_named(None)
+    scales = scales_named(toxicities)
     result = grade_lazy(known, scales, options)
     told = advise_lazy(known, book, as_of, None, options)
     now = scales_named(NOW)

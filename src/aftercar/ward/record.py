@@ -157,11 +157,11 @@ def timeline(connection: Connection, who: Patient, version: int | None = None, *
     rows = connection.execute(sa.select(event.c.event_id, *(event.c[c] for c in _VALUES)).where(chosen)).all()
     frame = pl.DataFrame(rows, schema={c: TIMELINE[c] for c in ("event_id", *_VALUES)}, orient="row")
     frame = frame.with_columns(subject_id=lit(who.subject_id, pl.Int64)).select(*TIMELINE)
-    return pl.concat([frame, _complete(frame, who, until)]).sort("subject_id", "time", "event_id")
+    return pl.concat([frame, completed(frame, who, until)]).sort("subject_id", "time", "event_id")
 
 
-def _complete(frame: pl.DataFrame, who: Patient, until: datetime) -> pl.DataFrame:
-    """That streams are complete, from the first event on."""
+def completed(frame: pl.DataFrame, who: Patient, until: datetime) -> pl.DataFrame:
+    """The rows that say which streams are complete, from the first event on."""
     first: Any = frame.filter(col("code") != "birth")["time"].min()
     if first is None or not who.complete:
         return frame.clear()
