@@ -56,6 +56,12 @@ TheWard = Annotated[Ward, Depends(ward_of)]
 TheSettings = Annotated[Settings, Depends(settings_of)]
 
 
+def base_of(request: Request, settings: Settings) -> str:
+    """The address of this server as the caller knows it."""
+    scheme = "https" if settings.secure else request.url.scheme
+    return f"{scheme}://{request.headers.get('host', request.url.netloc)}"
+
+
 def client(request: Request) -> str:
     """Where a request comes from."""
     return request.client.host if request.client else "unknown"

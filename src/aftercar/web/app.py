@@ -15,7 +15,7 @@ from fastapi.responses import JSONResponse, RedirectResponse, Response
 from aftercar import __version__
 from aftercar.errors import AftercarError
 from aftercar.ward.ward import Ward
-from aftercar.web import access, api, render
+from aftercar.web import access, api, handshake, oidc, render, smart
 from aftercar.web.cds import reading, token
 from aftercar.web.cds import router as cds
 from aftercar.web.middleware import HOOKS, Bounded, HooksFromElsewhere
@@ -49,8 +49,8 @@ def create_app(ward: Ward, settings: Settings) -> FastAPI:
     )  # fmt: skip
     app.state.ward, app.state.settings, app.state.pace = ward, settings, access.Pace()
     app.state.sign_ins = access.Pace(burst=10, per_s=0.1)
-    app.state.seen_tokens, app.state.hook_memory = token.Seen(), reading.Memory()
-    for router in (*ROUTERS, *api.ROUTERS, cds.router):
+    app.state.seen_tokens, app.state.hook_memory, app.state.ways = token.Seen(), reading.Memory(), handshake.Ways()
+    for router in (*ROUTERS, *api.ROUTERS, cds.router, smart.router, oidc.router):
         app.include_router(router)
     app.add_middleware(Bounded)
     app.middleware("http")(_headers(settings))

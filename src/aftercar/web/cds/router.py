@@ -19,13 +19,13 @@ from aftercar.ward import audit
 from aftercar.ward.overview import line
 from aftercar.ward.tables import feedback
 from aftercar.ward.ward import Ward
-from aftercar.web.access import TheSettings, TheWard
+from aftercar.web.access import TheSettings, TheWard, base_of
 from aftercar.web.api.shared import PROBLEMS
 from aftercar.web.api.writes import TheBody
 from aftercar.web.cds.cards import Card, Place, grade_card, option_cards
 from aftercar.web.cds.orders import order_cards, orders
 from aftercar.web.cds.reading import Hook, Seen, patient
-from aftercar.web.cds.token import AnyCaller, Caller, TheCaller, base_of
+from aftercar.web.cds.token import AnyCaller, Caller, TheCaller
 from aftercar.web.fhir_server import TEMPLATES
 from aftercar.web.middleware import HOOKS
 from aftercar.web.render import zone_name

@@ -6,18 +6,18 @@ import math
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 import jwt
 from fastapi import Depends, HTTPException, Request
 from jwt.types import Options
 
-from aftercar.web.access import TheSettings, bearer
+from aftercar.web.access import TheSettings, base_of, bearer
+from aftercar.web.keys import algorithms, key_of
 from aftercar.web.settings import Settings
 
 LEEWAY_S, LONGEST_S = 30, 3600  # that clocks may differ; that a token may hold
-_SIGNED = {("RSA", None): ("RS256", "RS384"), ("EC", "P-256"): ("ES256",), ("EC", "P-384"): ("ES384",)}
 _NEEDED: Options = {"require": ["iss", "aud", "exp", "iat", "jti"], "verify_aud": False}
 
 
@@ -79,10 +79,9 @@ def verified(token: str, settings: Settings, request: Request, seen: Seen) -> st
         HTTPException: it is not. What is wrong is told in one word for the operator; nothing of the token is.
     """
     try:
-        header: dict[str, Any] = jwt.get_unverified_header(token)
         issuer = str(jwt.decode(token, options={"verify_signature": False}).get("iss"))
-        key = _key(settings, issuer, header)
-        told = jwt.decode(token, key.key, algorithms=_algorithms(key), options=_NEEDED, leeway=LEEWAY_S, issuer=issuer)
+        key = key_of(settings.ehr_keys.get(issuer, {}), token)
+        told = jwt.decode(token, key.key, algorithms=algorithms(key), options=_NEEDED, leeway=LEEWAY_S, issuer=issuer)
     except (jwt.PyJWTError, ValueError, TypeError, RecursionError) as error:
         raise _refused(f"The token does not hold ({type(error).__name__}).") from None
     if not any(_is_here(each, request, settings) for each in _many(told["aud"])):
@@ -94,29 +93,8 @@ def verified(token: str, settings: Settings, request: Request, seen: Seen) -> st
     return issuer
 
 
-def _key(settings: Settings, issuer: str, header: dict[str, Any]) -> jwt.PyJWK:
-    """The key of the issuer that the header names; addresses that a token names are never asked."""
-    keys = cast(list[dict[str, Any]], settings.ehr_keys.get(issuer, {}).get("keys", []))
-    named = [k for k in keys if k.get("kid") == header.get("kid")] if header.get("kid") else keys
-    if len(named) != 1:
-        raise jwt.InvalidKeyError
-    return jwt.PyJWK(named[0])
-
-
-def _algorithms(key: jwt.PyJWK) -> list[str]:
-    data = key._jwk_data  # pyright: ignore[reportPrivateUsage]
-    allowed = _SIGNED.get((data.get("kty"), data.get("crv")), ())
-    return [a for a in allowed if data.get("alg") in (None, a)]
-
-
 def _many(told: Any) -> list[str]:
     return [str(t) for t in told] if isinstance(told, list) else [str(told)]
-
-
-def base_of(request: Request, settings: Settings) -> str:
-    """The address of this server as the caller knows it."""
-    scheme = "https" if settings.secure else request.url.scheme
-    return f"{scheme}://{request.headers.get('host', request.url.netloc)}"
 
 
 def _is_here(address: str, request: Request, settings: Settings) -> bool:
