@@ -106,7 +106,7 @@ def grade_card(seen: Seen, line: Line, place: Place) -> Card | None:
     if seen.who.subject_id:
         links = [Link(label="The course in aftercar", url=f"{place.base}/patients/{seen.who.subject_id}", type="absolute")]
     return Card(
-        summary=short(f"{told}: day {line.day} after CAR-T"), indicator=urgency(line.standing), detail="\n".join([*lines, "", _about(seen, place)]),
+        summary=short(f"{told}: day {line.day} after CAR-T"), indicator=urgency(line.standing), detail="\n".join([*lines, "", about(seen, place)]),
         source=source(SCALES[line.standing[0].scale].source), links=links or None,
     )  # fmt: skip
 
@@ -121,7 +121,7 @@ def urgency(standing: Iterable[Standing]) -> Literal["info", "warning", "critica
 
 
 def _standing(s: Standing) -> str:
-    text = f"grade {s.text}" if s.gradable else f"cannot be graded ({s.grade}–{s.upper}): what it rests on is too old"
+    text = f"grade {s.text}" if s.gradable else f"cannot be graded ({s.grade}–{s.upper}): nothing charted for it still stands"
     parts = [f"- **{toxicity_name(s.toxicity)}** {text}, since {when(s.since)} ({scale_name(s.scale)})"]
     if s.change:
         parts.append(f"{'up' if s.change > 0 else 'down'} {abs(s.change)} within 24 h")
@@ -132,7 +132,7 @@ def _standing(s: Standing) -> str:
     return "; ".join(parts)
 
 
-def _about(seen: Seen, place: Place) -> str:
+def about(seen: Seen, place: Place) -> str:
     """What it was read from, and what it is not."""
     parts = [f"Derived by software, not adjudicated. Read {when(place.now)} ({place.zone}) from {_ORIGIN[seen.origin]}"]
     if seen.lacking:
@@ -165,7 +165,7 @@ def _options(topic: str, key: str, rows: list[dict[str, object]], seen: Seen, pl
     names = "; ".join(str(r["option"]) for r in offered)
     return Card(
         summary=short(f"{TOPIC_NAMES[topic]}, options: {names}"), indicator="info", source=source(key),
-        detail="\n".join([*(option_line(r) for r in rows), "", f"Options, not orders. {_about(seen, place)}"]),
+        detail="\n".join([*(option_line(r) for r in rows), "", f"Options, not orders. {about(seen, place)}"]),
     )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from aftercar.timeline.concepts import codes, concepts, of_group
 from aftercar.timeline.readers.fhir import SYSTEMS
 from aftercar.timeline.readers.mapping import Mappings
 from aftercar.ward.found import Found
-from aftercar.web.cds.cards import Card, option_line, short, source
+from aftercar.web.cds.cards import Card, Place, about, option_line, short, source
 from aftercar.web.cds.reading import Seen
 from aftercar.web.render import when
 
@@ -103,11 +103,12 @@ def _mg(order: Mapping[str, Any]) -> float | None:
     return None
 
 
-def order_cards(seen: Seen, drafts: list[Order], book: RuleBook) -> list[Card]:
+def order_cards(seen: Seen, drafts: list[Order], book: RuleBook, place: Place) -> list[Card]:
     """A card for each draft that a limit, the block list or the table of doses speaks to, and for a steroid what was given so far."""
     if seen.found is None or seen.found.subjects.is_empty():
         return []
-    return [card for draft in drafts for card in _cards(seen.found, draft, book)]
+    cards = [card for draft in drafts for card in _cards(seen.found, draft, book)]
+    return [c.model_copy(update={"detail": f"{c.detail}\n\nInformation, no order. {about(seen, place)}"}) for c in cards]
 
 
 def _cards(found: Found, draft: Order, book: RuleBook) -> Iterator[Card]:

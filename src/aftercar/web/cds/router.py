@@ -108,7 +108,7 @@ def _view(ward: Ward, settings: Settings, hook: Hook, seen: Seen, place: Place) 
 
 
 def _sign(ward: Ward, settings: Settings, hook: Hook, seen: Seen, place: Place) -> list[Card]:
-    return order_cards(seen, orders(hook.context.draftOrders, settings.mapping), ward.book)
+    return order_cards(seen, orders(hook.context.draftOrders, settings.mapping), ward.book, place)
 
 
 SERVICES = {
