@@ -180,12 +180,12 @@ def timeline(connection: Connection, who: Patient, version: int | None = None, *
     rows = connection.execute(sa.select(event.c.event_id, *(event.c[c] for c in _VALUES)).where(chosen)).all()
     frame = pl.DataFrame(rows, schema={c: TIMELINE[c] for c in ("event_id", *_VALUES)}, orient="row")
     frame = frame.with_columns(subject_id=lit(who.subject_id, pl.Int64)).select(*TIMELINE)
-    frame = pl.concat([frame, _complete(frame, who, until)]).sort("subject_id", "time", "event_id")
+    frame = pl.concat([frame, completed(frame, who, until)]).sort("subject_id", "time", "event_id")
     return attributed(frame, statements.log(connection, who.subject_id, known))
 
 
-def _complete(frame: pl.DataFrame, who: Patient, until: datetime) -> pl.DataFrame:
-    """That streams are complete, from the first event on."""
+def completed(frame: pl.DataFrame, who: Patient, until: datetime) -> pl.DataFrame:
+    """The rows that say which streams are complete, from the first event on."""
     first: Any = frame.filter(col("code") != "birth")["time"].min()
     if first is None or not who.complete:
         return frame.clear()
@@ -201,14 +201,28 @@ def said_by_us(subject_id: Number, n: int) -> Number:
     return -256 * subject_id - 1 - n
 
 
-def history(connection: Connection, subject_id: int) -> list[dict[str, Any]]:
-    """All events that were ever entered, the latest first, with `replaced_by`."""
+def history(
+    connection: Connection, subject_id: int, *, before: int | None = None, most: int | None = None, standing: bool = False
+) -> list[dict[str, Any]]:
+    """All events that were ever entered, the latest first, with `replaced_by`.
+
+    Args:
+        before: only those of a smaller number.
+        most: at most so many.
+        standing: only those that still count.
+    """
     later = event.alias()
+    asked = event.c.subject_id == subject_id
+    if before is not None:
+        asked &= event.c.event_id < before
+    if standing:
+        asked &= later.c.event_id.is_(None) & ~event.c.withdrawn
     rows = connection.execute(
         sa.select(event, later.c.event_id.label("replaced_by"))
         .join(later, later.c.replaces == event.c.event_id, isouter=True)
-        .where(event.c.subject_id == subject_id)
+        .where(asked)
         .order_by(event.c.event_id.desc())
+        .limit(most)
     )
     return [dict(row) for row in rows.mappings()]
 

@@ -71,10 +71,9 @@ class Ward:
             InputError: there is no such patient.
         """
         with self.database.writing() as connection:
-            version, numbers = record.add(connection, subject_id, rows, person.name)
-            audit.note(connection, person.name, action, subject_id, {"version": version, "events": len(numbers)})
-        self._ask(subject_id, version)
-        return version, numbers
+            entered = enter(connection, person, subject_id, rows, action)
+        self._ask(subject_id, entered[0])
+        return entered
 
     def correct(self, person: Person, subject_id: int, event_id: int, row: dict[str, Any] | None) -> tuple[int, list[int]]:
         """Put another event in the place of one, or withdraw it.
@@ -83,11 +82,9 @@ class Ward:
             InputError: there is no such event of this patient, or it was replaced already.
         """
         with self.database.writing() as connection:
-            version, numbers = record.correct(connection, subject_id, event_id, row, person.name)
-            action = "event.withdraw" if row is None else "event.correct"
-            audit.note(connection, person.name, action, subject_id, {"version": version, "event": event_id})
-        self._ask(subject_id, version)
-        return version, numbers
+            entered = correct(connection, person, subject_id, event_id, row)
+        self._ask(subject_id, entered[0])
+        return entered
 
     def say(self, person: Person, subject_id: int, said: Callable[[pl.DataFrame], pl.DataFrame], action: str) -> pl.DataFrame:
         """Add statements about a patient; the new rows. An attribution makes a new version of the record, which is graded soon after.
@@ -185,6 +182,12 @@ class Ward:
         with self.database.reading() as connection:
             return record.timeline(connection, record.find(connection, subject_id), version, until=self.now())
 
+    def soon(self, subject_id: int) -> None:
+        """Grade in the background, so that the next one who looks need not wait."""
+        with self.database.reading() as connection:
+            version = record.find(connection, subject_id).version
+        self._ask(subject_id, version)
+
     def _ask(self, subject_id: int, version: int) -> Future[Found]:
         """Grade a version of a record once, whoever asks."""
         key = (subject_id, version)
@@ -269,6 +272,25 @@ def _stored(connection: Connection, subject_id: int, version: int) -> Any:
     """The latest result of a version; null where there is none."""
     own = (result.c.subject_id == subject_id) & (result.c.version == version)
     return connection.execute(sa.select(result).where(own).order_by(result.c.as_of.desc()).limit(1)).first()
+
+
+def enter(
+    connection: Connection, person: Person, subject_id: int, rows: pl.DataFrame, action: str = "event.write"
+) -> tuple[int, list[int]]:
+    """`Ward.enter` within a transaction of the caller, who calls `Ward.soon` once it stands."""
+    version, numbers = record.add(connection, subject_id, rows, person.name)
+    audit.note(connection, person.name, action, subject_id, {"version": version, "events": len(numbers)})
+    return version, numbers
+
+
+def correct(
+    connection: Connection, person: Person, subject_id: int, event_id: int, row: dict[str, Any] | None
+) -> tuple[int, list[int]]:
+    """`Ward.correct` within a transaction of the caller, who calls `Ward.soon` once it stands."""
+    version, numbers = record.correct(connection, subject_id, event_id, row, person.name)
+    action = "event.withdraw" if row is None else "event.correct"
+    audit.note(connection, person.name, action, subject_id, {"version": version, "event": event_id})
+    return version, numbers
 
 
 def _utc() -> datetime:
