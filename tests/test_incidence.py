@@ -69,8 +69,13 @@ def test_without_censoring_the_variance_is_that_of_a_share() -> None:
 
 def test_a_course_counts_by_its_first_surely_reached_grade_else_by_death_else_by_the_end_of_its_record() -> None:
     zero = datetime(2026, 3, 1, 10)
-    days = {c: [zero + timedelta(days=d) if d is not None else None for d in v] for c, v in {"death": [None, None, 9, None], "record_end": [30, 30, 9, 20]}.items()}
-    subjects = pl.DataFrame({"subject_id": [1, 2, 3, 4], "infusion": [1] * 4, "day0": [zero] * 4, **days}).with_columns(pl.col("death").cast(pl.Datetime("us")))
+    days = {
+        c: [zero + timedelta(days=d) if d is not None else None for d in v]
+        for c, v in {"death": [None, None, 9, None], "record_end": [30, 30, 9, 20]}.items()
+    }
+    subjects = pl.DataFrame({"subject_id": [1, 2, 3, 4], "infusion": [1] * 4, "day0": [zero] * 4, **days}).with_columns(
+        pl.col("death").cast(pl.Datetime("us"))
+    )
     grades = pl.DataFrame(
         {
             "subject_id": [1, 1, 2, 4], "infusion": [1] * 4, "toxicity": ["crs"] * 4, "status": ["graded", "graded", "incomplete", "graded"],
@@ -78,5 +83,10 @@ def test_a_course_counts_by_its_first_surely_reached_grade_else_by_death_else_by
         }
     )  # fmt: skip
     found = first_days(subjects, grades, "crs", 3).sort("subject_id")
-    assert list(zip(found["day"], found["what"], strict=True)) == [(4, "event"), (30, "censored"), (9, "competing"), (20, "censored")]
+    assert list(zip(found["day"], found["what"], strict=True)) == [
+        (4, "event"),
+        (30, "censored"),
+        (9, "competing"),
+        (20, "censored"),
+    ]
     assert first_days(subjects, grades, "crs", 1).sort("subject_id")["day"].to_list() == [2, 30, 9, 5]

@@ -21,9 +21,17 @@ def first_days(subjects: pl.DataFrame, grades: pl.DataFrame, toxicity: str, cut:
         `day`: calendar days since the infusion; `what`: `event`, `competing` (death), or `censored` at the end of the record.
     """
     reached = grades.filter((col("toxicity") == toxicity) & (col("status") != "not_applicable") & (col("grade") >= cut))
-    courses = subjects.filter(col("day0").is_not_null()).join(reached.group_by(COURSE).agg(begun=col("start").min()), on=COURSE, how="left")
+    courses = subjects.filter(col("day0").is_not_null()).join(
+        reached.group_by(COURSE).agg(begun=col("start").min()), on=COURSE, how="left"
+    )
     time = pl.coalesce("begun", "death", "record_end")
-    what = pl.when(col("begun").is_not_null()).then(lit("event")).when(col("death").is_not_null()).then(lit("competing")).otherwise(lit("censored"))
+    what = (
+        pl.when(col("begun").is_not_null())
+        .then(lit("event"))
+        .when(col("death").is_not_null())
+        .then(lit("competing"))
+        .otherwise(lit("censored"))
+    )
     day = (time.dt.date() - col("day0").dt.date()).dt.total_days().clip(0).cast(pl.Int32)
     return courses.select(*COURSE, day=day, what=what.cast(WHAT))
 

@@ -115,9 +115,14 @@ def incidence_svg(curves: dict[str, tuple[pl.DataFrame, int]], last_day: int = L
         days, share = DayAxis(0, last_day, left, left + _PLOT), ValueAxis(0.0, 1.0, top, top + _TALL)
         parts.append(label(left, top - 10, f"{name}, n = {courses}", "p"))
         for p in (0.0, 0.25, 0.5, 0.75, 1.0):
-            parts += [line(left, share.y(p), left + _PLOT, share.y(p), "g"), label(left - 5, share.y(p) + 4, f"{p:.0%}", "t", "end")]
+            parts += [
+                line(left, share.y(p), left + _PLOT, share.y(p), "g"),
+                label(left - 5, share.y(p) + 4, f"{p:.0%}", "t", "end"),
+            ]
         shown = curve.filter(col("day") <= last_day).with_columns(col("low", "high").fill_null(col("incidence")))
-        end = min(curve["day"][-1], last_day) if curve.height else 0  # days on which nobody had it, but some were last seen, are rows too
+        end = (
+            min(curve["day"][-1], last_day) if curve.height else 0
+        )  # days on which nobody had it, but some were last seen, are rows too
         low, middle, high = (_steps(shown, c, end, days, share) for c in ("low", "incidence", "high"))
         parts += [area(low, high, "most"), polyline(((x, y, k > 0) for k, (x, y) in enumerate(middle)), "l w")]
         parts.append(line(left, top + _TALL, left + _PLOT, top + _TALL, "ax"))

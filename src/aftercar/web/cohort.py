@@ -11,13 +11,12 @@ from polars import col
 
 from aftercar.cohort.incidence import by_day, cumulative_incidence, first_days
 from aftercar.grade.adjudicate import adjudicated, with_family
-from aftercar.grade.options import Options
 from aftercar.grade.regrade import Regraded, compare
 from aftercar.grade.run import SCALES, Result, grade_lazy, scales_named
 from aftercar.report import other
 from aftercar.report.names import scale_name, toxicity_name
 from aftercar.ward import record, statements
-from aftercar.ward.found import NOW, Found, followed
+from aftercar.ward.found import NOW, followed
 from aftercar.ward.record import Patient
 from aftercar.ward.ward import Ward
 
@@ -57,7 +56,10 @@ def gathered(ward: Ward, product: str, disease: str) -> Cohort | None:
     if not known:
         return None
     labels = {who.subject_id: who.label for who, _ in known}
-    frames = {name: pl.concat([getattr(found, name) for _, found in known], how="vertical_relaxed") for name in ("subjects", "grades", "worst", "episodes")}
+    frames = {
+        name: pl.concat([getattr(found, name) for _, found in known], how="vertical_relaxed")
+        for name in ("subjects", "grades", "worst", "episodes")
+    }
     frames["worst"] = adjudicated(other.parted(frames["worst"])[0], log)
     frames["grades"] = frames["grades"].filter(col("toxicity").is_in(NOW))
     courses = frames["subjects"]
@@ -69,7 +71,14 @@ def gathered(ward: Ward, product: str, disease: str) -> Cohort | None:
     }  # fmt: skip
     people = tuple(who for who, _ in known if who.subject_id in set(chosen["subject_id"]))
     values = {name: tuple(courses[name].drop_nulls().unique().sort()) for name in ("product", "disease")}
-    return Cohort(people, **own, waiting=len(ready) - len(known), blank=len(everybody) - len(ready), products=values["product"], diseases=values["disease"])
+    return Cohort(
+        people,
+        **own,
+        waiting=len(ready) - len(known),
+        blank=len(everybody) - len(ready),
+        products=values["product"],
+        diseases=values["disease"],
+    )
 
 
 def incidence(found: Cohort) -> dict[str, tuple[pl.DataFrame, int]]:
@@ -78,14 +87,23 @@ def incidence(found: Cohort) -> dict[str, tuple[pl.DataFrame, int]]:
     for toxicity in NOW:
         for cut in CUTS:
             first = first_days(found.subjects, found.grades, toxicity, cut)
-            curves[f"{toxicity_name(toxicity)}, {'any grade' if cut == 1 else f'grade {cut} or more'}"] = (cumulative_incidence(first), first.height)
+            curves[f"{toxicity_name(toxicity)}, {'any grade' if cut == 1 else f'grade {cut} or more'}"] = (
+                cumulative_incidence(first),
+                first.height,
+            )
     return curves
 
 
 def incidence_table(curves: dict[str, tuple[pl.DataFrame, int]]) -> list[dict[str, Any]]:
     """Of each curve the share by some days, with its interval."""
     return [
-        {"name": name, "n": n, "events": int(curve["events"].sum()), "deaths": int(curve["competing"].sum()), "by": [by_day(curve, day) for day in DAYS]}
+        {
+            "name": name,
+            "n": n,
+            "events": int(curve["events"].sum()),
+            "deaths": int(curve["competing"].sum()),
+            "by": [by_day(curve, day) for day in DAYS],
+        }
         for name, (curve, n) in curves.items()
     ]
 

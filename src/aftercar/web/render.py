@@ -31,7 +31,15 @@ NOT_FOR = (
 
 
 # The navigation: where, what it is called, and the right that it asks for.
-LINKS = (("/", "Ward", "read"), ("/cohort", "Cohort", "read"), ("/evidence", "Evidence", "read"), ("/mechanism", "Mechanism", "read"), ("/simulate", "Simulate", "read"))
+LINKS = (
+    ("/", "Ward", "read"),
+    ("/cohort", "Cohort", "read"),
+    ("/evidence", "Evidence", "read"),
+    ("/mechanism", "Mechanism", "read"),
+    ("/simulate", "Simulate", "read"),
+    ("/administration", "Accounts", "administer"),
+    ("/administration/trail", "Audit trail", "administer"),
+)
 PATIENT_LINKS = (
     ("", "Timeline", "read"),
     ("/options", "Options", "read"),

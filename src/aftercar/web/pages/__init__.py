@@ -4,6 +4,24 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from aftercar.web.pages import adjudicate, cohort, entry, evidence, mechanism, patient, scores, sign_in, simulate, static, ward_list
+from aftercar.web.pages import (
+    adjudicate,
+    administration,
+    cohort,
+    entry,
+    evidence,
+    mechanism,
+    new_patient,
+    patient,
+    scores,
+    sign_in,
+    simulate,
+    static,
+    ward_list,
+)
 
-ROUTERS: tuple[APIRouter, ...] = tuple(page.router for page in (static, sign_in, ward_list, patient, entry, scores, adjudicate, cohort, evidence, mechanism, simulate))
+# In order: `/patients/new` comes before `/patients/{subject_id}`.
+_PAGES = (
+    static, sign_in, ward_list, new_patient, patient, entry, scores, adjudicate, cohort, evidence, mechanism, simulate, administration,
+)  # fmt: skip
+ROUTERS: tuple[APIRouter, ...] = tuple(page.router for page in _PAGES)

@@ -28,7 +28,9 @@ def see(
     chosen = {"product": product, "disease": disease, "first": first, "second": second}
     ward.note(person, "cohort.read", detail={"patients": 0 if found is None else len(found.people)})
     if found is None or found.subjects.is_empty():
-        return render.page(request, "cohort.html.j2", person, found=found, chosen=chosen, pairs=cohort.pairs(), shift=None, shown=False)
+        return render.page(
+            request, "cohort.html.j2", person, found=found, chosen=chosen, pairs=cohort.pairs(), shift=None, shown=False
+        )
     charted, blank = counted.charted(found.worst)
     table, curves = counted.worst_table(charted), cohort.incidence(found)
     shift = None

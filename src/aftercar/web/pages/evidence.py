@@ -47,16 +47,27 @@ def _values(frame: pl.DataFrame, column: str) -> list[str]:
 
 def _rates() -> pl.DataFrame:
     """Every rate with the product, disease and scale of its trial."""
-    trials = table("trials").select("trial_id", "product_alias", "disease", "disease_group", "crs_scale", "nt_scale", "nt_definition")
+    trials = table("trials").select(
+        "trial_id", "product_alias", "disease", "disease_group", "crs_scale", "nt_scale", "nt_definition"
+    )
     found = table("toxicity_rates").join(trials, on="trial_id", how="left", maintain_order="left")
     of_crs = col("endpoint").str.starts_with("crs")
-    return found.with_columns(scale=pl.when(of_crs).then("crs_scale").otherwise("nt_scale"), definition=pl.when(~of_crs).then("nt_definition"))
+    return found.with_columns(
+        scale=pl.when(of_crs).then("crs_scale").otherwise("nt_scale"), definition=pl.when(~of_crs).then("nt_definition")
+    )
 
 
 def _rate(row: dict[str, Any]) -> dict[str, Any]:
     """A rate in words, with the Wilson interval of each source."""
     told = {side: _told(row, side) for side in ("primary", "label")}
-    return row | told | {"differs": row["discrepancy_class"] not in ("none", "not_in_lecture"), "endpoint": ENDPOINTS.get(row["endpoint"], row["endpoint"])}
+    return (
+        row
+        | told
+        | {
+            "differs": row["discrepancy_class"] not in ("none", "not_in_lecture"),
+            "endpoint": ENDPOINTS.get(row["endpoint"], row["endpoint"]),
+        }
+    )
 
 
 def _told(row: dict[str, Any], side: str) -> str:
@@ -78,7 +89,10 @@ def _mixed(shown: pl.DataFrame) -> list[str]:
 def refs(cell: str | None) -> Markup:
     """Keys of references as links to the list of papers."""
     known = references()
-    parts = [Markup('<a href="/evidence/references#ref-{0}">{0}</a>').format(k) if k in known else Markup("{}").format(k) for k in keys(cell)]
+    parts = [
+        Markup('<a href="/evidence/references#ref-{0}">{0}</a>').format(k) if k in known else Markup("{}").format(k)
+        for k in keys(cell)
+    ]
     return Markup(", ").join(parts)
 
 
@@ -97,4 +111,7 @@ def whole(request: Request, person: Reader, name: str) -> Response:
 
 
 def _cells(row: dict[str, Any], cites: Iterable[str]) -> list[Any]:
-    return [refs(value) if column in cites else "" if value is None else f"{value:g}" if isinstance(value, float) else value for column, value in row.items()]
+    return [
+        refs(value) if column in cites else "" if value is None else f"{value:g}" if isinstance(value, float) else value
+        for column, value in row.items()
+    ]

@@ -93,7 +93,11 @@ def _taken(score: Score, row: dict[str, Any], inputs: pl.DataFrame) -> Taken:
 def _answer(row: dict[str, Any]) -> str:
     """The value or its range; in words where there is none."""
     if row["value"] is None:
-        return {"incomplete": "no value: inputs are missing", "refused": "no value: an input cannot be used", "not_applicable": "not for this patient"}[row["status"]]
+        return {
+            "incomplete": "no value: inputs are missing",
+            "refused": "no value: an input cannot be used",
+            "not_applicable": "not for this patient",
+        }[row["status"]]
     low, high = (f"{row[c]:.4g}" for c in ("value", "value_upper"))
     log2 = f" (log2 {row['log2']:.2f})" if row["log2"] is not None else ""
     return f"{low}{log2}" if low == high else f"{low} to {high}"
