@@ -17,6 +17,7 @@ from aftercar import __version__
 from aftercar.report.legend import PATTERNS
 from aftercar.report.names import toxicity_name
 from aftercar.report.page import resource
+from aftercar.report.svg import unit_text
 from aftercar.ward.accounts import Person, Right
 from aftercar.ward.ward import Ward
 
@@ -95,7 +96,7 @@ def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    filters: dict[str, Any] = {"when": when, "ago": ago, "words": words, "toxicity": toxicity_name}
+    filters: dict[str, Any] = {"when": when, "ago": ago, "words": words, "unit": unit_text, "toxicity": toxicity_name}
     environment.filters.update(filters)
     return environment
 
