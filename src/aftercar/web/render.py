@@ -45,6 +45,7 @@ PATIENT_LINKS = (
     ("", "Timeline", "read"),
     ("/options", "Options", "read"),
     ("/scores", "Scores", "read"),
+    ("/calendar", "Calendar", "read"),
     ("/enter", "Enter", "chart"),
     ("/adjudicate", "Adjudicate", "adjudicate"),
     ("/history", "History", "read"),

@@ -7,6 +7,7 @@ from fastapi import APIRouter
 from aftercar.web.pages import (
     adjudicate,
     administration,
+    calendar,
     cohort,
     entry,
     evidence,
@@ -22,6 +23,6 @@ from aftercar.web.pages import (
 
 # In order: `/patients/new` comes before `/patients/{subject_id}`.
 _PAGES = (
-    static, sign_in, ward_list, new_patient, patient, entry, scores, adjudicate, cohort, evidence, mechanism, simulate, administration,
+    static, sign_in, ward_list, new_patient, patient, entry, scores, calendar, adjudicate, cohort, evidence, mechanism, simulate, administration,
 )  # fmt: skip
 ROUTERS: tuple[APIRouter, ...] = tuple(page.router for page in _PAGES)
