@@ -20,6 +20,7 @@ import ward_work
 from sqlalchemy import URL
 
 from aftercar.errors import InputError, OptionError
+from aftercar.evidence.tables import tables as tables_of_evidence
 from aftercar.grade.run import scales_named
 from aftercar.manage.rules import DEFAULT_PROFILE, rulebook
 from aftercar.simulate.run import Scenario, follow
@@ -391,3 +392,192 @@ def test_what_cannot_be_simulated_is_told_before_it_begins(served: Served) -> No
     assert "None yet" in rea.page("/simulate")
     served.browser("adm").page("/simulate", 403)
     rea.page("/simulate/nothing", 422)
+
+
+# ---- counting together
+
+
+def test_the_cohort_counts_each_course_once_and_what_filters_leave_out_not_at_all(served: Served) -> None:
+    rea = served.browser("rea")
+    with served.ward.database.writing() as connection:
+        calm = record.register(connection, "T-2")
+        rows = [
+            (h, c, "tisa-cel" if c == "cart_infusion" else 37.0 if c == "temperature" else v)
+            for h, c, v in FEVER
+            if c not in ("o2_flow", "spo2")
+        ]
+        record.add(connection, calm, entries(calm, [(h, c, "room_air" if c == "o2_device" else v) for h, c, v in rows]), "test")
+        record.register(connection, "T-3")
+    for number in (1, calm):
+        served.ward.found(number)
+    page = rea.page("/cohort")
+    assert "1 of 2, 50%" in rate_of(page, "CRS")
+    assert facts(page) == {"Patients": "2", "Courses": "2", "Nothing charted": "1"}
+    assert "1 of 1, 100%" in rate_of(rea.page("/cohort?product=axi-cel"), "CRS")
+    assert "0 of 1, 0%" in rate_of(rea.page("/cohort?product=tisa-cel"), "CRS")
+    assert "No patient of that product" in rea.page("/cohort?product=axi-cel&disease=MM")
+    shift = rea.page("/cohort?first=crs&second=crs_lee2014")
+    moved = re.findall(r"<caption>The same courses by worst grade: a row.*?</table>", shift, re.DOTALL)[0]
+    assert sum(int(n) for n in re.findall(r'<td class="num">(\d+)</td>', moved)) == 2
+    assert "two different scales" in rea.page("/cohort?first=crs&second=icans", 422)
+
+
+def rate_of(page: str, toxicity: str) -> str:
+    """The row of a toxicity in the table of worst grades."""
+    return re.findall(rf'<tr><th scope="row">{toxicity}<small>.*?</tr>', page, re.DOTALL)[0]
+
+
+def facts(page: str) -> dict[str, str]:
+    return dict(re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", page))
+
+
+def test_a_missing_input_gives_a_score_no_value_and_never_zero(served: Served) -> None:
+    page = served.browser("rea").page("/patients/1/scores")
+    easix = page[page.index("EASIX, Luft 2017</h2>") :][:2500]
+    assert "no value: inputs are missing" in easix
+    assert "ldh" in easix.lower()
+    points = page[page.index("CAR-HEMATOTOX") :][:2500]
+    assert "<td>0 to 7" in points  # of a table of points: between the least and the most
+    assert "not charted in this window" in page
+
+
+def test_evidence_shows_the_scale_beside_each_rate_and_warns_where_they_are_mixed(served: Served) -> None:
+    rea = served.browser("rea")
+    page = rea.page("/evidence")
+    assert "cannot be ranked or pooled" in page
+    one = rea.page("/evidence?product=axi-cel&endpoint=crs_any")
+    assert "ZUMA-1" in one and "ELIANA" not in one.split("Where sources differ")[0]
+    for name in tables_of_evidence():
+        rea.page(f"/evidence/{name}")
+    rea.page("/evidence/nothing", 404)
+
+
+# ---- registering, and administration
+
+
+NEW = {"label": "Ward-7", "age": "61", "weight": "80", "infused": "2026-03-08T09:30", "product": "liso-cel", "disease": "B-NHL", "ice_baseline": "9", "language": "Turkish", "hearing": "impaired", "complete_drugs": "on"}  # fmt: skip
+
+
+def test_a_patient_is_registered_with_all_that_a_form_says_or_not_at_all(served: Served) -> None:
+    cat = served.browser("cat")
+    served.browser("rea").page("/patients/new", 403)
+    for wrong in (
+        {"label": ""},
+        {"label": "T-1"},
+        {"infused": "2026-03-11T09:30"},
+        {"infused": "soon"},
+        {"product": ""},
+        {"infused": ""},
+        {"age": "old"},
+        {"weight": "-3"},
+    ):
+        assert "Nothing was kept" in cat.send("/patients/new", 422, **{**NEW, **wrong})
+    with served.ward.database.reading() as connection:
+        assert [p.label for p in record.patients(connection)] == ["T-1"]
+    assert "day 2" in cat.send("/patients/new", **NEW)
+    with served.ward.database.reading() as connection:
+        who = record.labelled(connection, "Ward-7")
+    assert who is not None and who.complete == ("drugs",)
+    charted = served.ward.timeline(who.subject_id).filter(pl.col("event_id") >= 0)
+    assert dict(charted.filter(pl.col("numeric_value").is_not_null()).select("code", "numeric_value").iter_rows()) == {
+        "age": 61,
+        "weight": 80,
+        "ice_baseline": 9,
+    }
+    assert "Language: turkish; hearing: impaired" in cat.page(f"/patients/{who.subject_id}/enter")
+
+
+def test_a_patient_can_be_registered_before_the_infusion(served: Served) -> None:
+    cat = served.browser("cat")
+    early = {k: v for k, v in NEW.items() if k not in ("infused", "product", "language", "hearing")}
+    assert "Record the infusion" in cat.send("/patients/new", **early)
+    assert "Nothing was kept" in cat.send("/patients/2/infusion", 422, infused="", product="liso-cel")
+    assert "day 0" in cat.send("/patients/2/infusion", infused="2026-03-10T08:00", product="liso-cel")
+
+
+def test_the_administrator_keeps_accounts_and_reads_no_record(served: Served) -> None:
+    adm = served.browser("adm")
+    for path in ("/", "/patients/1", "/cohort", "/patients/1/scores"):
+        adm.page(path, 403)
+    assert "The account was added" in adm.send(
+        "/administration/accounts", name="dan", role="reader", password="long enough words"
+    )
+    for wrong in (
+        {"name": "dan"},
+        {"role": "king"},
+        {"password": "short"},
+        {"name": "a b"},
+        {"issuer": "https://hospital.example"},
+    ):
+        told = {"name": "eve", "role": "reader", "password": "long enough words", **wrong}
+        assert "Nothing was changed" in adm.send("/administration/accounts", 422, **told)
+    adm.send("/administration/accounts/dan", role="charting")
+    adm.send("/administration/accounts/dan", active="off")
+    for own in ({"active": "off"}, {"role": "reader"}):
+        assert "nobody takes their own role away" in adm.send("/administration/accounts/adm", 422, **own)
+    with served.ward.database.reading() as connection:
+        dan = next(a for a in accounts.everyone(connection) if a["name"] == "dan")
+        assert (dan["role"], dan["active"]) == ("charting", False)
+    ann = served.browser("ann")
+    adm.send("/administration/accounts/ann", role="reader")
+    assert "Sign in" in ann.page("/")  # who is changed signs in again
+    for name in ("rea", "cat", "ben"):
+        served.browser(name).page("/administration", 403)
+        served.browser(name).send("/administration/accounts", 403, name="x", role="administrator", password="long enough words")
+
+
+def test_the_trail_is_read_by_pages_and_verified(served: Served) -> None:
+    adm, ann = served.browser("adm"), served.browser("ann")
+    for _ in range(110):
+        with served.ward.database.writing() as connection:
+            audit.note(connection, "ann", "patient.read", 1)
+    page = adm.page("/administration/trail")
+    numbers = [int(n) for n in re.findall(r'<tr><td class="num">(\d+)</td>', page)]
+    assert len(numbers) == 100 and numbers == sorted(numbers, reverse=True)
+    older = re.search(r"before=(\d+)", page)
+    assert older is not None
+    rest = [int(n) for n in re.findall(r'<tr><td class="num">(\d+)</td>', adm.page(f"/administration/trail?before={older[1]}"))]
+    assert rest[0] == numbers[-1] - 1 and rest[-1] == 1
+    assert "<td>adm</td>" not in adm.page("/administration/trail?account=ann")
+    ann.send(f"{AT}/grade", **CRS, grade=1)
+    whole = adm.page("/administration/trail?check=true")
+    assert "unbroken. Last hash" in whole and "statements is unbroken" in whole
+
+
+# ---- every page
+
+
+PATHS = {
+    "ann": ("/", "/patients/1", "/patients/1/options", "/patients/1/enter", AT, "/patients/1/scores", "/patients/1/calendar", "/patients/1/history", "/patients/1/infusion", "/patients/new",
+            "/cohort", "/evidence", "/evidence/references", "/mechanism", "/simulate"),
+    "adm": ("/administration", "/administration/trail"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "path"), [(name, path) for name, paths in PATHS.items() for path in paths])
+def test_a_page_holds_nothing_that_its_policy_forbids_and_names_all_that_it_shows(served: Served, name: str, path: str) -> None:
+    if name == "ann":
+        served.ward.found(1)
+    page = served.browser(name).page(path)
+    assert not re.search(r"<style|\sstyle=|\son[a-z]+=|javascript:", page)
+    assert all(kind in ("src", "type") for kind in re.findall(r"<script (\w+)=", page)) and "<script>" not in page
+    for table in re.findall(r"<table.*?</table>", page, re.DOTALL):
+        assert "<caption" in table and 'scope="col"' in table, table[:300]
+    for field in re.findall(r"<(?:input|select)[^>]*>", page):
+        if 'type="hidden"' not in field and "aria-label=" not in field:
+            at = page.index(field)
+            assert page.rfind("<label", 0, at) > page.rfind("</label", 0, at), field
+    assert page.count("<h1") == 1
+    assert "has not been cleared or certified" in page
+
+
+def test_the_calendar_names_what_is_due_with_its_source_and_can_be_taken_along(served: Served) -> None:
+    rea = served.browser("rea")
+    page = rea.page("/patients/1/calendar")
+    assert "Blood count with differential" in page and "Not an order" in page
+    assert "Ward</a>" in page and "/patients/1/history" in page  # nothing of the page takes the place of the navigation
+    file = rea.client.get("/patients/1/calendar.ics")
+    assert file.headers["content-type"].startswith("text/calendar") and "BEGIN:VEVENT" in file.text
+    with served.ward.database.writing() as connection:
+        bare = record.register(connection, "T-2")
+    assert "nothing to count from" in rea.page(f"/patients/{bare}/calendar")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -112,19 +112,22 @@ class Ward:
             self._ask(subject_id, version)
         return new
 
-    def register(self, person: Person, label: str, rows: Callable[[int], pl.DataFrame]) -> int:
+    def register(self, person: Person, label: str, rows: Callable[[int], pl.DataFrame], complete: Iterable[str] = ()) -> int:
         """A new patient with what is known of them; the number that the software knows them by.
 
         Args:
             rows: what makes the first events for that number.
+            complete: streams of which nothing will be left out.
         Raises:
-            OptionError: the label is taken or cannot be one.
+            OptionError: the label is taken or cannot be one, or a stream does not exist.
         """
         with self.database.writing() as connection:
-            number = record.register(connection, label)
-            version, events = record.add(connection, number, rows(number), person.name)
+            number = record.register(connection, label, complete=complete)
+            first = rows(number)
+            version, events = record.add(connection, number, first, person.name) if first.height else (0, [])
             audit.note(connection, person.name, "patient.register", number, {"events": len(events)})
-        self._ask(number, version)
+        if version:
+            self._ask(number, version)
         return number
 
     def note(

@@ -17,6 +17,7 @@ from aftercar import __version__
 from aftercar.report.legend import PATTERNS
 from aftercar.report.names import toxicity_name
 from aftercar.report.page import resource
+from aftercar.report.svg import unit_text
 from aftercar.ward.accounts import Person, Right
 from aftercar.ward.ward import Ward
 
@@ -37,11 +38,14 @@ LINKS = (
     ("/evidence", "Evidence", "read"),
     ("/mechanism", "Mechanism", "read"),
     ("/simulate", "Simulate", "read"),
+    ("/administration", "Accounts", "administer"),
+    ("/administration/trail", "Audit trail", "administer"),
 )
 PATIENT_LINKS = (
     ("", "Timeline", "read"),
     ("/options", "Options", "read"),
     ("/scores", "Scores", "read"),
+    ("/calendar", "Calendar", "read"),
     ("/enter", "Enter", "chart"),
     ("/adjudicate", "Adjudicate", "adjudicate"),
     ("/history", "History", "read"),
@@ -93,7 +97,7 @@ def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    filters: dict[str, Any] = {"when": when, "ago": ago, "words": words, "toxicity": toxicity_name}
+    filters: dict[str, Any] = {"when": when, "ago": ago, "words": words, "unit": unit_text, "toxicity": toxicity_name}
     environment.filters.update(filters)
     return environment
 

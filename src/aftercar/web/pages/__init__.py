@@ -6,10 +6,13 @@ from fastapi import APIRouter
 
 from aftercar.web.pages import (
     adjudicate,
+    administration,
+    calendar,
     cohort,
     entry,
     evidence,
     mechanism,
+    new_patient,
     patient,
     scores,
     sign_in,
@@ -18,7 +21,8 @@ from aftercar.web.pages import (
     ward_list,
 )
 
-ROUTERS: tuple[APIRouter, ...] = tuple(
-    page.router
-    for page in (static, sign_in, ward_list, patient, entry, scores, adjudicate, cohort, evidence, mechanism, simulate)
-)
+# In order: `/patients/new` comes before `/patients/{subject_id}`.
+_PAGES = (
+    static, sign_in, ward_list, new_patient, patient, entry, scores, calendar, adjudicate, cohort, evidence, mechanism, simulate, administration,
+)  # fmt: skip
+ROUTERS: tuple[APIRouter, ...] = tuple(page.router for page in _PAGES)

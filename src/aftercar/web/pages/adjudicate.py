@@ -82,7 +82,7 @@ class Question:
     def name(self) -> str:
         """The toxicity and its scale in words."""
         name, scale = toxicity_name(self.toxicity), scale_name(self.scale)
-        return scale if scale.startswith(name) else f"{name}, {scale}"
+        return scale if scale.replace(",", "").startswith(name.replace(",", "")) else f"{name}, {scale}"
 
 
 @router.get("")
@@ -110,7 +110,7 @@ def _page(
 
 
 def _questions(found: Found, log: pl.DataFrame, reader: str) -> list[Question]:
-    """A question for each default scale and course; scales that do not apply or of which nothing was charted are left out, unless somebody graded them."""
+    """A question for each default scale and course; but for CRS and ICANS those of which nothing was charted are left out, unless somebody graded them."""
     worst = with_family(other.parted(found.worst)[0])
     said = readings(log).filter(col("reading") == "latest").partition_by(KEY, as_dict=True)
     # After a lock `readings` leaves later grades out, which is right here too: they count again when it is opened.
@@ -121,7 +121,7 @@ def _questions(found: Found, log: pl.DataFrame, reader: str) -> list[Question]:
     for row in worst.iter_rows(named=True):
         key = tuple(row[k] for k in KEY)
         latest = {r["rater"]: r["grade"] for r in said[key].iter_rows(named=True)} if key in said else {}
-        if not latest and (row["status"] == "not_applicable" or not row["assessed"]):
+        if not latest and (row["status"] == "not_applicable" or not (row["assessed"] or row["toxicity"] in NOW)):
             continue
         own = next((grade for rater, grade in latest.items() if rater.lower() == reader.lower()), None)
         others = {rater: grade for rater, grade in latest.items() if rater.lower() != reader.lower()}

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Form, Request
 from fastapi.responses import RedirectResponse, Response
 
 from aftercar.ward import accounts, audit
+from aftercar.ward.accounts import Right
 from aftercar.web import access, render
 from aftercar.web.access import TheSettings, TheWard, Whoever
 
@@ -41,7 +42,8 @@ def sign_in(
     with ward.database.writing() as connection:
         secret = accounts.sign_in(connection, person)
         audit.note(connection, person.name, "sign-in")
-    response = RedirectResponse(inside(next), 303)
+    back = inside(next)
+    response = RedirectResponse("/administration" if back == "/" and not person.may(Right.READ) else back, 303)
     set_cookie(response, secret, settings.secure)
     return response
 
