@@ -15,6 +15,21 @@ import jwt
 import pytest
 import sqlalchemy as sa
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from served import (
+    ALONE,
+    BASE,
+    NOW,
+    ZONE,
+    client_of,
+    given,
+    hours_ago,
+    infused,
+    observed,
+    searchset,
+    serving,
+    ward_at,
+    with_accounts,
+)
 
 from aftercar.evidence.sources import references
 from aftercar.ward import intake, record
@@ -22,7 +37,6 @@ from aftercar.ward.tables import audit, feedback
 from aftercar.ward.ward import Ward
 from aftercar.web.cds.cards import LONGEST
 from aftercar.web.fhir_server import TEMPLATES
-from served import ALONE, BASE, NOW, ZONE, client_of, given, hours_ago, infused, observed, searchset, serving, ward_at, with_accounts
 
 CASES = sorted((Path(__file__).parent / "cases" / "cds_hooks").glob("*.json"))
 GRADES, DOSES = "/cds-services/aftercar-grades", "/cds-services/aftercar-doses"
@@ -140,15 +154,24 @@ def test_the_record_of_the_ward_answers_where_nothing_was_sent(tmp_path: Path) -
 
 
 def test_a_page_of_the_list_may_ask_and_no_other(client: Any) -> None:
-    asks = {"Origin": PAGE, "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization,content-type"}
+    asks = {
+        "Origin": PAGE,
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "authorization,content-type",
+    }
     for path in (GRADES, f"{GRADES}/feedback"):
         preflight = client.options(path, headers=asks)
         assert preflight.status_code == 200
         assert preflight.headers["access-control-allow-origin"] == PAGE
-        assert {"authorization", "content-type"} <= {h.strip().lower() for h in preflight.headers["access-control-allow-headers"].split(",")}
+        assert {"authorization", "content-type"} <= {
+            h.strip().lower() for h in preflight.headers["access-control-allow-headers"].split(",")
+        }
         assert "POST" in preflight.headers["access-control-allow-methods"]
         assert "access-control-allow-credentials" not in preflight.headers
-    assert "access-control-allow-origin" not in client.options(GRADES, headers=asks | {"Origin": "https://hospital.example:9"}).headers
+    assert (
+        "access-control-allow-origin"
+        not in client.options(GRADES, headers=asks | {"Origin": "https://hospital.example:9"}).headers
+    )
     for path in ("/api/v1/patients", "/", "/cds-services-other"):  # nothing else of the server
         answer = client.options(path, headers=asks)
         assert "access-control-allow-origin" not in answer.headers, path
@@ -157,8 +180,12 @@ def test_a_page_of_the_list_may_ask_and_no_other(client: Any) -> None:
     assert refused.status_code == 422 and refused.headers["access-control-allow-origin"] == PAGE
 
 
-@pytest.mark.parametrize("accept", ["application/json", "application/json+fhir", "application/json, text/plain, */*", "text/html"])
-@pytest.mark.parametrize("kind", ["application/json", "application/json+fhir", "application/fhir+json", "application/json;charset=UTF-8"])
+@pytest.mark.parametrize(
+    "accept", ["application/json", "application/json+fhir", "application/json, text/plain, */*", "text/html"]
+)
+@pytest.mark.parametrize(
+    "kind", ["application/json", "application/json+fhir", "application/fhir+json", "application/json;charset=UTF-8"]
+)
 def test_old_media_types_are_understood(client: Any, accept: str, kind: str) -> None:
     request = json.dumps(case("no_infusion")["request"])
     headers = {"Accept": accept, "Content-Type": kind, "Authorization": "Bearer a.token.ofthesandbox", "Origin": PAGE}
@@ -170,7 +197,11 @@ def test_old_media_types_are_understood(client: Any, accept: str, kind: str) -> 
 # ---- tokens of record systems
 
 
-RSA, P256, P384 = rsa.generate_private_key(65537, 2048), ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP384R1())
+RSA, P256, P384 = (
+    rsa.generate_private_key(65537, 2048),
+    ec.generate_private_key(ec.SECP256R1()),
+    ec.generate_private_key(ec.SECP384R1()),
+)
 STRANGER = ec.generate_private_key(ec.SECP384R1())
 
 
@@ -189,7 +220,9 @@ def token(key: Any = P384, kid: str = "p384", alg: str = "ES384", **changed: Any
     now = int(time.time())
     told = {"iss": ISSUER, "aud": f"{BASE}{GRADES}", "exp": now + 300, "iat": now, "jti": str(uuid.uuid4())} | changed
     # `jku` as the sandbox sends it: an address that is never asked.
-    return jwt.encode({k: v for k, v in told.items() if v is not None}, key, alg, {"kid": kid, "jku": "https://hospital.example/keys"})
+    return jwt.encode(
+        {k: v for k, v in told.items() if v is not None}, key, alg, {"kid": kid, "jku": "https://hospital.example/keys"}
+    )
 
 
 @pytest.fixture
@@ -202,7 +235,9 @@ def call(client: Any, sent: str | None) -> Any:
     return client.post(GRADES, json=case("no_infusion")["request"], headers=headers)
 
 
-@pytest.mark.parametrize(("key", "kid", "alg"), [(RSA, "r", "RS256"), (RSA, "r", "RS384"), (P256, "p256", "ES256"), (P384, "p384", "ES384")])
+@pytest.mark.parametrize(
+    ("key", "kid", "alg"), [(RSA, "r", "RS256"), (RSA, "r", "RS384"), (P256, "p256", "ES256"), (P384, "p384", "ES384")]
+)
 def test_a_signed_token_counts(guarded: Any, key: Any, kid: str, alg: str) -> None:
     assert call(guarded, token(key, kid, alg)).status_code == 200
 
@@ -245,7 +280,9 @@ def test_a_token_counts_once(guarded: Any) -> None:
 
 def test_discovery_is_open_and_yet_refuses_a_wrong_token(guarded: Any) -> None:
     assert guarded.get("/cds-services").status_code == 200
-    assert guarded.get("/cds-services", headers={"Authorization": f"Bearer {token(aud=f'{BASE}/cds-services')}"}).status_code == 200
+    assert (
+        guarded.get("/cds-services", headers={"Authorization": f"Bearer {token(aud=f'{BASE}/cds-services')}"}).status_code == 200
+    )
     assert guarded.get("/cds-services", headers={"Authorization": f"Bearer {token(STRANGER)}"}).status_code == 401
 
 
@@ -340,7 +377,10 @@ def test_feedback_is_kept_as_it_came(ward: Ward, client: Any) -> None:
     assert (answer.status_code, answer.json()) == (200, {"received": 2})
     with ward.database.reading() as connection:
         rows = connection.execute(sa.select(feedback).order_by(feedback.c.feedback_id.desc()).limit(2)).all()
-    assert {(r.service, r.card, r.outcome) for r in rows} == {("aftercar-grades", "c-1", "overridden"), ("aftercar-grades", "c-2", "accepted")}
+    assert {(r.service, r.card, r.outcome) for r in rows} == {
+        ("aftercar-grades", "c-1", "overridden"),
+        ("aftercar-grades", "c-2", "accepted"),
+    }
     assert "seen" not in json.dumps(trail(ward)), "what was said stays out of the trail"
 
 
@@ -377,7 +417,20 @@ def test_a_broken_request_says_no_value(client: Any) -> None:
     assert answer.status_code == 422 and "Jane" not in answer.text
 
 
-@pytest.mark.parametrize("value", [None, 1, "x", [], {}, [[]], {"resourceType": 5}, {"resourceType": "Bundle", "entry": 3}, {"resourceType": "Bundle", "entry": [None, {"resource": 1}]}])
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        1,
+        "x",
+        [],
+        {},
+        [[]],
+        {"resourceType": 5},
+        {"resourceType": "Bundle", "entry": 3},
+        {"resourceType": "Bundle", "entry": [None, {"resource": 1}]},
+    ],
+)
 def test_a_prefetch_of_any_shape_is_answered(client: Any, value: Any) -> None:
     """Never a fault of ours: cards, or a problem that says what is wrong."""
     for key in ("patient", "observations", "unknown"):
@@ -396,5 +449,7 @@ def test_times_with_an_offset_are_brought_to_the_ward(client: Any) -> None:
         local, elsewhere = f"{hours_ago(hours)}+01:00", f"{hours_ago(hours + 1)}Z"
         shifted = shifted.replace(local, elsewhere)
     assert shifted != json.dumps(here)
-    assert [c["summary"] for c in client.post(GRADES, json=json.loads(shifted)).json()["cards"]] == [c["summary"] for c in client.post(GRADES, json=here).json()["cards"]]
+    assert [c["summary"] for c in client.post(GRADES, json=json.loads(shifted)).json()["cards"]] == [
+        c["summary"] for c in client.post(GRADES, json=here).json()["cards"]
+    ]
     assert NOW.utcoffset() == timedelta() and ZONE == "Europe/Berlin"
