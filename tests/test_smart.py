@@ -162,7 +162,7 @@ def test_a_person_whom_the_provider_knows_is_signed_in(ward: Ward, there: Elsewh
     assert last is not None and (last["account"], last["action"]) == ("ann", "sign-in")
 
 
-@pytest.mark.parametrize("outside", ["https://hospital.example:9/", "//hospital.example:9", "/\\hospital.example"])
+@pytest.mark.parametrize("outside", [f"{BASE}:9/", "//hospital.example:9", "/\\hospital.example"])
 def test_nobody_is_led_elsewhere_afterwards(ward: Ward, there: Elsewhere, outside: str) -> None:
     client = signing_in(ward, there)
     state, code = way(client, there, outside)
@@ -320,7 +320,7 @@ def test_resources_of_another_patient_make_no_record(ward: Ward, there: Elsewher
 
 def started(tmp_path: Path, **told: Any) -> Running:
     return Running(
-        f"sqlite:///{tmp_path}/ward.db", example=False, host="localhost", port=0, zone=None, profile=None, names=(), certificate=None, key=None,
+        str(tmp_path / "ward.db"), example=False, host="localhost", port=0, zone=None, profile=None, names=(), certificate=None, key=None,
         secure=False, loopback=True, **told,
     )  # fmt: skip
 

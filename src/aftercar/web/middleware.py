@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from fastapi import HTTPException
-from starlette.middleware.cors import CORSMiddleware
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from fastapi.middleware.cors import CORSMiddleware
+
+# What ASGI hands on: a request, how to read of it, and how to answer.
+Scope = Message = MutableMapping[str, Any]
+Receive, Send = Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]
+ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 HOOKS = "/cds-services"
 LONGEST = 64 * 2**20  # bytes of a request
@@ -25,7 +29,7 @@ class Bounded:
 
         async def counted() -> Message:
             nonlocal read
-            message: MutableMapping[str, Any] = await receive()
+            message = await receive()
             read += len(message.get("body", b""))
             if read > LONGEST:
                 raise HTTPException(413, f"At most {LONGEST // 2**20} MiB a request.")
