@@ -351,7 +351,7 @@ def test_a_file_of_keys_that_is_none_is_refused(tmp_path: Path, told: str) -> No
         {"origins": ("hospital.example",)},
         {"origins": ("https://hospital.example/page",)},
         {"fhir_servers": ("http://hospital.example/fhir",)},
-        {"fhir_servers": ("file:///x",)},
+        {"fhir_servers": ("fhir",)},
     ],
 )
 def test_an_address_that_cannot_be_one_is_refused(tmp_path: Path, told: dict[str, Any]) -> None:

@@ -9,8 +9,10 @@ from fastapi import HTTPException
 from fastapi.middleware.cors import CORSMiddleware
 
 # What ASGI hands on: a request, how to read of it, and how to answer.
-Scope = Message = MutableMapping[str, Any]
-Receive, Send = Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 HOOKS = "/cds-services"
