@@ -158,6 +158,25 @@ def test_a_request_of_a_wrong_shape_writes_nothing(ward: Ward, client: Any) -> N
     assert (count(ward, event), count(ward, audit)) == (0, before)
 
 
+def test_text_of_any_kind_stays_in_its_row(client: Any) -> None:
+    number = registered(client)
+    odd = ['"', "a,b", "two\r\nlines", "\t", "=1+1", "ü\u2028é", "x" * 3000]
+    rows = [{"time": hours_ago(5), "code": "o2_device", "text_value": text} for text in odd]
+    told = client.post(f"{API}/patients/{number}/events", json={"rows": [*rows, ROWS[3]]}).json()
+    assert [r["row"] for r in told["rejected"]] == list(range(1, len(odd) + 1)) and told["accepted"] == 1
+
+
+@pytest.mark.parametrize(
+    "time", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00", "9999-12-31T23:59:59"]
+)
+def test_a_time_at_the_end_of_the_calendar_is_refused(ward: Ward, client: Any, time: str) -> None:
+    number = registered(client)
+    answer = client.post(f"{API}/patients/{number}/events", json={"rows": [ROWS[0] | {"time": time}]})
+    assert answer.status_code == 422 or [r["reason"] for r in answer.json()["rejected"]] == ["implausible_time"]
+    assert count(ward, event) == 0
+    assert client.get(f"{API}/patients/{number}/explanation", params={"scale": "x", "at": time}).status_code == 404
+
+
 def test_fhir_is_read_by_the_reader_and_the_zone_of_the_ward(ward: Ward, client: Any) -> None:
     number = registered(client)
     order = {
