@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    from ward_support import Postgres
+
+    from aftercar.ward.ward import Ward
 
 CALM = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}  # however busy the machine is
 settings.register_profile("quick", max_examples=30, derandomize=True, **CALM)
@@ -46,3 +52,27 @@ def csv(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL server for all tests of a process; each takes a database of its own."""
+    from ward_support import a_postgres
+
+    with a_postgres() as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A new database of each kind."""
+    return f"sqlite:///{tmp_path}/ward.db" if request.param == "sqlite" else request.getfixturevalue("postgres").new()
+
+
+@pytest.fixture
+def ward(url: str) -> Iterator[Ward]:
+    """An empty ward on a database of each kind, at a fixed time."""
+    from ward_support import a_ward
+
+    with a_ward(url) as made:
+        yield made

@@ -105,7 +105,7 @@ CITED = {
 }
 MACHINE_PATH = re.compile(r"(?<![\w.~/-])/(?:work|tmp|home|root|Users|mnt|opt)/")
 REGISTRY = re.compile(r"\b(?:pypi\.org|pythonhosted\.org|npmjs\.(?:org|com)|conda\.anaconda\.org|deb\.debian\.org)\b")
-ADDRESS = re.compile(r"\b(?!sqlite:///\w)[a-z][a-z0-9+.-]*://([^\s/\"'<>)\]}`]*)", re.IGNORECASE)
+ADDRESS = re.compile(r"\b(?!sqlite:///[\w{])[a-z][a-z0-9+.-]*://([^\s/\"'<>)\]}`]*)", re.IGNORECASE)
 
 
 # ---- imports follow the arrows

@@ -36,7 +36,7 @@ from aftercar.ward import intake, record
 from aftercar.ward.found import AHEAD, followed
 from aftercar.ward.tables import answered, audit, event
 from aftercar.ward.ward import Ward
-from aftercar.web import middleware
+from aftercar.web import app
 
 API = "/api/v1"
 ROWS = [
@@ -216,7 +216,7 @@ def test_resources_of_two_patients_do_not_become_one(ward: Ward, client: Any) ->
 
 def test_a_request_that_is_too_long_is_not_read(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     number = registered(client)
-    monkeypatch.setattr(middleware, "LONGEST", 1000)
+    monkeypatch.setattr(app, "LARGEST_BODY", 1000)
     for path in ("events", "fhir"):
         answer = client.post(f"{API}/patients/{number}/{path}", content=b"x" * 2000, headers={"Content-Type": "application/json"})
         assert answer.status_code == 413, answer.text
@@ -484,12 +484,13 @@ def test_no_request_ends_in_a_fault(tmp_path: Path) -> None:
     ward = ward_at(tmp_path)
     with_accounts(ward.database)
     client = client_of(ward, alone=ALONE, hosts=("*",))
-    app: Any = client.app
-    app.state.pace.per_s = app.state.pace.burst = app.state.sign_ins.per_s = app.state.sign_ins.burst = 1e9
+    served: Any = client.app
+    state = served.state
+    state.pace.per_s = state.pace.burst = state.sign_ins.per_s = state.sign_ins.burst = 1e9
     headers = bearer(client, "adjudicator")
     number = client.post(f"{API}/patients", json={"label": "P-1"}, headers=headers).json()["subject_id"]
     client.post(f"{API}/patients/{number}/events", json={"rows": ROWS}, headers=headers)
-    schema: Any = schemathesis.openapi.from_asgi("/api/openapi.json", app)
+    schema: Any = schemathesis.openapi.from_asgi("/api/openapi.json", served)
     few = settings(max_examples=30, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
     faults: set[str] = set()
     seen: set[str] = set()

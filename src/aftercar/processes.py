@@ -23,13 +23,16 @@ def processors() -> int:
 
 
 @contextlib.contextmanager
-def in_processes(processes: int, doing: str, advice: str, *, threads: int | None = None) -> Generator[Executor]:
+def in_processes(
+    processes: int, doing: str, advice: str, *, threads: int | None = None, idle_s: float | None = IDLE_S
+) -> Generator[Executor]:
     """Processes to submit work to; they are ended when the block ends, however it ends.
 
     Args:
         doing: what they do, for the user: "grading".
         advice: what the user can do where the system ended one of them.
         threads: of Polars in each; without it Polars chooses.
+        idle_s: after so long without work a process ends; null: never while the block lasts.
     Raises:
         AftercarError: the system ended a process.
     """
@@ -37,7 +40,7 @@ def in_processes(processes: int, doing: str, advice: str, *, threads: int | None
     from loky.process_executor import TerminatedWorkerError
 
     env = None if threads is None else {"POLARS_MAX_THREADS": str(threads)}
-    pool = ProcessPoolExecutor(processes, env=env, initializer=_begin, timeout=IDLE_S)
+    pool = ProcessPoolExecutor(processes, env=env, initializer=_begin, timeout=idle_s)
     try:
         yield pool
     except TerminatedWorkerError as error:

@@ -207,11 +207,11 @@ class _Read:
 def _answers(spells: pl.DataFrame, facts: Facts, book: RuleBook) -> pl.DataFrame:
     """What each rule says of each stretch, in the order of times and rules; consecutive stretches of which it says the same are one row."""
     place = {leaf: n for n, leaf in enumerate(comparisons(book))}
-    reads = [_Read.of(rule, book) for rule in book.rules]
+    reads = {n: _Read.of(rule, book) for n, rule in enumerate(book.rules) if spells[f"{n}:status"].null_count() < spells.height}
     if not reads:
         return _NOTHING
     every = spells.with_columns(row=pl.int_range(pl.len())).lazy()
-    rows = pl.concat(pl.collect_all([_one(every, n, read, place) for n, read in enumerate(reads)], engine="in-memory"))
+    rows = pl.concat(pl.collect_all([_one(every, n, read, place) for n, read in reads.items()], engine="in-memory"))
     rows = rows.sort("at", "rule")  # while they are numbers: lists and words are slow to move
     key = ["rule", "sure", "open", *GRADES_OF]
     told = rows.select(key).unique(maintain_order=True)

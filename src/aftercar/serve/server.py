@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
+import socket
 import time
 from dataclasses import dataclass, replace
 from importlib.resources import files
@@ -28,6 +31,7 @@ from aftercar.timeline.readers import read
 from aftercar.ward import accounts, audit, example, intake
 from aftercar.ward.accounts import Person, Role
 from aftercar.ward.database import Database, opened
+from aftercar.ward.grader import Grader
 from aftercar.ward.ward import Ward
 
 
@@ -64,9 +68,15 @@ def run(asked: Running) -> None:
     """Serve until interrupted.
 
     Raises:
-        OptionError: it would be reached from elsewhere and nobody could sign in, or not by TLS; a time zone or profile that does not exist.
+        OptionError: it would be reached from elsewhere and nobody could sign in, or not by TLS; a time zone or profile that does not exist; an address or port at
+            which it cannot listen; a certificate or key that is none.
     """
-    database = opened(asked.database)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends it as Ctrl-C does: what was made for it is removed
+    with opened(asked.database) as database:
+        _run(asked, database)
+
+
+def _run(asked: Running, database: Database) -> None:
     with database.reading() as connection:
         known = accounts.any_account(connection)
     if not asked.loopback:
@@ -78,19 +88,33 @@ def run(asked: Running) -> None:
             raise OptionError(
                 "Beyond this machine the server is reached by TLS: give --certificate and --key, or --behind-tls where a proxy speaks it."
             )
-    zone, others = zone_named(asked.zone), outside(asked)
-    ward = Ward(database, zone, rulebook(asked.profile or DEFAULT_PROFILE, None))
-    if asked.example:
-        _move_in(database, ward)
-    # Without accounts everybody on this machine is one person; with them everybody signs in.
-    alone = None if known else Person("local", Role.ADJUDICATOR, csrf=os.urandom(24).hex())
-    settings = replace(
-        others, alone=alone, secure=asked.secure, hosts=(*Settings().hosts, *asked.names, *(() if asked.loopback else (asked.host,))),
-        mapping=intake.mappings(asked.mapping, zone.key),
-    )  # fmt: skip
-    app = create_app(ward, settings)
+    with Grader() as grader:
+        zone, others = zone_named(asked.zone), outside(asked)
+        ward = Ward(database, zone, rulebook(asked.profile or DEFAULT_PROFILE, None), find=grader.find)
+        if asked.example:
+            _move_in(database, ward)
+        # Without accounts everybody on this machine is one person; with them everybody signs in.
+        alone = None if known else Person("local", Role.ADJUDICATOR, csrf=os.urandom(24).hex())
+        settings = replace(
+            others, alone=alone, secure=asked.secure, hosts=(*Settings().hosts, *asked.names, _in_url(asked.host)), mapping=intake.mappings(asked.mapping, zone.key)
+        )  # fmt: skip
+        config = uvicorn.Config(
+            create_app(ward, settings), log_level="warning", access_log=False, server_header=False, ssl_certfile=asked.certificate, ssl_keyfile=asked.key,
+            timeout_graceful_shutdown=5,
+        )  # fmt: skip
+        try:
+            config.load()
+        except OSError as error:  # also of TLS
+            raise OptionError(f"The certificate or its key cannot be used: {error.strerror or error}.") from error
+        with _listening(asked.host, asked.port) as listening, contextlib.suppress(KeyboardInterrupt):
+            _say(asked, listening.getsockname()[1], alone=alone is not None)
+            uvicorn.Server(config).run(sockets=[listening])
+
+
+def _say(asked: Running, port: int, *, alone: bool) -> None:
+    """Where the server is, and what to know of it."""
     scheme = "https" if asked.certificate else "http"
-    print(f"Ward: {scheme}://{asked.host}:{asked.port}  (Ctrl-C ends it)", flush=True)
+    print(f"Ward: {scheme}://{_in_url(asked.host)}:{port}  (Ctrl-C ends it)", flush=True)
     if asked.example:
         print("Made-up patients; nothing is kept. `--database sqlite:///ward.db` keeps what is entered.", flush=True)
     if alone:
@@ -98,10 +122,20 @@ def run(asked: Running) -> None:
             "Nobody signs in: everybody on this machine may read, chart and adjudicate. `aftercar ward account` makes accounts.",
             flush=True,
         )
-    uvicorn.run(
-        app, host=asked.host, port=asked.port, log_level="warning", access_log=False, server_header=False, date_header=True, ssl_certfile=asked.certificate, ssl_keyfile=asked.key,
-        timeout_graceful_shutdown=5,
-    )  # fmt: skip
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    """A socket at an address; at port 0 the system chooses one that is free."""
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=2048)
+    except OSError as error:
+        raise OptionError(
+            f"The server cannot listen at {_in_url(host)}:{port}: {error.strerror}. Choose with --host and --port."
+        ) from error
+
+
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
 
 
 def outside(asked: Running) -> Settings:

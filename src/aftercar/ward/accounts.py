@@ -83,7 +83,7 @@ def add(
     """
     if role not in list(Role):
         raise OptionError(f"There is no role {role!r}: {', '.join(Role)}.")
-    if not name or len(name) > 64 or not all(c.isalnum() or c in "._-@" for c in name):
+    if not _is_name(name):
         raise OptionError("A name has up to 64 letters, digits and . _ - @.")
     if connection.execute(sa.select(account.c.account_id).where(account.c.name == name)).first():
         raise OptionError("That name is taken.")
@@ -133,13 +133,13 @@ def everyone(connection: Connection) -> list[dict[str, Any]]:
 
 
 def any_account(connection: Connection) -> bool:
-    """Whether anybody can sign in."""
-    return connection.execute(sa.select(account.c.account_id).where(account.c.active).limit(1)).first() is not None
+    """Whether there is an account, active or not: then nobody gets in without one."""
+    return connection.execute(sa.select(account.c.account_id).limit(1)).first() is not None
 
 
 def by_password(connection: Connection, name: str, password: str) -> Person | None:
     """The person of a name and password; null where either is wrong or the account is not active."""
-    row = connection.execute(sa.select(account).where(account.c.name == name)).mappings().first()
+    row = connection.execute(sa.select(account).where(account.c.name == name)).mappings().first() if _is_name(name) else None
     try:
         _HASHER.verify(str(row["password"]) if row and row["password"] else _NOBODY, password)
     except VerificationError:
@@ -197,6 +197,10 @@ def seen(connection: Connection, secret: str) -> None:
 def sign_out(connection: Connection, secret: str) -> None:
     """End a session."""
     connection.execute(login.delete().where(login.c.secret_hash == _secret(secret)))
+
+
+def _is_name(name: str) -> bool:
+    return 0 < len(name) <= 64 and all(c.isalnum() or c in "._-@" for c in name)
 
 
 def _hashed(password: str) -> str:

@@ -60,17 +60,20 @@ def opened(url: str) -> Database:
     """
     try:
         parsed = make_url(url)
-    except exc.ArgumentError as error:
+    except (exc.ArgumentError, ValueError) as error:
         raise OptionError("The database is a URL such as sqlite:///ward.db or postgresql://user@host/name.") from error
     engine = _sqlite(parsed) if parsed.get_backend_name() == "sqlite" else _postgresql(parsed)
-    try:
-        _migrate(engine)
-    except exc.OperationalError as error:
-        raise InputError(
-            f"The database cannot be opened: {_said(error)}. Is it running, and may this user write to it?"
-        ) from error
-    except exc.DatabaseError as error:
-        raise InputError(f"This is no database of a ward, or it is damaged: {_said(error)}.") from error
+    with contextlib.ExitStack() as failed:
+        failed.callback(engine.dispose)
+        try:
+            _migrate(engine)
+        except exc.OperationalError as error:
+            raise InputError(
+                f"The database cannot be opened: {_said(error)}. Is it running, and may this user write to it?"
+            ) from error
+        except exc.DatabaseError as error:
+            raise InputError(f"This is no database of a ward, or it is damaged: {_said(error)}.") from error
+        failed.pop_all()
     return Database(engine)
 
 
@@ -79,16 +82,23 @@ def _said(error: exc.DBAPIError) -> str:
     return str(error.orig).strip().split("\n")[0].rstrip(".")
 
 
+# `hide_parameters`: errors of either name no value.
 def _sqlite(url: URL) -> Engine:
     if url.database and not Path(url.database).parent.is_dir():
         raise InputError("The folder of the database does not exist.")
-    engine = sa.create_engine(url, connect_args={"timeout": _WAIT_S, "check_same_thread": False})
+    engine = sa.create_engine(url, hide_parameters=True, connect_args={"timeout": _WAIT_S, "check_same_thread": False})
 
     @event.listens_for(engine, "connect")
     def _(connection: Any, _record: Any) -> None:
         connection.isolation_level = None  # the driver's own BEGIN comes too late to keep other writers out
-        # FULL: what was acknowledged survives a loss of power.
-        for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", f"busy_timeout = {_WAIT_S * 1000}"):
+        # FULL: what was acknowledged survives a loss of power. Recursive triggers: a REPLACE is a DELETE, and refused as one.
+        for pragma in (
+            "journal_mode = WAL",
+            "synchronous = FULL",
+            "foreign_keys = ON",
+            "recursive_triggers = ON",
+            f"busy_timeout = {_WAIT_S * 1000}",
+        ):
             connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")
@@ -102,7 +112,9 @@ def _sqlite(url: URL) -> Engine:
 def _postgresql(url: URL) -> Engine:
     if url.get_backend_name() not in ("postgresql", "postgres"):
         raise OptionError(f"A ward works on sqlite or postgresql, not on {url.get_backend_name()}.")
-    return sa.create_engine(url.set(drivername="postgresql+psycopg"), pool_size=20, max_overflow=20, pool_pre_ping=True)
+    return sa.create_engine(
+        url.set(drivername="postgresql+psycopg"), hide_parameters=True, pool_size=20, max_overflow=20, pool_pre_ping=True
+    )
 
 
 def _migrate(engine: Engine) -> None:

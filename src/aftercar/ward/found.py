@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
+from typing import Protocol
 
 import msgspec
 import polars as pl
 from polars import col
 
 from aftercar.grade.options import Options
-from aftercar.grade.run import codes_of, grade_lazy, grades_alone, opened, scales_named
-from aftercar.manage.advise import advise_lazy
+from aftercar.grade.run import grade_lazy, scales_named
+from aftercar.manage.advise import advise_charts
+from aftercar.manage.asked import charts, extended
 from aftercar.manage.rules import RuleBook
 from aftercar.timeline.schema import conform
+from aftercar.ward.record import said_by_us
+
+
+class Finder(Protocol):
+    """`find`, or what calls it elsewhere."""
+
+    def __call__(
+        self, timeline: pl.DataFrame, versions: Mapping[int, int], as_of: datetime, book: RuleBook, options: Options, toxicities: tuple[str, ...] | None = None
+    ) -> list[Found]: ...  # fmt: skip
+
 
 NOW = ("crs", "icans")  # toxicities that are graded ahead
 AHEAD = timedelta(hours=24)
@@ -26,9 +39,9 @@ class Found:
 
     Attributes:
         as_of: local time at which the record was read; all but `ahead` hold at that time.
-        ahead: grades of `NOW` as they go on where nothing more is charted, until a day after `as_of`: what stands now is read from it, and it says when a finding becomes
-            too old to stand.
-        last: `code, time`: when each concept was last charted.
+        ahead: grades of `NOW` as each time could be graded then, without hindsight, and as they go on where nothing more is charted, until a day after `as_of`: what stands now is
+            read from it, and it says when a finding becomes too old to stand.
+        last: `subject_id, code, time`: when each concept was last charted.
     """
 
     subject_id: int
@@ -54,39 +67,46 @@ class Found:
 
 
 def find(
-    timeline: pl.DataFrame, subject_id: int, version: int, as_of: datetime, book: RuleBook, options: Options, toxicities: tuple[str, ...] | None = None
-) -> Found:  # fmt: skip
-    """Grade a record and ask the rules, at a time.
+    timeline: pl.DataFrame, versions: Mapping[int, int], as_of: datetime, book: RuleBook, options: Options, toxicities: tuple[str, ...] | None = None
+) -> list[Found]:  # fmt: skip
+    """Grade records and ask the rules, at a time. Several at once cost little more than one.
 
     Args:
-        timeline: of one subject, in our schema.
-        as_of: local time; the record is known to go on until then.
+        timeline: in our schema.
+        versions: of the record of each subject.
+        as_of: local time; the records are known to go on until then.
         toxicities: that are graded; by default all.
     """
-    known = followed(timeline, as_of).lazy()
-    scales = scales_named(toxicities)
-    result = grade_lazy(known, scales, options)
-    told = advise_lazy(known, book, as_of, None, options)
-    now = scales_named(NOW)
-    record, courses = opened(followed(timeline, as_of + AHEAD).lazy(), codes_of(now), options)
-    ahead = grades_alone(record, courses, now, options)
-    last = known.filter(col("event_id") >= 0).group_by("code").agg(col("time").max()).sort("code").collect()
-    return Found(
-        subject_id, version, as_of, result.subjects, result.grades, result.worst, result.episodes, ahead, told.advice, told.ledger, told.limits, last,
-    )  # fmt: skip
+    known = followed(timeline, as_of)
+    result = grade_lazy(known.lazy(), scales_named(toxicities), options)
+    # Charts go on beyond the time of asking: their grades are those of `ahead`, and what the rules read at that time is the same.
+    ahead = charts(extended(known.lazy(), as_of + AHEAD), [book], options)
+    told = advise_charts(ahead, book, as_of, None)
+    last = known.filter(col("event_id") >= 0).group_by("subject_id", "code").agg(col("time").max()).sort("subject_id", "code")
+    tables = {
+        "subjects": result.subjects, "grades": result.grades, "worst": result.worst, "episodes": result.episodes,
+        "ahead": ahead.grades.filter(col("toxicity").is_in(list(NOW))), "advice": told.advice, "ledger": told.ledger, "limits": told.limits, "last": last,
+    }  # fmt: skip
+    parts = {name: table.partition_by("subject_id", as_dict=True, maintain_order=True) for name, table in tables.items()}
+    return [
+        Found(subject, version, as_of, **{name: parts[name].get((subject,), table.clear()) for name, table in tables.items()})
+        for subject, version in versions.items()
+    ]
 
 
 def followed(timeline: pl.DataFrame, until: datetime) -> pl.DataFrame:
-    """The rows of a timeline up to a time, with the patient followed until then: what is not charted by then was not."""
+    """The rows of a timeline up to a time, with everybody followed until then: what is not charted by then was not."""
     own = timeline.filter(col("time").is_null() | (col("time") <= until))
-    said = {
-        "subject_id": own["subject_id"][:1],
-        "time": [until],
-        "code": ["last_follow_up"],
-        "source": ["the time of asking"],
-        "event_id": [-100],
-    }
-    return conform(pl.concat([own, pl.DataFrame({c: said.get(c, [None]) for c in own.columns}, schema=own.schema)]))
+    said = {"time": until, "code": "last_follow_up", "source": "the time of asking"}
+    ends = (
+        own.select("subject_id")
+        .unique()
+        .with_columns(
+            *(pl.lit(value).cast(own.schema[name]).alias(name) for name, value in said.items()),
+            event_id=said_by_us(col("subject_id"), 100),
+        )
+    )
+    return conform(pl.concat([own, ends], how="diagonal"))
 
 
 _FRAMES = [f.name for f in fields(Found) if f.name not in ("subject_id", "version", "as_of")]

@@ -145,7 +145,7 @@ def _overdue(found: Found, infused: datetime | None, now: datetime) -> list[Over
     """Assessments that are late, the latest of them first."""
     if infused is None:
         return []
-    last = dict(found.last.iter_rows())
+    last = dict(found.last.select("code", "time").iter_rows())
     late: list[Overdue] = []
     for what in rounds():
         begins, ends = (infused + timedelta(days=d) for d in what.days)

@@ -5,20 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import polars as pl
 import sqlalchemy as sa
 from polars import col, lit
+from sqlalchemy import exc
 from sqlalchemy.engine import Connection
 
 from aftercar.errors import InputError, OptionError
 from aftercar.timeline.concepts import concepts
 from aftercar.timeline.schema import TIMELINE
+from aftercar.timeline.statements import attributed
+from aftercar.ward import statements
 from aftercar.ward.tables import event, patient
 
 _VALUES = ("time", "code", "numeric_value", "text_value", "end_time", "unit", "source", "attributable_to", "note")
+Number = TypeVar("Number", int, pl.Expr)
 _BATCH = 10_000  # rows of an insertion
+LARGEST = 2**63 - 1  # number of a row
 
 
 @dataclass(frozen=True)
@@ -53,7 +58,10 @@ def register(connection: Connection, label: str, *, made_up: bool = False, compl
     if connection.execute(sa.select(patient.c.subject_id).where(patient.c.label == label)).first():
         raise OptionError("A patient of that label is there already.")
     told = {"label": label, "version": 0, "made_up": made_up, "complete": ",".join(complete), "changed_at": _now()}
-    return int(connection.execute(patient.insert().returning(patient.c.subject_id), told).scalar_one())
+    try:
+        return int(connection.execute(patient.insert().returning(patient.c.subject_id), told).scalar_one())
+    except exc.IntegrityError as error:  # somebody else was quicker
+        raise OptionError("A patient of that label is there already.") from error
 
 
 def patients(connection: Connection) -> list[Patient]:
@@ -68,10 +76,14 @@ def find(connection: Connection, subject_id: int) -> Patient:
     Raises:
         InputError: there is none of that number.
     """
-    row = connection.execute(sa.select(patient).where(patient.c.subject_id == subject_id)).mappings().first()
+    row = connection.execute(sa.select(patient).where(_is(subject_id))).mappings().first()
     if row is None:
         raise InputError("There is no patient of that number.")
     return _patient(row)
+
+
+def _is(subject_id: int) -> sa.ColumnElement[bool]:
+    return patient.c.subject_id == subject_id if subject_id <= LARGEST else sa.false()
 
 
 def labelled(connection: Connection, label: str) -> Patient | None:
@@ -93,7 +105,7 @@ def add(connection: Connection, subject_id: int, rows: pl.DataFrame, by: str) ->
     Raises:
         InputError: there is no such patient.
     """
-    rows = rows.filter(col("code") != "record_complete")
+    rows = rows.filter(col("code").ne_missing("record_complete"))
     return _added(connection, subject_id, [{key: row.get(key) for key in _VALUES} for row in rows.iter_rows(named=True)], by)
 
 
@@ -105,11 +117,11 @@ def correct(connection: Connection, subject_id: int, event_id: int, row: dict[st
     Raises:
         InputError: there is no such event of this patient, or it was replaced already.
     """
-    former = (
-        connection.execute(sa.select(event).where((event.c.event_id == event_id) & (event.c.subject_id == subject_id)))
-        .mappings()
-        .first()
-    )
+    # Who else corrects this record waits here, and then sees what was done.
+    if connection.execute(sa.select(patient.c.version).where(_is(subject_id)).with_for_update()).first() is None:
+        raise InputError("There is no patient of that number.")
+    chosen = sa.select(event).where((event.c.event_id == event_id) & (event.c.subject_id == subject_id))
+    former = connection.execute(chosen).mappings().first() if event_id <= LARGEST else None
     if former is None:
         raise InputError("This patient has no event of that number.")
     if connection.execute(sa.select(event.c.event_id).where(event.c.replaces == event_id)).first():
@@ -121,13 +133,7 @@ def correct(connection: Connection, subject_id: int, event_id: int, row: dict[st
 
 
 def _added(connection: Connection, subject_id: int, rows: list[dict[str, Any]], by: str) -> tuple[int, list[int]]:
-    now = _now()
-    at = patient.c.subject_id == subject_id
-    version = connection.execute(
-        patient.update().where(at).values(version=patient.c.version + 1, changed_at=now).returning(patient.c.version)
-    ).scalar()
-    if version is None:
-        raise InputError("There is no patient of that number.")
+    version, now = changed(connection, subject_id), _now()
     fixed = {
         "subject_id": subject_id,
         "version": version,
@@ -140,11 +146,28 @@ def _added(connection: Connection, subject_id: int, rows: list[dict[str, Any]], 
     for first in range(0, len(rows), _BATCH):
         batch = [fixed | row for row in rows[first : first + _BATCH]]
         numbers += connection.execute(event.insert().returning(event.c.event_id, sort_by_parameter_order=True), batch).scalars()
-    return int(version), numbers
+    return version, numbers
+
+
+def changed(connection: Connection, subject_id: int) -> int:
+    """The number of a new version of a record, of which the transaction tells something new.
+
+    Raises:
+        InputError: there is no such patient.
+    """
+    version = connection.execute(
+        patient.update()
+        .where(_is(subject_id))
+        .values(version=patient.c.version + 1, changed_at=_now())
+        .returning(patient.c.version)
+    ).scalar()
+    if version is None:
+        raise InputError("There is no patient of that number.")
+    return int(version)
 
 
 def timeline(connection: Connection, who: Patient, version: int | None = None, *, until: datetime) -> pl.DataFrame:
-    """The timeline of a patient: the events that stand, in our schema.
+    """The timeline of a patient: the events that stand, attributed as people said, in our schema.
 
     Args:
         version: as the record was then; by default as it is.
@@ -157,7 +180,8 @@ def timeline(connection: Connection, who: Patient, version: int | None = None, *
     rows = connection.execute(sa.select(event.c.event_id, *(event.c[c] for c in _VALUES)).where(chosen)).all()
     frame = pl.DataFrame(rows, schema={c: TIMELINE[c] for c in ("event_id", *_VALUES)}, orient="row")
     frame = frame.with_columns(subject_id=lit(who.subject_id, pl.Int64)).select(*TIMELINE)
-    return pl.concat([frame, completed(frame, who, until)]).sort("subject_id", "time", "event_id")
+    frame = pl.concat([frame, completed(frame, who, until)]).sort("subject_id", "time", "event_id")
+    return attributed(frame, statements.log(connection, who.subject_id, known))
 
 
 def completed(frame: pl.DataFrame, who: Patient, until: datetime) -> pl.DataFrame:
@@ -166,10 +190,15 @@ def completed(frame: pl.DataFrame, who: Patient, until: datetime) -> pl.DataFram
     if first is None or not who.complete:
         return frame.clear()
     said: Sequence[dict[str, Any]] = [
-        {"subject_id": who.subject_id, "time": first, "code": "record_complete", "text_value": stream, "end_time": max(until, first), "source": "declared complete", "event_id": -1 - n}
+        {"subject_id": who.subject_id, "time": first, "code": "record_complete", "text_value": stream, "end_time": max(until, first), "source": "declared complete", "event_id": said_by_us(who.subject_id, n)}
         for n, stream in enumerate(who.complete)
     ]  # fmt: skip
     return pl.DataFrame(said, schema=TIMELINE)
+
+
+def said_by_us(subject_id: Number, n: int) -> Number:
+    """The number of a row that nobody entered: below 0, and like an event's of one subject only."""
+    return -256 * subject_id - 1 - n
 
 
 def history(

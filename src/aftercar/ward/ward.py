@@ -17,12 +17,14 @@ from sqlalchemy.engine import Connection
 from aftercar import __version__
 from aftercar.grade.options import Options
 from aftercar.manage.rules import RuleBook
-from aftercar.ward import audit, found, record
+from aftercar.ward import audit, found, record, statements
 from aftercar.ward.accounts import Person
-from aftercar.ward.database import Database
-from aftercar.ward.found import Found
+from aftercar.ward.database import Database, alone
+from aftercar.ward.found import Finder, Found
 from aftercar.ward.record import Patient
 from aftercar.ward.tables import result
+
+MOST_AT_ONCE = 64  # records that are graded together
 
 
 @dataclass
@@ -32,6 +34,7 @@ class Ward:
     Attributes:
         zone: of the local times of the records.
         clock: the time now, for tests.
+        find: grades records, here or in another process.
     """
 
     database: Database
@@ -39,7 +42,9 @@ class Ward:
     book: RuleBook
     options: Options = field(default_factory=Options)
     clock: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
+    find: Finder = found.find
     _graders: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "grading"))
+    _waiting: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
     _asked: dict[tuple[int, int], Future[Found]] = field(default_factory=dict[tuple[int, int], "Future[Found]"])
     _latest: dict[int, Found] = field(default_factory=dict[int, Found])
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -47,6 +52,10 @@ class Ward:
     def now(self) -> datetime:
         """Local time, without its zone, as in the records."""
         return self.clock().astimezone(self.zone).replace(tzinfo=None)
+
+    def local(self, at: datetime) -> datetime:
+        """A time of the database (UTC) as local time."""
+        return at.replace(tzinfo=UTC).astimezone(self.zone).replace(tzinfo=None)
 
     def close(self) -> None:
         """End the work in the background and let go of the database."""
@@ -63,7 +72,7 @@ class Ward:
         """
         with self.database.writing() as connection:
             entered = enter(connection, person, subject_id, rows, action)
-        self.soon(subject_id)
+        self._ask(subject_id, entered[0])
         return entered
 
     def correct(self, person: Person, subject_id: int, event_id: int, row: dict[str, Any] | None) -> tuple[int, list[int]]:
@@ -74,8 +83,44 @@ class Ward:
         """
         with self.database.writing() as connection:
             entered = correct(connection, person, subject_id, event_id, row)
-        self.soon(subject_id)
+        self._ask(subject_id, entered[0])
         return entered
+
+    def say(self, person: Person, subject_id: int, said: Callable[[pl.DataFrame], pl.DataFrame], action: str) -> pl.DataFrame:
+        """Add statements about a patient; the new rows. An attribution makes a new version of the record, which is graded soon after.
+
+        Args:
+            said: what makes the statements from those that stand; nobody else says anything in between.
+            action: for the audit trail.
+        Raises:
+            InputError: there is no such patient, or the statements cannot be made.
+        """
+        with self.database.writing() as connection:
+            alone(connection)
+            who = record.find(connection, subject_id)
+            rows = said(statements.log(connection, subject_id))
+            regraded = "attribution" in rows["kind"]
+            version = record.changed(connection, subject_id) if regraded else who.version
+            new = statements.add(connection, rows, version)
+            audit.note(connection, person.name, action, subject_id, {"version": version, "statements": new.height})
+        if regraded:
+            self._ask(subject_id, version)
+        return new
+
+    def register(self, person: Person, label: str, rows: Callable[[int], pl.DataFrame]) -> int:
+        """A new patient with what is known of them; the number that the software knows them by.
+
+        Args:
+            rows: what makes the first events for that number.
+        Raises:
+            OptionError: the label is taken or cannot be one.
+        """
+        with self.database.writing() as connection:
+            number = record.register(connection, label)
+            version, events = record.add(connection, number, rows(number), person.name)
+            audit.note(connection, person.name, "patient.register", number, {"events": len(events)})
+        self._ask(number, version)
+        return number
 
     def note(
         self, person: Person, action: str, subject_id: int | None = None, detail: Mapping[str, object] | None = None
@@ -121,6 +166,8 @@ class Ward:
 
     def former(self, subject_id: int, result_id: int) -> Found | None:
         """A result that was stored; null where this patient has none of that number."""
+        if result_id > record.LARGEST:
+            return None
         at = (result.c.subject_id == subject_id) & (result.c.result_id == result_id)
         with self.database.reading() as connection:
             row = connection.execute(sa.select(result).where(at)).first()
@@ -142,48 +189,89 @@ class Ward:
         self._ask(subject_id, version)
 
     def _ask(self, subject_id: int, version: int) -> Future[Found]:
-        """Grade a version once, whoever asks."""
+        """Grade a version of a record once, whoever asks."""
         key = (subject_id, version)
         with self._lock:
-            if key not in self._asked:
-                self._asked[key] = self._graders.submit(self._grade, subject_id, version)
-                self._asked[key].add_done_callback(lambda _: self._asked.pop(key, None))
-            return self._asked[key]
+            future = self._asked.get(key)
+            if future is None:
+                future = self._asked[key] = Future()
+                self._waiting.append(key)
+                self._graders.submit(self._grade_waiting)
+            return future
 
-    def _grade(self, subject_id: int, version: int) -> Found:
-        now = self.now()
+    def _grade_waiting(self) -> None:
+        """Grade all records that wait, together: many cost little more than one."""
+        with self._lock:
+            keys, self._waiting = self._waiting[:MOST_AT_ONCE], self._waiting[MOST_AT_ONCE:]
+            futures = [self._asked[key] for key in keys]
+        try:
+            self._answer(keys, futures)
+        finally:
+            with self._lock:
+                for key in keys:
+                    self._asked.pop(key, None)
+
+    def _answer(self, keys: list[tuple[int, int]], futures: list[Future[Found]]) -> None:
+        """Give each future what was found; one record that cannot be graded keeps none of the others from it."""
+        try:
+            made = self._grade(dict(sorted(keys)))  # the latest version of each
+        except BaseException as error:
+            if len(keys) == 1:
+                futures[0].set_exception(error)
+                return
+            for key, future in zip(keys, futures, strict=True):
+                self._answer([key], [future])
+            return
+        for (subject_id, _), future in zip(keys, futures, strict=True):
+            future.set_result(made[subject_id])
+
+    def _grade(self, versions: dict[int, int]) -> dict[int, Found]:
+        """What stands in versions of records: as stored, or graded now and stored."""
+        now, made = self.now(), dict[int, Found]()
+        timelines: list[pl.DataFrame] = []
         with self.database.reading() as connection:
-            row = connection.execute(
-                sa.select(result)
-                .where((result.c.subject_id == subject_id) & (result.c.version == version))
-                .order_by(result.c.as_of.desc())
-                .limit(1)
-            ).first()
-            who = record.find(connection, subject_id)
-            timeline = record.timeline(connection, who, version, until=now + found.AHEAD)
-        if row is not None and row.software == __version__:
-            stored = found.unpacked(subject_id, version, row.as_of, row.frames)
-            if not stored.stale(now):
-                return self._keep(stored)
-        made = found.find(timeline, subject_id, version, now, self.book, self.options)
-        with self.database.writing() as connection:
-            told = {
-                "subject_id": subject_id,
-                "version": version,
-                "as_of": now,
-                "made_at": _utc(),
-                "software": __version__,
-                "frames": found.packed(made),
-            }
-            connection.execute(result.insert(), told)
-        return self._keep(made)
+            for subject_id, version in versions.items():
+                row = _stored(connection, subject_id, version)
+                if row is not None and row.software == __version__:
+                    stored = found.unpacked(subject_id, version, row.as_of, row.frames)
+                    if not stored.stale(now):
+                        made[subject_id] = stored
+                        continue
+                timelines.append(
+                    record.timeline(connection, record.find(connection, subject_id), version, until=now + found.AHEAD)
+                )
+        left = {subject_id: version for subject_id, version in versions.items() if subject_id not in made}
+        if left:
+            for each in self.find(pl.concat(timelines), left, now, self.book, self.options):
+                made[each.subject_id] = each
+            with self.database.writing() as connection:
+                told = [
+                    {
+                        "subject_id": s,
+                        "version": v,
+                        "as_of": now,
+                        "made_at": _utc(),
+                        "software": __version__,
+                        "frames": found.packed(made[s]),
+                    }
+                    for s, v in left.items()
+                ]
+                connection.execute(result.insert(), told)
+        for each in made.values():
+            self._keep(each)
+        return made
 
-    def _keep(self, made: Found) -> Found:
+    def _keep(self, made: Found) -> None:
         with self._lock:
             latest = self._latest.get(made.subject_id)
             if latest is None or (made.version, made.as_of) >= (latest.version, latest.as_of):
                 self._latest[made.subject_id] = made
-        return made
+
+
+def _stored(connection: Connection, subject_id: int, version: int) -> Any:
+    """The latest result of a version; null where there is none."""
+    own = (result.c.subject_id == subject_id) & (result.c.version == version)
+    return connection.execute(sa.select(result).where(own).order_by(result.c.as_of.desc()).limit(1)).first()
 
 
 def enter(

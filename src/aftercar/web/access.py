@@ -14,6 +14,7 @@ from fastapi import Depends, Request
 
 from aftercar.ward import accounts, audit
 from aftercar.ward.accounts import Person, Right
+from aftercar.ward.jobs import Jobs
 from aftercar.ward.ward import Ward
 from aftercar.web.settings import Settings
 
@@ -52,6 +53,12 @@ def settings_of(request: Request) -> Settings:
     return request.app.state.settings
 
 
+def jobs_of(request: Request) -> Jobs:
+    """The jobs in the background."""
+    return request.app.state.jobs
+
+
+TheJobs = Annotated[Jobs, Depends(jobs_of)]
 TheWard = Annotated[Ward, Depends(ward_of)]
 TheSettings = Annotated[Settings, Depends(settings_of)]
 

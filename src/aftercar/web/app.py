@@ -7,20 +7,24 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 
-from fastapi import FastAPI, HTTPException, Request
+from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.trustedhost import TrustedHostMiddleware
 from fastapi.responses import JSONResponse, RedirectResponse, Response
+from sqlalchemy import exc
+from starlette.exceptions import HTTPException
 
 from aftercar import __version__
 from aftercar.errors import AftercarError
+from aftercar.ward.jobs import Jobs
 from aftercar.ward.ward import Ward
 from aftercar.web import access, api, handshake, oidc, render, smart
 from aftercar.web.cds import reading, token
 from aftercar.web.cds import router as cds
-from aftercar.web.middleware import HOOKS, Bounded, HooksFromElsewhere
+from aftercar.web.middleware import HOOKS, HooksFromElsewhere
 from aftercar.web.pages import ROUTERS
 from aftercar.web.settings import Settings
+from aftercar.web.work import WORKS
 
 log = logging.getLogger("aftercar.web")
 
@@ -33,6 +37,7 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
 }
+LARGEST_FORM, LARGEST_BODY = 2**20, 2**26  # bytes that people and programs may send at once
 DESCRIPTION = f"{render.INTENDED} {render.NOT_FOR}"
 
 
@@ -41,21 +46,24 @@ def create_app(ward: Ward, settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def life(_: FastAPI) -> AsyncGenerator[None]:
+        jobs.begin()
         yield
+        jobs.close()
         ward.close()
 
+    jobs = Jobs(ward.database, WORKS)
     app = FastAPI(
         title="aftercar", version=__version__, description=DESCRIPTION, lifespan=life, docs_url=None, redoc_url=None, openapi_url="/api/openapi.json"
     )  # fmt: skip
     app.state.ward, app.state.settings, app.state.pace = ward, settings, access.Pace()
+    app.state.jobs = jobs
     app.state.sign_ins = access.Pace(burst=10, per_s=0.1)
     app.state.seen_tokens, app.state.hook_memory, app.state.ways = token.Seen(), reading.Memory(), handshake.Ways()
     for router in (*ROUTERS, *api.ROUTERS, cds.router, smart.router, oidc.router):
         app.include_router(router)
-    app.add_middleware(Bounded)
-    app.middleware("http")(_headers(settings))
     app.add_middleware(HooksFromElsewhere, origins=settings.origins)
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(settings.hosts))
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(settings.hosts), www_redirect=False)
+    app.middleware("http")(_headers(settings))  # the outermost: what is refused for its host has them too
     app.add_exception_handler(access.SignInFirst, _sign_in)
     for kind in (access.NotAllowed, access.TooMany, AftercarError, HTTPException, RequestValidationError, 404, 405):
         app.add_exception_handler(kind, _problem)
@@ -65,7 +73,9 @@ def create_app(ward: Ward, settings: Settings) -> FastAPI:
 def _headers(settings: Settings) -> Callable[[Request, Callable[[Request], Awaitable[Response]]], Awaitable[Response]]:
     async def with_headers(request: Request, call: Callable[[Request], Awaitable[Response]]) -> Response:
         try:
-            response = await call(request)
+            response = await (
+                call(request) if (status := _refused(request)) is None else _problem(request, HTTPException(status))
+            )
         except Exception as error:  # here, and not where the server would write its traceback: that may quote values of patients
             response = await _problem(request, error)
         for name, value in HEADERS.items():
@@ -79,6 +89,14 @@ def _headers(settings: Settings) -> Callable[[Request, Callable[[Request], Await
         return response
 
     return with_headers
+
+
+def _refused(request: Request) -> int | None:
+    """A status where a body is too large to be read, or does not say how large it is."""
+    length, allowed = request.headers.get("content-length"), LARGEST_BODY if _machine(request) else LARGEST_FORM
+    if length is None:
+        return 411 if "transfer-encoding" in request.headers else None
+    return 413 if not length.isdecimal() or int(length) > allowed else None
 
 
 def _machine(request: Request) -> bool:
@@ -109,6 +127,18 @@ async def _problem(request: Request, error: Exception) -> Response:
             status, said = int(code), HTTPStatus(int(code)).phrase + "."
         case AftercarError():
             status, said = getattr(error, "status", 422), str(error)
+        case exc.DataError():
+            status, said = (
+                422,
+                "A value is too long or too large, or holds a character that the database cannot keep. Nothing was kept.",
+            )
+        case exc.OperationalError() | exc.InterfaceError() | exc.TimeoutError():
+            log.error("The database did not answer: %s at %s", type(error.__cause__ or error).__name__, _place(error))
+            status, said = (
+                503,
+                "The database cannot be reached, or takes nothing more. Nothing was kept of this request; try again.",
+            )
+            headers["Retry-After"] = "10"
         case _:
             log.error("A fault of aftercar: %s at %s", type(error).__name__, _place(error))
             status, said = 500, "A fault of aftercar. Nothing half-written was left. Please report it."

@@ -179,5 +179,5 @@ def _graded(
         return Seen(who, None, origin, lacking, read.rejected.height)
     own = conform(pl.concat([own, record.completed(own, who, now + found.AHEAD)]))
     book = replace(ward.book, rules=tuple(r for r in ward.book.rules if r.topic in TOPICS))
-    made = found.find(own, 0, 1, now, book, ward.options, found.NOW)
+    made = ward.find(own, {0: 1}, now, book, ward.options, found.NOW)[0]
     return memory.put(key, Seen(who, made, origin, lacking, read.rejected.height))

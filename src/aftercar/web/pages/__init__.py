@@ -4,6 +4,21 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from aftercar.web.pages import entry, patient, sign_in, static, ward_list
+from aftercar.web.pages import (
+    adjudicate,
+    cohort,
+    entry,
+    evidence,
+    mechanism,
+    patient,
+    scores,
+    sign_in,
+    simulate,
+    static,
+    ward_list,
+)
 
-ROUTERS: tuple[APIRouter, ...] = (static.router, sign_in.router, ward_list.router, patient.router, entry.router)
+ROUTERS: tuple[APIRouter, ...] = tuple(
+    page.router
+    for page in (static, sign_in, ward_list, patient, entry, scores, adjudicate, cohort, evidence, mechanism, simulate)
+)

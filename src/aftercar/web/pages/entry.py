@@ -181,17 +181,17 @@ def correct(request: Request, ward: TheWard, person: Charting, subject_id: int, 
         former = next((e for e in record.history(connection, subject_id) if e["event_id"] == event_id), None)
     if former is None:
         raise InputError("This patient has no event of that number.")
-    number, text = form.get("number", ""), form.get("text", "")
-    row = {
-        "time": form.get("time") or former["time"].isoformat(),
-        "code": former["code"],
-        "numeric_value": number,
-        "text_value": text,
-        "unit": former["unit"] if number else "",
-    }
+    filled = {"numeric_value": form.get("number", ""), "text_value": form.get("text", "")}
+    row = {c: former[c] for c in intake.COLUMNS} | {column: said for column, said in filled.items() if said}
     read = intake.rows([row], subject_id, source=f"entered by {person.name}")
-    if read.timeline.is_empty():
-        said = read.rejected["detail"].to_list() or ["Nothing was filled in."]
-        return _form(request, ward, person, subject_id, wrong=[str(s) for s in said], filled={})
-    ward.correct(person, subject_id, event_id, read.timeline.row(0, named=True))
+    wrong = [str(said) for said in read.rejected["detail"]]  # of a state a row `unknown` is left beside: that is no correction
+    if not any(filled.values()) or (not wrong and read.timeline.is_empty()):
+        wrong = ["Nothing was filled in."]
+    if wrong:
+        return _form(request, ward, person, subject_id, wrong=wrong)
+    kept = {
+        "time": former["time"],
+        "attributable_to": former["attributable_to"],
+    }  # what a correction of the value leaves as it was
+    ward.correct(person, subject_id, event_id, read.timeline.row(0, named=True) | kept)
     return RedirectResponse(f"/patients/{subject_id}/enter?saved=1", 303)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from dataclasses import replace
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from aftercar.ward import record
+from aftercar.errors import InputError
+from aftercar.grade.adjudicate import adjudicated, locks
+from aftercar.ward import record, statements
 from aftercar.ward.found import NOW
 from aftercar.ward.overview import line
 from aftercar.ward.record import Patient
@@ -29,15 +31,21 @@ def timeline(request: Request, ward: TheWard, person: Reader, subject_id: int, r
     """The timeline with its grade bands; with `result` as it was found then."""
     who = who_is(ward, subject_id)
     found = ward.found(subject_id) if result is None else ward.former(subject_id, result)
+    if found is None and result is not None:
+        raise InputError("This patient has no result of that number.")
     if found is None:
         ward.note(person, "patient.read", subject_id)
         return render.page(request, "blank.html.j2", person, who=who, line=line(who, None, ward.now()))
+    with ward.database.reading() as connection:
+        log = statements.log(connection, subject_id, None if result is None else found.version)
+    found = replace(found, worst=adjudicated(found.worst, log))
     charted = ward.timeline(subject_id, found.version)
     at = ward.now() if result is None else found.as_of
     ward.note(person, "patient.read", subject_id, {"version": found.version})
     return render.page(
         request, "patient.html.j2", person, who=who, found=found, former=result is not None, line=line(who, found, at), sections=course.sections(found, charted),
         stretches=course.stretches(found, charted, NOW), last=charted.filter(charted["event_id"] >= 0)["time"].max(),
+        locked=locks(log).to_dicts(),
     )  # fmt: skip
 
 
@@ -61,9 +69,9 @@ def history(request: Request, ward: TheWard, person: Reader, subject_id: int) ->
     with ward.database.reading() as connection:
         events = record.history(connection, subject_id)[:MOST_EVENTS]
     ward.note(person, "patient.history.read", subject_id)
-    shift = ward.now() - ward.clock().replace(tzinfo=None) if ward.clock().utcoffset() == timedelta() else timedelta()
+    entered = [e | {"recorded_at": ward.local(e["recorded_at"])} for e in events]
     return render.page(
-        request, "history.html.j2", person, who=who, line=line(who, ward.ready(who), ward.now()), events=events, most=MOST_EVENTS, results=ward.formerly(subject_id), shift=shift
+        request, "history.html.j2", person, who=who, line=line(who, ward.ready(who), ward.now()), events=entered, most=MOST_EVENTS, results=ward.formerly(subject_id)
     )  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Form, Request
 from fastapi.responses import RedirectResponse, Response
@@ -31,7 +32,7 @@ def sign_in(
     next: Annotated[str, Form()] = "/",
 ) -> Response:  # fmt: skip
     """Sign in. Whoever tries too often waits."""
-    _same_site(request, settings)
+    _same_site(request)
     person = access.by_password(request, ward, name, password)
     if person is None:
         return render.page(
@@ -50,16 +51,19 @@ def set_cookie(response: Response, secret: str, secure: bool) -> None:
     response.set_cookie(access.COOKIE, secret, httponly=True, samesite="lax", secure=secure, path="/")
 
 
-def _same_site(request: Request, settings: TheSettings) -> None:
-    """Nobody is signed in from another site's form."""
-    site = request.headers.get("sec-fetch-site")
-    if site not in (None, "same-origin", "none"):
-        raise access.NotAllowed("Sign in on this page itself.")
+def _same_site(request: Request) -> None:
+    """Nobody is signed in or out from another site's form: browsers say where one came from in one of these headers."""
+    site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
+    if site not in (None, "same-origin", "none") or (
+        origin is not None and urlsplit(origin).netloc != request.headers.get("host")
+    ):
+        raise access.NotAllowed("Sign in and out on the pages of this server itself.")
 
 
 @router.post("/sign-out")
-async def sign_out(request: Request, ward: TheWard, person: Whoever) -> Response:
+def sign_out(request: Request, ward: TheWard, person: Whoever) -> Response:
     """Sign out."""
+    _same_site(request)
     secret = request.cookies.get(access.COOKIE)
     if person is not None and secret:
         with ward.database.writing() as connection:
