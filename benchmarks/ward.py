@@ -29,6 +29,7 @@ import polars as pl
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from aftercar.ward import accounts, record
+from aftercar.ward.accounts import Person, Role
 from aftercar.ward.database import opened
 from benchmarks import results
 
@@ -49,19 +50,18 @@ def main() -> None:
     load, folder = os.getloadavg()[0], results.fresh_folder("ward")
     begun = time.perf_counter()
     url = f"sqlite:///{folder / 'ward.db'}"
-    _fill(url, args.patients)
+    tokens = _fill(url, args.patients)
     print(f"  filled in {time.perf_counter() - begun:.0f} s", flush=True)
     key = ec.generate_private_key(ec.SECP256R1())
     public = json.loads(jwt.algorithms.ECAlgorithm.to_jwk(key.public_key()))
     keys = folder / "keys.json"
     keys.write_text(json.dumps({ISSUER: {"keys": [public | {"kid": "one", "alg": "ES256", "use": "sig"}]}}))
     with _server(url, keys) as (base, process):
-        token = httpx.post(f"{base}/api/v1/tokens", json={"name": "client0", "password": PASSWORD}, timeout=60).json()["token"]
         begun = time.perf_counter()
-        _wait_graded(base, token)
+        _wait_graded(base, tokens[0])
         print(f"  graded in {time.perf_counter() - begun:.0f} s", flush=True)
-        alone = _alone(base, token, args.patients)
-        times, errors = asyncio.run(_busy(base, key, args.patients, args.seconds))
+        alone = _alone(base, tokens[0], args.patients)
+        times, errors = asyncio.run(_busy(base, key, tokens, args.patients, args.seconds))
         rush = asyncio.run(_rush(base, key, args.patients, 400))
         peak = _peak(process.pid)
     lines = [
@@ -83,13 +83,15 @@ def main() -> None:
         results.write_section("ward", text)
 
 
-def _fill(url: str, patients: int) -> None:
+def _fill(url: str, patients: int) -> list[str]:
+    """Fill the database; a token for each client, who has signed in."""
     with opened(url) as database, database.writing() as connection:
-        for n in range(CLIENTS):
-            accounts.add(connection, f"client{n}", "charting", PASSWORD)
         for n in range(patients):
             number = record.register(connection, f"P{n}", made_up=True)
             record.add(connection, number, _charted(n), "benchmark")
+        for n in range(CLIENTS):
+            accounts.add(connection, f"client{n}", "charting", PASSWORD)
+        return [accounts.sign_in(connection, Person(f"client{n}", Role.CHARTING)) for n in range(CLIENTS)]
 
 
 def _charted(seed: int) -> pl.DataFrame:
@@ -182,7 +184,9 @@ def _alone(base: str, token: str, patients: int) -> list[float]:
     return found
 
 
-async def _busy(base: str, key: ec.EllipticCurvePrivateKey, patients: int, seconds: int) -> tuple[dict[str, list[float]], int]:
+async def _busy(
+    base: str, key: ec.EllipticCurvePrivateKey, tokens: list[str], patients: int, seconds: int
+) -> tuple[dict[str, list[float]], int]:
     """Clients that pause between questions: seconds of each answer, by kind, and how many were no answers."""
     times: dict[str, list[float]] = defaultdict(list)
     errors, until = 0, time.perf_counter() + seconds
@@ -201,10 +205,6 @@ async def _busy(base: str, key: ec.EllipticCurvePrivateKey, patients: int, secon
             errors += answer.status_code >= 400
 
     async with httpx.AsyncClient(base_url=base, timeout=60, limits=limits) as client:
-        tokens = [
-            (await client.post("/api/v1/tokens", json={"name": f"client{n}", "password": PASSWORD})).json()["token"]
-            for n in range(CLIENTS)
-        ]
         until = time.perf_counter() + seconds
         await asyncio.gather(*(one(n) for n in range(CLIENTS)))
     return times, errors

@@ -29,7 +29,7 @@ def test_without_anything_it_shows_the_example_cohort_and_leaves_nothing(tmp_pat
         said = live.process.stdout.readline() + live.process.stdout.readline()
         assert "Made-up patients" in said and "Nobody signs in" in said
         page = httpx.get(live.url, timeout=60).text
-        assert page.count("made-up patient") >= 40 and "Local time" in page and "Intended use" in page
+        assert page.count("made-up patient") >= 39 and "Local time" in page and "Intended use" in page
         assert list(room.iterdir())
         live.kill(how)
         assert live.process.returncode in (0, 130)

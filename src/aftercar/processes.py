@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import threading
+import time
 from collections.abc import Callable, Generator, Hashable, Iterator, Mapping
 from concurrent.futures import Executor, as_completed
 from typing import Any, TypeVar
@@ -14,7 +16,8 @@ from aftercar.errors import AftercarError
 K = TypeVar("K", bound=Hashable)
 R = TypeVar("R")
 
-IDLE_S = 15  # after which a process without work ends, also one whose parent was killed
+IDLE_S = 15  # after which a process without work ends
+WATCH_S = 1  # how often a process looks whether its parent is there
 
 
 def processors() -> int:
@@ -81,7 +84,15 @@ def _begin() -> None:
     """What a process does first."""
     from loky import process_executor
 
+    threading.Thread(target=_end_with, args=(os.getppid(),), name="watches its parent", daemon=True).start()
     # An interrupt from the keyboard reaches all processes: the one that started them ends the others.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Where psutil is installed loky takes the tables of a part for a leak, and begins a process anew after each: half of the time.
     process_executor._USE_PSUTIL = False  # pyright: ignore[reportPrivateUsage]
+
+
+def _end_with(parent: int) -> None:
+    """A parent that was killed could not end its processes: each ends by itself, whatever it was doing."""
+    while os.getppid() == parent:
+        time.sleep(WATCH_S)
+    os._exit(1)

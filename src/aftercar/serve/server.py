@@ -212,7 +212,7 @@ def zone_named(name: str | None) -> ZoneInfo:
         name = os.environ.get("TZ") or _of_machine()
     try:
         return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError) as error:
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:  # the last: a folder of zones
         raise OptionError("There is no such time zone. Names are such as Europe/Berlin.") from error
 
 

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from aftercar import __version__
+from aftercar.errors import AftercarError
 from aftercar.grade.options import Options
 from aftercar.manage.rules import RuleBook
 from aftercar.ward import audit, found, record, statements
@@ -58,8 +59,12 @@ class Ward:
         return at.replace(tzinfo=UTC).astimezone(self.zone).replace(tzinfo=None)
 
     def close(self) -> None:
-        """End the work in the background and let go of the database."""
+        """End the work in the background and let go of the database; who still waits is told."""
         self._graders.shutdown(cancel_futures=True)
+        with self._lock:
+            for future in self._asked.values():
+                future.set_exception(AftercarError("The server is ending."))
+            self._asked.clear()
         self.database.close()
 
     # ---- entries
