@@ -14,6 +14,8 @@ from typing import Any
 from urllib.parse import urlunsplit
 from zoneinfo import ZoneInfo
 
+from sqlalchemy.engine import URL
+
 from aftercar.manage.rules import DEFAULT_PROFILE, rulebook
 from aftercar.ward import accounts, intake
 from aftercar.ward.accounts import Person, Role
@@ -28,7 +30,7 @@ with warnings.catch_warnings():
 
 ZONE = "Europe/Berlin"
 HOST = "hospital.example"
-BASE = f"https://{HOST}"
+BASE = "https://hospital.example"
 NOW = datetime(2026, 3, 10, 11, 0, tzinfo=UTC)  # 12:00 in the ward
 PASSWORD = "correct horse battery staple"
 ALONE = Person("local", Role.ADJUDICATOR, csrf="forged-requests-lack-this")
@@ -36,7 +38,12 @@ ALONE = Person("local", Role.ADJUDICATOR, csrf="forged-requests-lack-this")
 
 def ward_at(folder: Path, now: datetime = NOW) -> Ward:
     """An empty ward in a file, where time stands still."""
-    return Ward(opened(f"sqlite:///{folder}/ward.db"), ZoneInfo(ZONE), rulebook(DEFAULT_PROFILE, None), clock=lambda: now)
+    return Ward(
+        opened(URL.create("sqlite", database=str(folder / "ward.db")).render_as_string()),
+        ZoneInfo(ZONE),
+        rulebook(DEFAULT_PROFILE, None),
+        clock=lambda: now,
+    )
 
 
 def with_accounts(database: Database) -> None:

@@ -40,7 +40,7 @@ from aftercar.web.fhir_server import TEMPLATES
 
 CASES = sorted((Path(__file__).parent / "cases" / "cds_hooks").glob("*.json"))
 GRADES, DOSES = "/cds-services/aftercar-grades", "/cds-services/aftercar-doses"
-PAGE = "https://hospital.example:8443"  # the page of a record system
+PAGE = f"{BASE}:8443"  # the page of a record system
 ISSUER = "https://hospital.example/ehr"
 
 
@@ -168,10 +168,7 @@ def test_a_page_of_the_list_may_ask_and_no_other(client: Any) -> None:
         }
         assert "POST" in preflight.headers["access-control-allow-methods"]
         assert "access-control-allow-credentials" not in preflight.headers
-    assert (
-        "access-control-allow-origin"
-        not in client.options(GRADES, headers=asks | {"Origin": "https://hospital.example:9"}).headers
-    )
+    assert "access-control-allow-origin" not in client.options(GRADES, headers=asks | {"Origin": f"{BASE}:9"}).headers
     for path in ("/api/v1/patients", "/", "/cds-services-other"):  # nothing else of the server
         answer = client.options(path, headers=asks)
         assert "access-control-allow-origin" not in answer.headers, path
@@ -259,7 +256,7 @@ WRONG = {
     "expired": lambda: token(exp=int(time.time()) - 60, iat=int(time.time()) - 120),
     "not yet": lambda: token(iat=int(time.time()) + 600, exp=int(time.time()) + 900),
     "for another service": lambda: token(aud=f"{BASE}{DOSES}"),
-    "for another server": lambda: token(aud=f"https://hospital.example:9{GRADES}"),
+    "for another server": lambda: token(aud=f"{BASE}:9{GRADES}"),
     "holds for years": lambda: token(exp=int(time.time()) + 10**8),
     "made before the server started": lambda: token(iat=int(time.time()) - 1000),
     **{f"without {name}": lambda name=name: token(**{name: None}) for name in ("iss", "aud", "exp", "iat", "jti")},

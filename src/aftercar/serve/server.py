@@ -147,7 +147,7 @@ def outside(asked: Running) -> Settings:
     for origin in asked.origins:
         parts = urlsplit(origin)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.path or parts.query:
-            raise OptionError("--origin is a scheme and a host such as https://hospital.example, and nothing behind it.")
+            raise OptionError("--origin is a scheme and a host (https://hospital.example), and nothing behind it.")
     for server in asked.fhir_servers:
         try:
             fhir_server.require_safe(server)

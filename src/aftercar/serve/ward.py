@@ -61,7 +61,7 @@ def serve(
     ] = False,
     origin: Annotated[
         list[str] | None,
-        typer.Option("--origin", help="A page elsewhere that may ask CDS Hooks, as https://HOST; may be repeated."),
+        typer.Option("--origin", help="A page elsewhere that may ask CDS Hooks (https://hospital.example); may be repeated."),
     ] = None,
     ehr_keys: Annotated[
         Path | None,

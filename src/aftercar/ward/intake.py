@@ -38,14 +38,14 @@ def rows(entries: Iterable[Mapping[str, Any]], subject_id: int, source: str = EN
     """Entries of one patient as a timeline, and those that cannot be used: `row` counts them from 1.
 
     Args:
-        entries: with keys of `COLUMNS`; `code` may be one of our concepts or a public code.
+        entries: with keys of `COLUMNS`; `code` may be one of our concepts or a public code. A text of several lines becomes one of one line.
         source: where they came from, for the record.
     """
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(["subject_id", *COLUMNS])
     for entry in entries:
-        writer.writerow([subject_id, *("" if entry.get(c) is None else str(entry[c]) for c in COLUMNS)])
+        writer.writerow([subject_id, *("" if entry.get(c) is None else " ".join(str(entry[c]).splitlines()) for c in COLUMNS)])
     return file(text.getvalue().encode(), "entries.csv", subject_id, source, told)
 
 

@@ -27,7 +27,7 @@ from aftercar.web.api.models import (
     Worsts,
     rows,
 )
-from aftercar.web.api.shared import Cursor, Limit, ResultAsked, ThePatient, about, decoded, encoded, found_of, part
+from aftercar.web.api.shared import Cursor, Limit, ResultAsked, ThePatient, about, decoded, encoded, found_of, local, part
 from aftercar.web.api.shared import router as made
 
 router = made("grades")
@@ -92,11 +92,7 @@ def explanation(
     """The stretch of a grade that holds at a time: the cells of the published table, what would settle it, and the records behind it."""
     found = found_of(ward, who, result)
     ward.note(person, "patient.explanation.read", who.subject_id, {"version": who.version, "result": result})
-    stretch = (
-        None
-        if found is None
-        else _stretch(found, scale, at if at is None or at.tzinfo is None else at.astimezone(ward.zone).replace(tzinfo=None))
-    )
+    stretch = None if found is None else _stretch(found, scale, None if at is None else local(ward, at))
     if found is None or stretch is None:
         raise HTTPException(404, "No grade of that scale stands at that time.")
     charted = ward.timeline(who.subject_id, found.version)

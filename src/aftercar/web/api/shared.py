@@ -94,6 +94,18 @@ def about(who: Patient, found: Found | None) -> dict[str, Any]:
     return told | ({"version": None, "as_of": None} if found is None else {"version": found.version, "as_of": found.as_of})
 
 
+def local(ward: Ward, time: datetime) -> datetime:
+    """A time as the records of the ward have it; one with an offset is brought there.
+
+    Raises:
+        HTTPException: it lies where no calendar reaches.
+    """
+    try:
+        return time if time.tzinfo is None else time.astimezone(ward.zone).replace(tzinfo=None)
+    except OverflowError:
+        raise HTTPException(422, "A time lies at the end of the calendar.") from None
+
+
 # ---- pages
 
 

@@ -16,7 +16,7 @@ from aftercar.ward.record import Patient
 from aftercar.ward.ward import Ward, correct, enter
 from aftercar.web.access import Charting, Reader, TheSettings, TheWard
 from aftercar.web.api.models import Event, Page, RowIn, RowsIn, Written, rejected
-from aftercar.web.api.shared import Cursor, Limit, Number, ThePatient, decoded, encoded
+from aftercar.web.api.shared import Cursor, Limit, Number, ThePatient, decoded, encoded, local
 from aftercar.web.api.shared import router as made
 from aftercar.web.api.writes import IfMatch, Key, TheBody, expect, once
 
@@ -90,8 +90,7 @@ def _entry(row: RowIn, ward: Ward) -> dict[str, Any]:
     told = row.model_dump()
     for name in ("time", "end_time"):
         if told[name] is not None:
-            local = told[name] if told[name].tzinfo is None else told[name].astimezone(ward.zone).replace(tzinfo=None)
-            told[name] = local.isoformat()
+            told[name] = local(ward, told[name]).isoformat()
     if told["numeric_value"] is not None:
         told["numeric_value"] = repr(told["numeric_value"])
     return told
