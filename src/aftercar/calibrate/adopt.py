@@ -45,7 +45,8 @@ def _table_of(p: Parameter) -> str:
 
 def _source(p: Parameter) -> str:
     """What its value rests on, as the tables say it."""
-    return "calibrated to published rates and onsets" + (" and to ranges of cytokine peaks" if p.bears_on(trials()[TRIAL]) else "")
+    peaks = " and to ranges of cytokine peaks" if p.bears_on(trials()[TRIAL]) else ""
+    return f"calibrated to published rates and onsets{peaks}"
 
 
 def _table(name: str, text: str, middle: dict[str, float]) -> str:
