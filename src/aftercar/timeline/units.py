@@ -8,6 +8,7 @@ when a unit differs from the concept's own. What they cannot know is here: hospi
 from __future__ import annotations
 
 import re
+import threading
 import unicodedata
 from functools import cache
 from typing import Any
@@ -54,6 +55,11 @@ def ucum(unit: str) -> str:
     return SHORTHAND.get(tidy, tidy)
 
 
+_ALONE = (
+    threading.RLock()
+)  # held by who works with the registry: neither pint nor the parser bears two threads, least of all while it is built
+
+
 @cache
 def _registry() -> Any:
     from ucumvert import PintUcumRegistry
@@ -65,7 +71,8 @@ def _registry() -> Any:
 def is_ucum(unit: str) -> bool:
     """Whether a unit can be read as UCUM at all."""
     try:
-        _registry().from_ucum(ucum(unit))
+        with _ALONE:
+            _registry().from_ucum(ucum(unit))
     except Exception:  # the parser raises its own and lark's errors, without a common base
         return False
     return True
@@ -73,6 +80,11 @@ def is_ucum(unit: str) -> bool:
 
 @cache
 def _line(unit: str, target: str, molar_mass: float | None) -> tuple[float, float]:
+    with _ALONE:
+        return _converted(unit, target, molar_mass)
+
+
+def _converted(unit: str, target: str, molar_mass: float | None) -> tuple[float, float]:
     registry = _registry()
     try:
         given, wanted = (registry.from_ucum(u) for u in (unit, target))
@@ -122,8 +134,9 @@ def rate(unit: str) -> tuple[float, bool] | None:
     spelled = ucum(unit)
     per_kg = "/kg" in spelled
     try:
-        quantity = _registry().from_ucum(ucum(spelled.replace("/kg", "", 1)))
-        factor = float((1 * quantity).to("microgram/minute").magnitude)
+        with _ALONE:
+            quantity = _registry().from_ucum(ucum(spelled.replace("/kg", "", 1)))
+            factor = float((1 * quantity).to("microgram/minute").magnitude)
     except Exception:  # the parser and pint raise errors without a common base
         return None
     return factor, per_kg

@@ -51,11 +51,10 @@ def sections(found: Found, timeline: pl.DataFrame) -> list[Section]:
     return [section(course, n, worst.get(course.infusion, []), simulated=False) for n, course in enumerate(drawn, start=1)]
 
 
-def stretches(found: Found, timeline: pl.DataFrame, toxicities: tuple[str, ...]) -> list[Stretch]:
-    """Every stretch of some toxicities in which something is there or open, the latest first."""
-    rows = found.grades.filter(
-        col("toxicity").is_in(list(toxicities)) & (col("status") != "not_applicable") & (col("grade_upper") > 0)
-    )
+def stretches(found: Found, timeline: pl.DataFrame) -> list[Stretch]:
+    """Every stretch that the figure draws and the latest first: what a band opens."""
+    drawn = [row for row in other.parted(found.grades)[0].iter_rows(named=True) if other.is_drawn(row)]
+    rows = pl.DataFrame(drawn, schema=found.grades.schema).filter(col("status") != "not_applicable")
     records = {
         r["event_id"]: r
         for r in timeline.filter(col("event_id").is_in(rows["evidence"].explode().unique().implode())).iter_rows(named=True)

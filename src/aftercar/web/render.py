@@ -14,6 +14,7 @@ from fastapi.responses import HTMLResponse
 from aftercar import __version__
 from aftercar.report.names import toxicity_name
 from aftercar.report.page import resource
+from aftercar.report.svg import unit_text
 from aftercar.ward.accounts import Person, Right
 from aftercar.ward.ward import Ward
 
@@ -75,7 +76,7 @@ def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    filters: dict[str, Any] = {"when": when, "ago": ago, "words": words, "toxicity": toxicity_name}
+    filters: dict[str, Any] = {"when": when, "ago": ago, "words": words, "toxicity": toxicity_name, "unit": unit_text}
     environment.filters.update(filters)
     return environment
 

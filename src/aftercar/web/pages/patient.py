@@ -7,7 +7,6 @@ from fastapi.responses import Response
 
 from aftercar.errors import InputError
 from aftercar.ward import record
-from aftercar.ward.found import NOW
 from aftercar.ward.overview import line
 from aftercar.ward.record import Patient
 from aftercar.ward.ward import Ward
@@ -38,7 +37,7 @@ def timeline(request: Request, ward: TheWard, person: Reader, subject_id: int, r
     ward.note(person, "patient.read", subject_id, {"version": found.version})
     return render.page(
         request, "patient.html.j2", person, who=who, found=found, former=result is not None, line=line(who, found, at), sections=course.sections(found, charted),
-        stretches=course.stretches(found, charted, NOW), last=charted.filter(charted["event_id"] >= 0)["time"].max(),
+        stretches=course.stretches(found, charted), last=charted.filter(charted["event_id"] >= 0)["time"].max(),
     )  # fmt: skip
 
 
