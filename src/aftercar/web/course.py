@@ -12,7 +12,7 @@ from aftercar.grade.run import SCALES
 from aftercar.report import other
 from aftercar.report.bands import band_id
 from aftercar.report.course import courses
-from aftercar.report.names import scale_name, toxicity_name
+from aftercar.report.names import is_drawn, scale_name, toxicity_name
 from aftercar.report.subject import Section, section
 from aftercar.report.svg import readable
 from aftercar.ward.found import Found
@@ -53,8 +53,8 @@ def sections(found: Found, timeline: pl.DataFrame) -> list[Section]:
 
 def stretches(found: Found, timeline: pl.DataFrame) -> list[Stretch]:
     """Every stretch that the figure draws and the latest first: what a band opens."""
-    drawn = [row for row in other.parted(found.grades)[0].iter_rows(named=True) if other.is_drawn(row)]
-    rows = pl.DataFrame(drawn, schema=found.grades.schema).filter(col("status") != "not_applicable")
+    drawn = [row["toxicity"] for row in other.parted(found.worst)[0].iter_rows(named=True) if is_drawn(row)]
+    rows = other.parted(found.grades)[0].filter(col("toxicity").is_in(drawn) & (col("status") != "not_applicable"))
     records = {
         r["event_id"]: r
         for r in timeline.filter(col("event_id").is_in(rows["evidence"].explode().unique().implode())).iter_rows(named=True)
