@@ -53,6 +53,7 @@ bench:  ## measure against other ways to do the same
 	$(BIN)/python -m benchmarks.simulate
 	$(BIN)/python -m benchmarks.trial
 	$(BIN)/python -m benchmarks.advise
+	$(BIN)/python -m benchmarks.ward
 
 lock:  ## take the newest allowed versions into the locks (needs uv)
 	@command -v $(UV) >/dev/null || { echo "make lock needs uv: pip install uv"; exit 1; }

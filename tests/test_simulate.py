@@ -521,13 +521,13 @@ def texts(svg: str) -> list[str]:
 
 
 def test_the_figure_of_states_names_its_axes_and_says_simulated() -> None:
-    words = texts(states_figure(course(), SCENARIO))
+    words = texts(states_figure(course().states, SCENARIO))
     assert f"axi-cel in LBCL, policy standard: {N} virtual patients, simulated" in words
     drawn = sum(len(s) for s in STATES.values())
     assert words.count("days since infusion") == drawn
     assert sum(bool(re.match(r"(relative|.*/L|.*/mL|.*/dL|.*/µL)(, log scale)?$", w)) for w in words) == drawn
     assert {"5 to 95 %", "25 to 75 %", "median patient", "IL-6"} <= set(words)
-    few = texts(states_figure(course(), SCENARIO, ["crp", "tocilizumab", "stem_cells", "igg", "il6_cns"]))
+    few = texts(states_figure(course().states, SCENARIO, ["crp", "tocilizumab", "stem_cells", "igg", "il6_cns"]))
     assert few.count("days since infusion") == 5
 
 
@@ -537,7 +537,7 @@ def test_the_bands_hold_what_they_say() -> None:
     model = load_model()
     values = np.zeros((101, len(found.states.times), len(model.states)))
     values[:, :, model.states.index("igg")] = np.arange(101)[:, None] + 0.0
-    svg = states_figure(replace(found, states=replace(found.states, values=values)), SCENARIO, ["igg"])
+    svg = states_figure(replace(found.states, values=values), SCENARIO, ["igg"])
     root = ElementTree.fromstring(svg)
     ns = "{http://www.w3.org/2000/svg}"
     ticks = {e.text: float(e.attrib["y"]) - 3.7 for e in root.iter(f"{ns}text") if e.attrib.get("text-anchor") == "end"}
@@ -576,7 +576,7 @@ def test_the_figure_of_a_patient_holds_states_chart_doses_and_grades() -> None:
 
 def test_figures_refuse_what_is_not_there() -> None:
     with pytest.raises(OptionError, match=r"No state is called 'il_6'.*il6"):
-        states_figure(course(), SCENARIO, ["il_6"])
+        states_figure(course().states, SCENARIO, ["il_6"])
     with pytest.raises(OptionError, match=f"No virtual patient {N + 1} was simulated; there are {N}"):
         patient_figure(course(), SCENARIO, N + 1)
 

@@ -42,17 +42,40 @@ def locks(statements: pl.DataFrame) -> pl.DataFrame:
 
     A lock is a statement of each of its readers; an unlock that comes later in the log ends it.
     """
-    rows = with_family(statements.filter(col("kind").is_in(["lock", "unlock"])))
-    opened = pl.when(col("kind") == "unlock").then("n").max().over(KEY).fill_null(0)
-    standing = rows.filter((col("n") > opened) & (col("kind") == "lock")).sort("n")
-    found = standing.group_by(KEY, maintain_order=True).agg(
-        col("grade").first(),
-        by=col("rater").unique().sort(),
-        at=col("said_at").max(),
-        n=col("n").max(),
-        alike=col("grade").n_unique() == 1,
+    found = (
+        agreed(statements)
+        .group_by(KEY, maintain_order=True)
+        .agg(
+            col("grade").first(),
+            by=col("rater").unique().sort(),
+            at=col("said_at").max(),
+            n=col("n").max(),
+            alike=col("grade").n_unique() == 1,
+        )
     )
     return found.filter(col("alike") & (col("by").list.len() >= 2)).drop("alike")
+
+
+def agreed(statements: pl.DataFrame) -> pl.DataFrame:
+    """The statements of readers who agree to lock a grade, in order, with `family`; those that an unlock ended are left out."""
+    rows = with_family(statements.filter(col("kind").is_in(["lock", "unlock"])))
+    opened = pl.when(col("kind") == "unlock").then("n").max().over(KEY).fill_null(0)
+    return rows.filter((col("n") > opened) & (col("kind") == "lock")).sort("n")
+
+
+def blind(statements: pl.DataFrame, reader: str) -> pl.DataFrame:
+    """Statements as a reader may see them, with `hidden`: without grade and comment of others where the reader has not yet graded the same.
+
+    What is locked is seen by all.
+    """
+    rows = with_family(statements)
+    own = rows.filter((col("kind") == "grade") & (same_person() == reader.lower())).select(*KEY, _graded=lit(True)).unique()
+    held = locks(statements).select(*KEY, _locked=lit(True))
+    rows = rows.join(own, on=KEY, how="left", maintain_order="left").join(held, on=KEY, how="left", maintain_order="left")
+    known = pl.coalesce("_graded", "_locked", lit(False)) | (same_person() == reader.lower()) | col("toxicity").is_null()
+    rows = rows.with_columns(hidden=~known)
+    shown = (pl.when(~col("hidden")).then(c).alias(c) for c in ("grade", "comment"))
+    return rows.with_columns(shown).drop("_graded", "_locked", "family")
 
 
 def history(statements: pl.DataFrame) -> pl.DataFrame:
@@ -116,7 +139,9 @@ def _found(worst: pl.DataFrame, given: pl.DataFrame) -> pl.DataFrame:
     """Rows as written, each with the row of `worst` that it is about."""
     there = with_family(worst.select("subject_id", "infusion", "toxicity", "scale")).rename({"scale": "own_scale"})
     there = there.with_columns(
-        highest=col("own_scale").replace_strict(_highest(), default=5, return_dtype=pl.Int64), subject=lit(True), course=lit(True)
+        highest=col("own_scale").replace_strict(highest_grades(), default=5, return_dtype=pl.Int64),
+        subject=lit(True),
+        course=lit(True),
     )
     rows = given.with_columns(
         subject_id=as_id("subject_id", worst.schema["subject_id"]),
@@ -169,15 +194,41 @@ def lock_said(statements: pl.DataFrame, about: dict[str, Any], raters: Iterable[
     )
 
 
-def unlock_said(statements: pl.DataFrame, about: dict[str, Any], rater: str, comment: str) -> pl.DataFrame:
-    """The statement that opens a lock.
+def agree_said(statements: pl.DataFrame, about: dict[str, Any], rater: str, comment: str | None = None) -> pl.DataFrame:
+    """The statement of one reader who agrees to lock a grade; it is locked when a second one has agreed to the same.
 
     Raises:
-        InputError: it is not locked, or the comment is empty.
+        InputError: it is locked, the reader has not graded it or has agreed already, no other reader's latest grade is the same, or another
+            grade waits to be locked.
+    """
+    own = _matching(statements, about)
+    if locks(own).height:
+        raise InputError("It is locked already. Unlock it first, with a reason.")
+    latest = readings(own).filter(col("reading") == "latest").with_columns(who=same_person())
+    mine = latest.filter(col("who") == rater.lower())
+    if mine.is_empty():
+        raise InputError("Give your own grade first; then you can agree to lock it.")
+    grade = mine["grade"][0]
+    if latest.filter((col("who") != rater.lower()) & (col("grade") == grade)).is_empty():
+        raise InputError("No other reader's latest grade is the same. A lock needs two readers who agree.")
+    waiting = agreed(own)
+    if waiting.filter(same_person() == rater.lower()).height:
+        raise InputError("You have agreed already; a second reader must agree too.")
+    if waiting.filter(col("grade") != grade).height:
+        raise InputError("Another grade waits to be locked. Take that back first, with a reason.")
+    row = {"rater": rater, "kind": "lock", **_of_key(about), "grade": grade, "comment": comment}
+    return pl.DataFrame([row], schema_overrides={"comment": pl.String})
+
+
+def unlock_said(statements: pl.DataFrame, about: dict[str, Any], rater: str, comment: str) -> pl.DataFrame:
+    """The statement that opens a lock, also one that waits for its second reader.
+
+    Raises:
+        InputError: nobody has locked it, or the comment is empty.
     """
     if not comment.strip():
         raise InputError("An unlock needs a comment that says why.")
-    if locks(_matching(statements, about)).is_empty():
+    if agreed(_matching(statements, about)).is_empty():
         raise InputError("It is not locked.")
     row = {"rater": rater, "kind": "unlock", **_of_key(about), "comment": comment}
     return pl.DataFrame([row])
@@ -301,7 +352,7 @@ def scale_families() -> dict[str, str]:
     return {s.name: s.family for s in SCALES.values()}
 
 
-def _highest() -> dict[str, int]:
+def highest_grades() -> dict[str, int]:
     """Scale -> the highest grade that its table has."""
     from aftercar.grade.options import Options
     from aftercar.grade.run import SCALES

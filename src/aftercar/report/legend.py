@@ -19,7 +19,7 @@ def legend_svg() -> str:
 
 def legend_parts() -> list[str]:
     """What the key is drawn of."""
-    parts = [_PATTERNS]
+    parts = [PATTERNS]
     columns = (
         (
             ("m", "circle", "reading beyond the cut-off"),
@@ -60,7 +60,7 @@ def _sample(cls: str, shape: str, x: float, y: float) -> str:
     return line(x, y, x + 32, y, cls)
 
 
-_PATTERNS = (
+PATTERNS = (
     '<defs><pattern id="hatch" width="5" height="5" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">'
     '<rect width="5" height="5" fill="#fff"/><path d="M0 0V5" stroke="#2b4a6b" stroke-width="1.6"/></pattern></defs>'
 )

@@ -29,26 +29,36 @@ def render_mechanism(graph: Graph) -> str:
     """The page of a graph whose nodes all have a place in `mechanism_bands.toml`."""
     script = resource("mechanism.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    drugs = [_drug(graph, graph.cut_by(drug)) for drug in graph.drugs]
-    found = {d["id"]: {name: d[name] for name in ("lowered", "edges", "silenced", "told")} for d in drugs}
-    cited = {key for edge in graph.edges for key in edge.references}
+    note, body = mechanism_parts(graph)
     return template("mechanism.html.j2").render(
         css=Markup(resource("mechanism.css")),
         script=Markup(script),
         script_hash=f"sha256-{digest}",
+        version=__version__,
+        n_nodes=len(graph.nodes),
+        n_edges=len(graph.edges),
+        note=note,
+        body=body,
+    )
+
+
+def mechanism_parts(graph: Graph) -> tuple[Markup, Markup]:
+    """How to read the mechanism, and figure, drugs, edges and references, for a page that has `mechanism.css` and `mechanism.js`."""
+    drugs = [_drug(graph, graph.cut_by(drug)) for drug in graph.drugs]
+    found = {d["id"]: {name: d[name] for name in ("lowered", "edges", "silenced", "told")} for d in drugs}
+    cited = {key for edge in graph.edges for key in edge.references}
+    body = template("mechanism_body.html.j2").render(
         # Inside a script element only an end tag could break out.
         cuts=Markup(json.dumps(found, ensure_ascii=False).replace("</", "<\\/")),
-        version=__version__,
-        marks=verified(),
         svg=Markup(mechanism_svg(graph)),
         key=Markup(key_svg()),
-        n_nodes=len(graph.nodes),
         drugs=drugs,
         edges=graph.edges,
         labels={node.id: node.label for node in graph.nodes.values()},
         references=[paper for key, paper in references().items() if key in cited],
         refs=_refs,
     )
+    return Markup(template("mechanism_note.html.j2").render(marks=verified())), Markup(body)
 
 
 def _refs(keys: Iterable[str]) -> Markup:

@@ -20,8 +20,12 @@ TITLES = {
 }
 
 
-def comparison_svg(found: Comparison, title: str) -> str:
-    """Draw a comparison; a trial that was not fitted stands below the line."""
+def comparison_svg(found: Comparison, title: str, of: str = "an ensemble of parameter sets") -> str:
+    """Draw a comparison; a trial that was not fitted stands below the line.
+
+    Args:
+        of: what the simulated patients are.
+    """
     trials = found.rates.sort(col("use") != "fit", maintain_order=True)["trial"].unique(maintain_order=True).to_list()
     height = TOP + ROW * len(trials) + 58
     parts = [label(0, 14, title, "p"), label(0, 30, "SIMULATED beside published, per cent of patients with 95 % intervals", "t")]
@@ -41,7 +45,7 @@ def comparison_svg(found: Comparison, title: str) -> str:
     parts += [mark("circle", 6, foot - 4, "published"), label(14, foot, "published", "t")]
     parts += [
         mark("square", 92, foot - 4, "simulated", "g0"),
-        label(100, foot, "simulated, an ensemble of parameter sets; below the line: trials that were not fitted", "t"),
+        label(100, foot, f"simulated, {of}" + ("; below the line: trials that were not fitted" if held_out else ""), "t"),
     ]
     spoken = f"{title}. {len(trials)} trials; numbers are in the table beside this figure."
     return alone(

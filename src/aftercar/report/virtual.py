@@ -22,6 +22,7 @@ from aftercar.report.marks import Panel
 from aftercar.report.svg import DayAxis, ValueAxis, alone, area, esc, label, line, polyline, px, rect, unit_text
 from aftercar.simulate.model import Model, load_model
 from aftercar.simulate.run import BANNER, Course, Scenario
+from aftercar.simulate.trajectories import Trajectories
 
 Floats = npt.NDArray[np.float64]
 
@@ -64,11 +65,11 @@ class State:
         return "relative" if self.unit in ("", "1") else unit_text(self.unit).replace("{cells}", "cells").replace("/uL", "/µL")
 
 
-def states_figure(course: Course, scenario: Scenario, states: Sequence[str] | None = None) -> str:
+def states_figure(course: Trajectories, scenario: Scenario, states: Sequence[str] | None = None) -> str:
     """Draw states of simulated patients over time: the median, and the bands that hold half and nine tenths of the patients.
 
     Args:
-        course: what `simulate` gave for this scenario.
+        course: the states over time that `simulate` gave for this scenario.
         states: which; by default those of `STATES`.
     Returns:
         an SVG that stands alone.
@@ -80,7 +81,7 @@ def states_figure(course: Course, scenario: Scenario, states: Sequence[str] | No
         rows = {title: [s for s in names if s in model.states] for title, names in STATES.items()}
     else:
         rows = {"" if n else "States": states[n : n + COLUMNS] for n in range(0, len(states), COLUMNS)}
-    n = len(course.states)
+    n = len(course)
     title = f"{scenario.product} in {scenario.disease}, policy {scenario.policy}: {n} virtual patients, simulated"
     body = [label(0, 14, title, "p"), label(0, 30, f"{_first_up(BANNER)}.", "t"), *_key()]
     y = 62.0
@@ -89,13 +90,11 @@ def states_figure(course: Course, scenario: Scenario, states: Sequence[str] | No
             continue
         body.append(label(0, y + 4, topic, "p"))
         y += 10
-        drawn = [_small(state, course.states.times, k, y) for k, state in enumerate(_states(model, course, names))]
+        drawn = [_small(state, course.times, k, y) for k, state in enumerate(_states(model, course, names))]
         body += [part for parts in drawn for part in parts]
         y += TITLE + PLOT + 38
     names = ", ".join(s for row in rows.values() for s in row)
-    spoken = (
-        f"{title}. Median and bands of 25 to 75 and 5 to 95 % of the patients, days 0 to {course.states.times[-1]:g}, of {names}."
-    )
+    spoken = f"{title}. Median and bands of 25 to 75 and 5 to 95 % of the patients, days 0 to {course.times[-1]:g}, of {names}."
     return _svg(spoken, y - 4, body)
 
 
@@ -118,7 +117,7 @@ def patient_figure(course: Course, scenario: Scenario, subject: int) -> str:
     (drawn,) = courses(graded.subjects, own, graded.grades, graded.episodes, graded.worst, last_day=last)
     row = int(np.flatnonzero(course.people.numbers == subject - 1)[0])
     model = load_model(scenario.folder)
-    above = [_pair(drawn, course.states.times, name, _states(model, course, names, row)) for name, names in PATIENT]
+    above = [_pair(drawn, course.states.times, name, _states(model, course.states, names, row)) for name, names in PATIENT]
     parts, height, notes = figure_parts(drawn, simulated=True, before=above)
     title = f"Virtual patient {subject}, seed {course.people.seed}: {scenario.product} in {scenario.disease}, policy {scenario.policy}"
     said = [
@@ -137,14 +136,14 @@ def patient_figure(course: Course, scenario: Scenario, subject: int) -> str:
     return _svg(f"{title}; simulated. {summary(drawn)}", foot + HEIGHT, body)
 
 
-def _states(model: Model, course: Course, names: Iterable[str], row: int | None = None) -> list[State]:
+def _states(model: Model, course: Trajectories, names: Iterable[str], row: int | None = None) -> list[State]:
     """States by name, with what `parameters.csv` says of them; of one patient where `row` is given."""
     meaning = dict(model.tables["parameters"].select("name", "meaning").iter_rows())
     found: list[State] = []
     for name in names:
-        values = course.states.of(name)
+        values = course.of(name)
         shown = values if row is None else values[[row]]
-        found.append(State(name, meaning.get(name) or name.replace("_", " "), course.states.unit(name), shown))
+        found.append(State(name, meaning.get(name) or name.replace("_", " "), course.unit(name), shown))
     return found
 
 

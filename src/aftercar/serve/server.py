@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import socket
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from aftercar.errors import AftercarError, OptionError
+from aftercar.errors import AftercarError, InputError, OptionError
 
 try:
     import uvicorn
 
+    from aftercar.web import fhir_server
     from aftercar.web.app import create_app
-    from aftercar.web.settings import Settings
+    from aftercar.web.keys import can_sign
+    from aftercar.web.settings import Client, Provider, Settings
 except ImportError as error:
     raise AftercarError("The server needs the extra: pip install 'aftercar[ward]'.") from error
 
 from aftercar.manage.rules import DEFAULT_PROFILE, rulebook
 from aftercar.timeline.readers import read
-from aftercar.ward import accounts, audit, example
+from aftercar.ward import accounts, audit, example, intake
 from aftercar.ward.accounts import Person, Role
 from aftercar.ward.database import Database, opened
 from aftercar.ward.grader import Grader
@@ -39,6 +43,8 @@ class Running:
         example: whether made-up patients move in.
         names: by which it may be called beside its address.
         secure: whether it is reached by TLS.
+        origins, fhir_servers: as in `Settings`.
+        ehr_keys, mapping: files of what `Settings` calls so.
     """
 
     database: str
@@ -52,6 +58,10 @@ class Running:
     key: Path | None
     secure: bool
     loopback: bool
+    origins: tuple[str, ...] = ()
+    ehr_keys: Path | None = None
+    fhir_servers: tuple[str, ...] = ()
+    mapping: Path | None = None
 
 
 def run(asked: Running) -> None:
@@ -79,12 +89,15 @@ def _run(asked: Running, database: Database) -> None:
                 "Beyond this machine the server is reached by TLS: give --certificate and --key, or --behind-tls where a proxy speaks it."
             )
     with Grader() as grader:
-        ward = Ward(database, zone_named(asked.zone), rulebook(asked.profile or DEFAULT_PROFILE, None), find=grader.find)
+        zone, others = zone_named(asked.zone), outside(asked)
+        ward = Ward(database, zone, rulebook(asked.profile or DEFAULT_PROFILE, None), find=grader.find)
         if asked.example:
             _move_in(database, ward)
         # Without accounts everybody on this machine is one person; with them everybody signs in.
         alone = None if known else Person("local", Role.ADJUDICATOR, csrf=os.urandom(24).hex())
-        settings = Settings(alone=alone, secure=asked.secure, hosts=(*Settings().hosts, *asked.names, _in_url(asked.host)))
+        settings = replace(
+            others, alone=alone, secure=asked.secure, hosts=(*Settings().hosts, *asked.names, _in_url(asked.host)), mapping=intake.mappings(asked.mapping, zone.key)
+        )  # fmt: skip
         config = uvicorn.Config(
             create_app(ward, settings), log_level="warning", access_log=False, server_header=False, ssl_certfile=asked.certificate, ssl_keyfile=asked.key,
             timeout_graceful_shutdown=5,
@@ -123,6 +136,55 @@ def _listening(host: str, port: int) -> socket.socket:
 
 def _in_url(host: str) -> str:
     return f"[{host}]" if ":" in host else host
+
+
+def outside(asked: Running) -> Settings:
+    """The settings that say who else there is: pages, record systems and servers elsewhere, and in the environment how they know this application.
+
+    Raises:
+        OptionError: an address or key that cannot be one.
+    """
+    for origin in asked.origins:
+        parts = urlsplit(origin)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.path or parts.query:
+            raise OptionError("--origin is a scheme and a host (https://hospital.example), and nothing behind it.")
+    for server in asked.fhir_servers:
+        try:
+            fhir_server.require_safe(server)
+        except InputError as error:
+            raise OptionError(f"--fhir-server: {error}") from error
+    keys = _keys(asked.ehr_keys) if asked.ehr_keys else {}
+    told = {name: os.environ.get(f"AFTERCAR_{name}", "") for name in (*_PROVIDER, *_SMART)}
+    if any(told[n] for n in _PROVIDER) and not all(told[n] for n in _PROVIDER):
+        raise OptionError(f"To sign in with an identity provider all of {', '.join(f'AFTERCAR_{n}' for n in _PROVIDER)} are set.")
+    return Settings(
+        origins=asked.origins, ehr_keys=keys, require_ehr_token=bool(keys), fhir_servers=asked.fhir_servers,
+        provider=Provider(*(told[n] for n in _PROVIDER)) if told["OIDC_ISSUER"] else None,
+        smart=Client(told["SMART_CLIENT_ID"], told["SMART_CLIENT_SECRET"] or None) if told["SMART_CLIENT_ID"] else None,
+    )  # fmt: skip
+
+
+_PROVIDER = ("OIDC_ISSUER", "OIDC_CLIENT_ID", "OIDC_CLIENT_SECRET")
+_SMART = ("SMART_CLIENT_ID", "SMART_CLIENT_SECRET")
+
+
+def _keys(path: Path) -> dict[str, dict[str, object]]:
+    """Public keys by issuer.
+
+    Raises:
+        OptionError: the file is none of such, or holds a private key.
+    """
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+        listed = {str(issuer): [dict(key) for key in keys["keys"]] for issuer, keys in told.items()}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise OptionError('--ehr-keys is a JSON file: {"https://hospital.example/ehr": {"keys": [ … ]}}.') from error
+    every = [key for keys in listed.values() for key in keys]
+    if any("d" in key for key in every):
+        raise OptionError("--ehr-keys holds a private key. It belongs to the record system alone: give its public part.")
+    if not every or not all(can_sign(key) for key in every):
+        raise OptionError("--ehr-keys: a key is RSA, or EC on P-256 or P-384.")
+    return {issuer: {"keys": keys} for issuer, keys in listed.items()}
 
 
 def _move_in(database: Database, ward: Ward) -> None:

@@ -82,7 +82,7 @@ def _drawn(scenario: Scenario, n: int, seed: int, file: Path, patient: int | Non
     from aftercar.report.virtual import patient_figure, states_figure
     from aftercar.simulate.run import simulate as simulated
 
-    write_text(file, states_figure(simulated(scenario, min(n, DRAWN), seed), scenario))
+    write_text(file, states_figure(simulated(scenario, min(n, DRAWN), seed).states, scenario))
     if patient is None:
         return [file]
     beside = file.with_stem(f"{file.stem}-patient-{patient}")

@@ -59,6 +59,23 @@ def serve(
     behind_tls: Annotated[
         bool, typer.Option("--behind-tls", help="A proxy in front speaks TLS: cookies are sent over nothing else.")
     ] = False,
+    origin: Annotated[
+        list[str] | None,
+        typer.Option("--origin", help="A page elsewhere that may ask CDS Hooks (https://hospital.example); may be repeated."),
+    ] = None,
+    ehr_keys: Annotated[
+        Path | None,
+        typer.Option("--ehr-keys", help="A JSON file: public keys of record systems (a JWK set) by their issuer."),
+    ] = None,
+    fhir_server: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--fhir-server", help="The base address of a FHIR server that may be asked, and no other is; may be repeated."
+        ),
+    ] = None,
+    map_: Annotated[
+        Path | None, typer.Option("--map", help="A mapping file: what the hospital's codes mean in what is handed in.")
+    ] = None,
 ) -> None:
     """Serve the ward: pages, REST and CDS Hooks. Without --database it shows made-up patients on this machine alone."""
     from aftercar.serve.server import Running, run
@@ -70,7 +87,8 @@ def serve(
         run(
             Running(
                 database or f"sqlite:///{room}/ward.db", example=database is None, host=host, port=port, zone=zone, profile=profile, names=tuple(name or ()),
-                certificate=certificate, key=key, secure=behind_tls or certificate is not None, loopback=loopback,
+                certificate=certificate, key=key, secure=behind_tls or certificate is not None, loopback=loopback, origins=tuple(origin or ()),
+                ehr_keys=ehr_keys, fhir_servers=tuple(fhir_server or ()), mapping=map_,
             )
         )  # fmt: skip
 

@@ -93,19 +93,24 @@ def append(folder: Path | str, rows: pl.DataFrame | Callable[[pl.DataFrame], pl.
                 f"{folder / FILE} was changed by other means; nothing was added. "
                 f"`aftercar adjudicate {folder} verify` lists where. Restore it from a backup."
             )
-        new = _conform(rows(log) if callable(rows) else rows)
+        new = conformed(rows(log) if callable(rows) else rows)
         if log.height and log.schema["subject_id"] != new.schema["subject_id"]:
             raise InputError(
                 "Subject ids are numbers in one of timeline and statements, and words in the other. Was it imported anew?"
             )
-        new = _chained(new, log.height, str(log["hash"][-1]) if log.height else FIRST)
+        new = chained(new, log.height, str(log["hash"][-1]) if log.height else FIRST)
         whole = pl.concat([log, new]) if log.height else new
         if new.height:
             _write(whole, folder)
     return new
 
 
-def _conform(rows: pl.DataFrame) -> pl.DataFrame:
+def conformed(rows: pl.DataFrame) -> pl.DataFrame:
+    """Rows with all columns that a statement has of its own (`SAID`), said now where no time is given.
+
+    Raises:
+        InputError: a row that is no statement.
+    """
     words = rows.schema.get("subject_id") == pl.String
     types = STATEMENTS | ({"subject_id": pl.String} if words else {})
     lacking = [c for c in ("rater", "kind", "subject_id") if c not in rows.columns]
@@ -140,8 +145,14 @@ def _conform(rows: pl.DataFrame) -> pl.DataFrame:
 # ---- the chain
 
 
-def _chained(new: pl.DataFrame, behind: int, head: str) -> pl.DataFrame:
-    """Number the rows and give each its hash; a chain is made link by link."""
+def chained(new: pl.DataFrame, behind: int, head: str) -> pl.DataFrame:
+    """Number the rows and give each its hash; a chain is made link by link.
+
+    Args:
+        new: rows that are `conformed`.
+        behind: the number of the row before.
+        head: its hash; `FIRST` where there is none.
+    """
     numbered = new.with_columns(n=pl.int_range(behind + 1, behind + 1 + pl.len(), dtype=pl.Int64))
     links = [head]
     for row in _plain(numbered):
@@ -172,6 +183,19 @@ def verify(folder: Path | str, head: str | None = None) -> pl.DataFrame:
     log = read_statements(folder)
     path = place(folder) / FILE
     told = pl.read_parquet_metadata(str(path)).get("head", "") if path.is_file() else FIRST
+    found = broken(log)
+    last = log["hash"].last() if log.height else FIRST
+    if told != last:
+        found = pl.concat(
+            [found, _problem(log.height, "rows at the end were taken out or added, or other software wrote the file")]
+        )
+    if head and not log["hash"].str.starts_with(head.strip().lower()).any():
+        found = pl.concat([found, _problem(None, "the hash that was noted down is not in the log: it was rewritten")])
+    return found
+
+
+def broken(log: pl.DataFrame) -> pl.DataFrame:
+    """The rows of a whole log that do not follow from the ones before: `n, problem`."""
     links = log.with_columns(
         made=pl.Series([_hash(row) for row in _plain(log)], dtype=pl.String),
         before=col("hash").shift(1, fill_value=FIRST),
@@ -182,15 +206,7 @@ def verify(folder: Path | str, head: str | None = None) -> pl.DataFrame:
         .when(col("previous").ne_missing(col("before"))).then(lit("the row before it was changed or taken out"))
         .when(col("n").ne_missing(col("place"))).then(lit("not the number that follows"))
     )  # fmt: skip
-    found = links.select("n", problem=problem).drop_nulls("problem")
-    last = log["hash"].last() if log.height else FIRST
-    if told != last:
-        found = pl.concat(
-            [found, _problem(log.height, "rows at the end were taken out or added, or other software wrote the file")]
-        )
-    if head and not log["hash"].str.starts_with(head.strip().lower()).any():
-        found = pl.concat([found, _problem(None, "the hash that was noted down is not in the log: it was rewritten")])
-    return found
+    return links.select("n", problem=problem).drop_nulls("problem")
 
 
 def _problem(n: int | None, what: str) -> pl.DataFrame:

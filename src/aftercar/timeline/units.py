@@ -8,9 +8,9 @@ when a unit differs from the concept's own. What they cannot know is here: hospi
 from __future__ import annotations
 
 import re
-import threading
 import unicodedata
 from functools import cache
+from threading import RLock
 from typing import Any
 
 from aftercar.errors import UnitError
@@ -55,9 +55,7 @@ def ucum(unit: str) -> str:
     return SHORTHAND.get(tidy, tidy)
 
 
-_ALONE = (
-    threading.RLock()
-)  # held by who works with the registry: neither pint nor the parser bears two threads, least of all while it is built
+_ALONE = RLock()  # pint fills its registry without one, and a server reads in several threads
 
 
 @cache

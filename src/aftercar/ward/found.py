@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
+from typing import Protocol
 
 import msgspec
 import polars as pl
@@ -19,7 +20,14 @@ from aftercar.manage.rules import RuleBook
 from aftercar.timeline.schema import conform
 from aftercar.ward.record import said_by_us
 
-Finder = Callable[[pl.DataFrame, Mapping[int, int], datetime, RuleBook, Options], "list[Found]"]
+
+class Finder(Protocol):
+    """`find`, or what calls it elsewhere."""
+
+    def __call__(
+        self, timeline: pl.DataFrame, versions: Mapping[int, int], as_of: datetime, book: RuleBook, options: Options, toxicities: tuple[str, ...] | None = None
+    ) -> list[Found]: ...  # fmt: skip
+
 
 NOW = ("crs", "icans")  # toxicities that are graded ahead
 AHEAD = timedelta(hours=24)
@@ -58,16 +66,19 @@ class Found:
         return not self.as_of <= now < self.as_of + AHEAD
 
 
-def find(timeline: pl.DataFrame, versions: Mapping[int, int], as_of: datetime, book: RuleBook, options: Options) -> list[Found]:
+def find(
+    timeline: pl.DataFrame, versions: Mapping[int, int], as_of: datetime, book: RuleBook, options: Options, toxicities: tuple[str, ...] | None = None
+) -> list[Found]:  # fmt: skip
     """Grade records and ask the rules, at a time. Several at once cost little more than one.
 
     Args:
         timeline: in our schema.
         versions: of the record of each subject.
         as_of: local time; the records are known to go on until then.
+        toxicities: that are graded; by default all.
     """
     known = followed(timeline, as_of)
-    result = grade_lazy(known.lazy(), scales_named(None), options)
+    result = grade_lazy(known.lazy(), scales_named(toxicities), options)
     # Charts go on beyond the time of asking: their grades are those of `ahead`, and what the rules read at that time is the same.
     ahead = charts(extended(known.lazy(), as_of + AHEAD), [book], options)
     told = advise_charts(ahead, book, as_of, None)

@@ -38,8 +38,8 @@ class Grader:
         self._block.close()
 
     def find(
-        self, timeline: pl.DataFrame, versions: Mapping[int, int], as_of: datetime, book: RuleBook, options: Options
-    ) -> list[Found]:
+        self, timeline: pl.DataFrame, versions: Mapping[int, int], as_of: datetime, book: RuleBook, options: Options, toxicities: tuple[str, ...] | None = None
+    ) -> list[Found]:  # fmt: skip
         """As `found.find`.
 
         Raises:
@@ -47,7 +47,7 @@ class Grader:
         """
         for _ in range(2):
             try:
-                return self._pool.submit(found.find, timeline, dict(versions), as_of, book, options).result()
+                return self._pool.submit(found.find, timeline, dict(versions), as_of, book, options, toxicities).result()
             except BrokenProcessPool:
                 self._block.close()
                 self._pool = self._start()

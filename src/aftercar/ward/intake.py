@@ -6,51 +6,73 @@ import csv
 import io
 import tempfile
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 from polars import col, lit
 
-from aftercar.timeline.readers import Imported, read
+from aftercar.errors import InputError
+from aftercar.timeline.concepts import concepts
+from aftercar.timeline.readers import Imported, Intake, open_pieces
+from aftercar.timeline.readers.mapping import Mappings, Target, read_mapping
 
 COLUMNS = ("time", "code", "numeric_value", "text_value", "unit", "end_time")
 ENTRY = "entry"  # where rows came from that were handed in one by one
+SYSTEM = "urn:aftercar:concept"  # the code system of our concepts in FHIR, for what has no public code
 
 
-def rows(entries: Iterable[Mapping[str, Any]], subject_id: int, source: str = ENTRY) -> Imported:
+def mappings(path: Path | None = None, zone: str | None = None) -> Mappings:
+    """How records are read: a mapping file of the hospital, our own concepts as a code system, and times brought to the zone of the ward.
+
+    Raises:
+        MappingError: the file is wrong.
+    """
+    told = read_mapping(path)
+    ours = {f"{SYSTEM}//{name}": Target(name) for name in concepts() if name != "record_complete"}  # the record says that itself
+    return replace(told, parts=tuple(replace(p, zone=p.zone or zone, codes=ours | p.codes) for p in told.parts))
+
+
+def rows(entries: Iterable[Mapping[str, Any]], subject_id: int, source: str = ENTRY, told: Mappings | None = None) -> Imported:
     """Entries of one patient as a timeline, and those that cannot be used: `row` counts them from 1.
 
     Args:
-        entries: with keys of `COLUMNS`; `code` may be one of our concepts or a public code.
+        entries: with keys of `COLUMNS`; `code` may be one of our concepts or a public code. A text of several lines becomes one of one line.
         source: where they came from, for the record.
     """
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(["subject_id", *COLUMNS])
     for entry in entries:
-        writer.writerow([subject_id, *("" if entry.get(c) is None else str(entry[c]) for c in COLUMNS)])
-    return file(text.getvalue().encode(), "entries.csv", subject_id, source)
+        writer.writerow([subject_id, *("" if entry.get(c) is None else " ".join(str(entry[c]).splitlines()) for c in COLUMNS)])
+    return file(text.getvalue().encode(), "entries.csv", subject_id, source, told)
 
 
-def file(content: bytes, name: str, subject_id: int, source: str) -> Imported:
+def file(
+    content: bytes, name: str, subject_id: int, source: str, told: Mappings | None = None, known_as: str | None = None
+) -> Imported:
     """A file of one patient, in any format that the readers know, as a timeline of that patient.
 
     Args:
         name: its ending says what it is.
+        told: how it is read.
+        known_as: who the patient is in the file, where that is known.
     Raises:
-        InputError: it is no such file, or is of several patients.
+        InputError: it is no such file, or is of several patients or of another one.
     """
+    told = told or mappings()
     with tempfile.TemporaryDirectory(prefix="aftercar-") as folder:
-        path = Path(folder) / name
+        path, room = Path(folder) / name, Path(folder) / "room"
+        room.mkdir()
         path.write_bytes(content)
-        found = read(path)
-    own = found.timeline.filter(col("code") != "record_complete")
+        intake = Intake(told)
+        intake.take(open_pieces(path, told, room))
+        timeline = pl.concat(list(intake.timeline()))
+        found = Imported(timeline=timeline, rejected=intake.rejected().collect(), **vars(intake.counts()))
+    subjects = timeline["subject_id"].cast(pl.String).unique()
+    if subjects.len() > 1 or (known_as is not None and not subjects.is_in([known_as]).all()):
+        raise InputError("The resources are of several patients, or of another one. Hand in those of one patient at a time.")
+    own = timeline.filter(col("code") != "record_complete")
     placed = pl.concat_str(lit(f"{source}:"), col("source").str.split(":").list.slice(1).list.join(":"))
-    return Imported(
-        timeline=own.with_columns(subject_id=lit(subject_id, pl.Int64), source=placed), rejected=found.rejected, **_counts(found)
-    )
-
-
-def _counts(found: Imported) -> dict[str, Any]:
-    return {k: v for k, v in vars(found).items() if k not in ("timeline", "rejected")}
+    return replace(found, timeline=own.with_columns(subject_id=lit(subject_id, pl.Int64), source=placed))

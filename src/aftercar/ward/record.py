@@ -16,6 +16,8 @@ from sqlalchemy.engine import Connection
 from aftercar.errors import InputError, OptionError
 from aftercar.timeline.concepts import concepts
 from aftercar.timeline.schema import TIMELINE
+from aftercar.timeline.statements import attributed
+from aftercar.ward import statements
 from aftercar.ward.tables import event, patient
 
 _VALUES = ("time", "code", "numeric_value", "text_value", "end_time", "unit", "source", "attributable_to", "note")
@@ -131,12 +133,7 @@ def correct(connection: Connection, subject_id: int, event_id: int, row: dict[st
 
 
 def _added(connection: Connection, subject_id: int, rows: list[dict[str, Any]], by: str) -> tuple[int, list[int]]:
-    now = _now()
-    version = connection.execute(
-        patient.update().where(_is(subject_id)).values(version=patient.c.version + 1, changed_at=now).returning(patient.c.version)
-    ).scalar()
-    if version is None:
-        raise InputError("There is no patient of that number.")
+    version, now = changed(connection, subject_id), _now()
     fixed = {
         "subject_id": subject_id,
         "version": version,
@@ -149,11 +146,28 @@ def _added(connection: Connection, subject_id: int, rows: list[dict[str, Any]], 
     for first in range(0, len(rows), _BATCH):
         batch = [fixed | row for row in rows[first : first + _BATCH]]
         numbers += connection.execute(event.insert().returning(event.c.event_id, sort_by_parameter_order=True), batch).scalars()
-    return int(version), numbers
+    return version, numbers
+
+
+def changed(connection: Connection, subject_id: int) -> int:
+    """The number of a new version of a record, of which the transaction tells something new.
+
+    Raises:
+        InputError: there is no such patient.
+    """
+    version = connection.execute(
+        patient.update()
+        .where(_is(subject_id))
+        .values(version=patient.c.version + 1, changed_at=_now())
+        .returning(patient.c.version)
+    ).scalar()
+    if version is None:
+        raise InputError("There is no patient of that number.")
+    return int(version)
 
 
 def timeline(connection: Connection, who: Patient, version: int | None = None, *, until: datetime) -> pl.DataFrame:
-    """The timeline of a patient: the events that stand, in our schema.
+    """The timeline of a patient: the events that stand, attributed as people said, in our schema.
 
     Args:
         version: as the record was then; by default as it is.
@@ -166,11 +180,12 @@ def timeline(connection: Connection, who: Patient, version: int | None = None, *
     rows = connection.execute(sa.select(event.c.event_id, *(event.c[c] for c in _VALUES)).where(chosen)).all()
     frame = pl.DataFrame(rows, schema={c: TIMELINE[c] for c in ("event_id", *_VALUES)}, orient="row")
     frame = frame.with_columns(subject_id=lit(who.subject_id, pl.Int64)).select(*TIMELINE)
-    return pl.concat([frame, _complete(frame, who, until)]).sort("subject_id", "time", "event_id")
+    frame = pl.concat([frame, completed(frame, who, until)]).sort("subject_id", "time", "event_id")
+    return attributed(frame, statements.log(connection, who.subject_id, known))
 
 
-def _complete(frame: pl.DataFrame, who: Patient, until: datetime) -> pl.DataFrame:
-    """That streams are complete, from the first event on."""
+def completed(frame: pl.DataFrame, who: Patient, until: datetime) -> pl.DataFrame:
+    """The rows that say which streams are complete, from the first event on."""
     first: Any = frame.filter(col("code") != "birth")["time"].min()
     if first is None or not who.complete:
         return frame.clear()
@@ -186,14 +201,28 @@ def said_by_us(subject_id: Number, n: int) -> Number:
     return -256 * subject_id - 1 - n
 
 
-def history(connection: Connection, subject_id: int) -> list[dict[str, Any]]:
-    """All events that were ever entered, the latest first, with `replaced_by`."""
+def history(
+    connection: Connection, subject_id: int, *, before: int | None = None, most: int | None = None, standing: bool = False
+) -> list[dict[str, Any]]:
+    """All events that were ever entered, the latest first, with `replaced_by`.
+
+    Args:
+        before: only those of a smaller number.
+        most: at most so many.
+        standing: only those that still count.
+    """
     later = event.alias()
+    asked = event.c.subject_id == subject_id
+    if before is not None:
+        asked &= event.c.event_id < before
+    if standing:
+        asked &= later.c.event_id.is_(None) & ~event.c.withdrawn
     rows = connection.execute(
         sa.select(event, later.c.event_id.label("replaced_by"))
         .join(later, later.c.replaces == event.c.event_id, isouter=True)
-        .where(event.c.subject_id == subject_id)
+        .where(asked)
         .order_by(event.c.event_id.desc())
+        .limit(most)
     )
     return [dict(row) for row in rows.mappings()]
 

@@ -109,7 +109,7 @@ result = Table(
     Index(None, "subject_id", "version", "as_of"),
 )  # fmt: skip
 
-# The log of `timeline.statements`: grades, locks, comments and attributions of people.
+# The log of `timeline.statements`: grades, locks, comments and attributions of people. `version`: of the record, from which on the statement counts.
 statement = Table(
     "statement", metadata,
     Column("n", Integer, primary_key=True, autoincrement=False),
@@ -126,6 +126,7 @@ statement = Table(
     Column("comment", Text),
     Column("previous", String(64), nullable=False),
     Column("hash", String(64), nullable=False),
+    Column("version", Integer, nullable=False, server_default="0"),
 )  # fmt: skip
 
 # Who read or wrote what, and when; each row holds the hash of the one before.

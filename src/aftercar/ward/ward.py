@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -18,9 +18,9 @@ from aftercar import __version__
 from aftercar.errors import AftercarError
 from aftercar.grade.options import Options
 from aftercar.manage.rules import RuleBook
-from aftercar.ward import audit, found, record
+from aftercar.ward import audit, found, record, statements
 from aftercar.ward.accounts import Person
-from aftercar.ward.database import Database
+from aftercar.ward.database import Database, alone
 from aftercar.ward.found import Finder, Found
 from aftercar.ward.record import Patient
 from aftercar.ward.tables import result
@@ -76,10 +76,9 @@ class Ward:
             InputError: there is no such patient.
         """
         with self.database.writing() as connection:
-            version, numbers = record.add(connection, subject_id, rows, person.name)
-            audit.note(connection, person.name, action, subject_id, {"version": version, "events": len(numbers)})
-        self._ask(subject_id, version)
-        return version, numbers
+            entered = enter(connection, person, subject_id, rows, action)
+        self._ask(subject_id, entered[0])
+        return entered
 
     def correct(self, person: Person, subject_id: int, event_id: int, row: dict[str, Any] | None) -> tuple[int, list[int]]:
         """Put another event in the place of one, or withdraw it.
@@ -88,11 +87,48 @@ class Ward:
             InputError: there is no such event of this patient, or it was replaced already.
         """
         with self.database.writing() as connection:
-            version, numbers = record.correct(connection, subject_id, event_id, row, person.name)
-            action = "event.withdraw" if row is None else "event.correct"
-            audit.note(connection, person.name, action, subject_id, {"version": version, "event": event_id})
-        self._ask(subject_id, version)
-        return version, numbers
+            entered = correct(connection, person, subject_id, event_id, row)
+        self._ask(subject_id, entered[0])
+        return entered
+
+    def say(self, person: Person, subject_id: int, said: Callable[[pl.DataFrame], pl.DataFrame], action: str) -> pl.DataFrame:
+        """Add statements about a patient; the new rows. An attribution makes a new version of the record, which is graded soon after.
+
+        Args:
+            said: what makes the statements from those that stand; nobody else says anything in between.
+            action: for the audit trail.
+        Raises:
+            InputError: there is no such patient, or the statements cannot be made.
+        """
+        with self.database.writing() as connection:
+            alone(connection)
+            who = record.find(connection, subject_id)
+            rows = said(statements.log(connection, subject_id))
+            regraded = "attribution" in rows["kind"]
+            version = record.changed(connection, subject_id) if regraded else who.version
+            new = statements.add(connection, rows, version)
+            audit.note(connection, person.name, action, subject_id, {"version": version, "statements": new.height})
+        if regraded:
+            self._ask(subject_id, version)
+        return new
+
+    def register(self, person: Person, label: str, rows: Callable[[int], pl.DataFrame], complete: Iterable[str] = ()) -> int:
+        """A new patient with what is known of them; the number that the software knows them by.
+
+        Args:
+            rows: what makes the first events for that number.
+            complete: streams of which nothing will be left out.
+        Raises:
+            OptionError: the label is taken or cannot be one, or a stream does not exist.
+        """
+        with self.database.writing() as connection:
+            number = record.register(connection, label, complete=complete)
+            first = rows(number)
+            version, events = record.add(connection, number, first, person.name) if first.height else (0, [])
+            audit.note(connection, person.name, "patient.register", number, {"events": len(events)})
+        if version:
+            self._ask(number, version)
+        return number
 
     def note(
         self, person: Person, action: str, subject_id: int | None = None, detail: Mapping[str, object] | None = None
@@ -153,6 +189,12 @@ class Ward:
         """
         with self.database.reading() as connection:
             return record.timeline(connection, record.find(connection, subject_id), version, until=self.now())
+
+    def soon(self, subject_id: int) -> None:
+        """Grade in the background, so that the next one who looks need not wait."""
+        with self.database.reading() as connection:
+            version = record.find(connection, subject_id).version
+        self._ask(subject_id, version)
 
     def _ask(self, subject_id: int, version: int) -> Future[Found]:
         """Grade a version of a record once, whoever asks."""
@@ -238,6 +280,25 @@ def _stored(connection: Connection, subject_id: int, version: int) -> Any:
     """The latest result of a version; null where there is none."""
     own = (result.c.subject_id == subject_id) & (result.c.version == version)
     return connection.execute(sa.select(result).where(own).order_by(result.c.as_of.desc()).limit(1)).first()
+
+
+def enter(
+    connection: Connection, person: Person, subject_id: int, rows: pl.DataFrame, action: str = "event.write"
+) -> tuple[int, list[int]]:
+    """`Ward.enter` within a transaction of the caller, who calls `Ward.soon` once it stands."""
+    version, numbers = record.add(connection, subject_id, rows, person.name)
+    audit.note(connection, person.name, action, subject_id, {"version": version, "events": len(numbers)})
+    return version, numbers
+
+
+def correct(
+    connection: Connection, person: Person, subject_id: int, event_id: int, row: dict[str, Any] | None
+) -> tuple[int, list[int]]:
+    """`Ward.correct` within a transaction of the caller, who calls `Ward.soon` once it stands."""
+    version, numbers = record.correct(connection, subject_id, event_id, row, person.name)
+    action = "event.withdraw" if row is None else "event.correct"
+    audit.note(connection, person.name, action, subject_id, {"version": version, "event": event_id})
+    return version, numbers
 
 
 def _utc() -> datetime:

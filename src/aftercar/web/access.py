@@ -12,8 +12,9 @@ from urllib.parse import quote
 
 from fastapi import Depends, Request
 
-from aftercar.ward import accounts
+from aftercar.ward import accounts, audit
 from aftercar.ward.accounts import Person, Right
+from aftercar.ward.jobs import Jobs
 from aftercar.ward.ward import Ward
 from aftercar.web.settings import Settings
 
@@ -52,8 +53,20 @@ def settings_of(request: Request) -> Settings:
     return request.app.state.settings
 
 
+def jobs_of(request: Request) -> Jobs:
+    """The jobs in the background."""
+    return request.app.state.jobs
+
+
+TheJobs = Annotated[Jobs, Depends(jobs_of)]
 TheWard = Annotated[Ward, Depends(ward_of)]
 TheSettings = Annotated[Settings, Depends(settings_of)]
+
+
+def base_of(request: Request, settings: Settings) -> str:
+    """The address of this server as the caller knows it."""
+    scheme = "https" if settings.secure else request.url.scheme
+    return f"{scheme}://{request.headers.get('host', request.url.netloc)}"
 
 
 def client(request: Request) -> str:
@@ -134,6 +147,22 @@ Reader = Annotated[Person, needs(Right.READ)]
 Charting = Annotated[Person, needs(Right.CHART)]
 Adjudicator = Annotated[Person, needs(Right.ADJUDICATE)]
 Administrator = Annotated[Person, needs(Right.ADMINISTER)]
+
+
+def by_password(request: Request, ward: Ward, name: str, password: str) -> Person | None:
+    """The person of a name and password; null where either is wrong, which is noted. Whoever tries too often waits.
+
+    Raises:
+        TooMany: that is so.
+    """
+    for key in (f"name {name}", f"from {client(request)}"):
+        request.app.state.sign_ins.take(key)
+    with ward.database.reading() as connection:
+        person = accounts.by_password(connection, name, password)
+    if person is None:
+        with ward.database.writing() as connection:
+            audit.note(connection, audit.SYSTEM, "sign-in.refused")
+    return person
 
 
 def sign_in_page(request: Request) -> str:

@@ -16,14 +16,19 @@ from starlette.exceptions import HTTPException
 
 from aftercar import __version__
 from aftercar.errors import AftercarError
+from aftercar.ward.jobs import Jobs
 from aftercar.ward.ward import Ward
-from aftercar.web import access, render
+from aftercar.web import access, api, handshake, oidc, render, smart
+from aftercar.web.cds import reading, token
+from aftercar.web.cds import router as cds
+from aftercar.web.middleware import HOOKS, HooksFromElsewhere
 from aftercar.web.pages import ROUTERS
 from aftercar.web.settings import Settings
+from aftercar.web.work import WORKS
 
 log = logging.getLogger("aftercar.web")
 
-MACHINES = ("/api/", "/cds-services")  # paths of which programs ask; they are answered in JSON
+MACHINES = ("/api/", HOOKS)  # paths of which programs ask; they are answered in JSON
 HEADERS = {
     "Content-Security-Policy": "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
@@ -41,16 +46,22 @@ def create_app(ward: Ward, settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def life(_: FastAPI) -> AsyncGenerator[None]:
+        jobs.begin()
         yield
+        jobs.close()
         ward.close()
 
+    jobs = Jobs(ward.database, WORKS)
     app = FastAPI(
         title="aftercar", version=__version__, description=DESCRIPTION, lifespan=life, docs_url=None, redoc_url=None, openapi_url="/api/openapi.json"
     )  # fmt: skip
     app.state.ward, app.state.settings, app.state.pace = ward, settings, access.Pace()
+    app.state.jobs = jobs
     app.state.sign_ins = access.Pace(burst=10, per_s=0.1)
-    for router in ROUTERS:
+    app.state.seen_tokens, app.state.hook_memory, app.state.ways = token.Seen(), reading.Memory(), handshake.Ways()
+    for router in (*ROUTERS, *api.ROUTERS, cds.router, smart.router, oidc.router):
         app.include_router(router)
+    app.add_middleware(HooksFromElsewhere, origins=settings.origins)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(settings.hosts), www_redirect=False)
     app.middleware("http")(_headers(settings))  # the outermost: what is refused for its host has them too
     app.add_exception_handler(access.SignInFirst, _sign_in)
@@ -140,6 +151,7 @@ async def _problem(request: Request, error: Exception) -> Response:
 
 def problem(request: Request, status: int, said: str, headers: dict[str, str] | None = None) -> JSONResponse:
     """A problem as RFC 9457 writes it."""
+    said = said.encode(errors="replace").decode()  # a name that came along may be half a character
     body = {
         "type": "about:blank",
         "title": HTTPStatus(status).phrase,

@@ -51,9 +51,9 @@ def sections(found: Found, timeline: pl.DataFrame) -> list[Section]:
     return [section(course, n, worst.get(course.infusion, []), simulated=False) for n, course in enumerate(drawn, start=1)]
 
 
-def stretches(found: Found, timeline: pl.DataFrame) -> list[Stretch]:
-    """Every stretch that the figure draws and the latest first: what a band opens."""
-    drawn = [row["toxicity"] for row in other.parted(found.worst)[0].iter_rows(named=True) if is_drawn(row)]
+def stretches(found: Found, timeline: pl.DataFrame, toxicities: tuple[str, ...] | None = None) -> list[Stretch]:
+    """Every stretch that the figure draws and of some toxicities or of all, the latest first: what a band opens."""
+    drawn = toxicities or [row["toxicity"] for row in other.parted(found.worst)[0].iter_rows(named=True) if is_drawn(row)]
     rows = other.parted(found.grades)[0].filter(col("toxicity").is_in(drawn) & (col("status") != "not_applicable"))
     records = {
         r["event_id"]: r

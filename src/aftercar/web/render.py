@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timedelta
 from functools import cache
 from importlib.resources import files
@@ -10,8 +11,10 @@ from typing import Any
 import jinja2
 from fastapi import Request
 from fastapi.responses import HTMLResponse
+from markupsafe import Markup
 
 from aftercar import __version__
+from aftercar.report.legend import PATTERNS
 from aftercar.report.names import toxicity_name
 from aftercar.report.page import resource
 from aftercar.report.svg import unit_text
@@ -29,11 +32,22 @@ NOT_FOR = (
 
 
 # The navigation: where, what it is called, and the right that it asks for.
-LINKS = (("/", "Ward", "read"),)
+LINKS = (
+    ("/", "Ward", "read"),
+    ("/cohort", "Cohort", "read"),
+    ("/evidence", "Evidence", "read"),
+    ("/mechanism", "Mechanism", "read"),
+    ("/simulate", "Simulate", "read"),
+    ("/administration", "Accounts", "administer"),
+    ("/administration/trail", "Audit trail", "administer"),
+)
 PATIENT_LINKS = (
     ("", "Timeline", "read"),
     ("/options", "Options", "read"),
+    ("/scores", "Scores", "read"),
+    ("/calendar", "Calendar", "read"),
     ("/enter", "Enter", "chart"),
+    ("/adjudicate", "Adjudicate", "adjudicate"),
     ("/history", "History", "read"),
 )
 
@@ -49,7 +63,7 @@ def page(request: Request, template: str, person: Person | None = None, status: 
     common = {
         "person": person, "csrf": person.csrf if person else "", "may": {r.value for r in Right if person and person.may(r)}, "path": request.url.path,
         "now": ward.now(), "zone": zone_name(ward), "version": __version__, "profile": ward.book.profile.name, "intended": INTENDED, "not_for": NOT_FOR,
-        "links": LINKS, "patient_links": PATIENT_LINKS, "alone": request.app.state.settings.alone is not None,
+        "patterns": Markup(PATTERNS), "links": LINKS, "patient_links": PATIENT_LINKS, "alone": request.app.state.settings.alone is not None,
     }  # fmt: skip
     return HTMLResponse(_environment().get_template(template).render(common | context), status_code=status)
 
@@ -67,6 +81,13 @@ def static(name: str) -> tuple[bytes, str]:
     kind = kinds[name.rsplit(".", 1)[-1]]
     if name == "report.css":  # the look of the figures is that of the report
         return resource("page.css").encode(), kind
+    if name == "mechanism.js":
+        return resource(name).encode(), kind
+    if name == "mechanism.css":  # the figure alone: a page of the ward has a look of its own
+        css = resource(name)
+        colours = css[: css.index("@media")].replace("color-scheme: light dark; ", "")
+        rules = [rule for rule in css.splitlines() if rule.startswith(("svg", ".drugs", "#panel"))]
+        return "\n".join([colours, *rules]).encode(), kind
     return files("aftercar.web").joinpath("static", name).read_bytes(), kind
 
 
@@ -76,9 +97,14 @@ def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    filters: dict[str, Any] = {"when": when, "ago": ago, "words": words, "toxicity": toxicity_name, "unit": unit_text}
+    filters: dict[str, Any] = {"when": when, "ago": ago, "words": words, "unit": unit_text, "toxicity": toxicity_name}
     environment.filters.update(filters)
     return environment
+
+
+def on_page(svg: str) -> Markup:
+    """A figure that stands alone as a part of a page, whose style sheet has the same rules: a page allows no styles within."""
+    return Markup(re.sub(r"<style>.*?</style>", "", svg, count=1, flags=re.DOTALL))
 
 
 def when(time: datetime | None) -> str:

@@ -4,6 +4,25 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from aftercar.web.pages import entry, patient, sign_in, static, ward_list
+from aftercar.web.pages import (
+    adjudicate,
+    administration,
+    calendar,
+    cohort,
+    entry,
+    evidence,
+    mechanism,
+    new_patient,
+    patient,
+    scores,
+    sign_in,
+    simulate,
+    static,
+    ward_list,
+)
 
-ROUTERS: tuple[APIRouter, ...] = (static.router, sign_in.router, ward_list.router, patient.router, entry.router)
+# In order: `/patients/new` comes before `/patients/{subject_id}`.
+_PAGES = (
+    static, sign_in, ward_list, new_patient, patient, entry, scores, calendar, adjudicate, cohort, evidence, mechanism, simulate, administration,
+)  # fmt: skip
+ROUTERS: tuple[APIRouter, ...] = tuple(page.router for page in _PAGES)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from aftercar.errors import InputError
-from aftercar.ward import record
+from aftercar.grade.adjudicate import adjudicated, locks
+from aftercar.ward import record, statements
 from aftercar.ward.overview import line
 from aftercar.ward.record import Patient
 from aftercar.ward.ward import Ward
@@ -32,12 +35,16 @@ def timeline(request: Request, ward: TheWard, person: Reader, subject_id: int, r
     if found is None:
         ward.note(person, "patient.read", subject_id)
         return render.page(request, "blank.html.j2", person, who=who, line=line(who, None, ward.now()))
+    with ward.database.reading() as connection:
+        log = statements.log(connection, subject_id, None if result is None else found.version)
+    found = replace(found, worst=adjudicated(found.worst, log))
     charted = ward.timeline(subject_id, found.version)
     at = ward.now() if result is None else found.as_of
     ward.note(person, "patient.read", subject_id, {"version": found.version})
     return render.page(
         request, "patient.html.j2", person, who=who, found=found, former=result is not None, line=line(who, found, at), sections=course.sections(found, charted),
         stretches=course.stretches(found, charted), last=charted.filter(charted["event_id"] >= 0)["time"].max(),
+        locked=locks(log).to_dicts(),
     )  # fmt: skip
 
 

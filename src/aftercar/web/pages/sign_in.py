@@ -9,21 +9,22 @@ from fastapi import APIRouter, Form, Request
 from fastapi.responses import RedirectResponse, Response
 
 from aftercar.ward import accounts, audit
+from aftercar.ward.accounts import Right
 from aftercar.web import access, render
 from aftercar.web.access import TheSettings, TheWard, Whoever
 
 router = APIRouter(include_in_schema=False)
 
 
-def _inside(path: str) -> str:
+def inside(path: str) -> str:
     """A path of this server; anything else leads to the first page."""
     return path if path.startswith("/") and not path.startswith(("//", "/\\")) else "/"
 
 
 @router.get("/sign-in")
-def ask(request: Request, next: str = "/") -> Response:
+def ask(request: Request, settings: TheSettings, next: str = "/") -> Response:
     """The form."""
-    return render.page(request, "sign_in.html.j2", next=_inside(next), wrong=False)
+    return render.page(request, "sign_in.html.j2", next=inside(next), wrong=False, provider=settings.provider is not None)
 
 
 @router.post("/sign-in")
@@ -33,18 +34,16 @@ def sign_in(
 ) -> Response:  # fmt: skip
     """Sign in. Whoever tries too often waits."""
     _same_site(request)
-    for key in (f"name {name}", f"from {access.client(request)}"):
-        request.app.state.sign_ins.take(key)
-    with ward.database.reading() as connection:
-        person = accounts.by_password(connection, name, password)
+    person = access.by_password(request, ward, name, password)
     if person is None:
-        with ward.database.writing() as connection:
-            audit.note(connection, audit.SYSTEM, "sign-in.refused")
-        return render.page(request, "sign_in.html.j2", None, 401, next=_inside(next), wrong=True)
+        return render.page(
+            request, "sign_in.html.j2", None, 401, next=inside(next), wrong=True, provider=settings.provider is not None
+        )
     with ward.database.writing() as connection:
         secret = accounts.sign_in(connection, person)
         audit.note(connection, person.name, "sign-in")
-    response = RedirectResponse(_inside(next), 303)
+    back = inside(next)
+    response = RedirectResponse("/administration" if back == "/" and not person.may(Right.READ) else back, 303)
     set_cookie(response, secret, settings.secure)
     return response
 

@@ -8,7 +8,7 @@ from aftercar.web.render import static
 
 router = APIRouter(include_in_schema=False)
 
-FILES = ("report.css", "ward.css", "ward.js", "icon.svg")
+FILES = ("report.css", "ward.css", "ward.js", "mechanism.css", "mechanism.js", "icon.svg")
 
 
 @router.get("/static/{name}")

@@ -1,0 +1,1 @@
+"""Many subjects: when toxicities begin, with death in the way."""

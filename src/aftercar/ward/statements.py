@@ -1,0 +1,59 @@
+"""What people said of the ward's patients: the log of `timeline.statements`, kept in the table `statement`, with the same columns and the same chain of hashes."""
+
+from __future__ import annotations
+
+import polars as pl
+import sqlalchemy as sa
+from polars import col
+from sqlalchemy.engine import Connection
+
+from aftercar.grade.adjudicate import locks
+from aftercar.timeline.statements import FIRST, STATEMENTS, chained, conformed
+from aftercar.ward.database import alone
+from aftercar.ward.tables import statement
+
+
+def log(connection: Connection, subject_id: int | None = None, version: int | None = None) -> pl.DataFrame:
+    """Statements in order, as `timeline.statements` has them.
+
+    Args:
+        subject_id: about one patient; by default all.
+        version: as the record of that patient was then; by default as it is.
+    """
+    chosen = sa.select(*(statement.c[c] for c in STATEMENTS)).order_by(statement.c.n)
+    if subject_id is not None:
+        chosen = chosen.where(statement.c.subject_id == subject_id)
+    if version is not None:
+        chosen = chosen.where(statement.c.version <= version)
+    return _frame(connection, chosen)
+
+
+def locked(connection: Connection) -> dict[int, pl.DataFrame]:
+    """What is locked now, by patient: the columns of `adjudicate.locks`."""
+    kinds = statement.c.kind.in_(["lock", "unlock"])
+    rows = _frame(connection, sa.select(*(statement.c[c] for c in STATEMENTS)).where(kinds).order_by(statement.c.n))
+    return {int(own["subject_id"][0]): own for own in locks(rows).partition_by("subject_id", maintain_order=True)}
+
+
+def add(connection: Connection, rows: pl.DataFrame, version: int) -> pl.DataFrame:
+    """Add statements to the log, in the transaction of what they belong to; they come back with numbers and hashes.
+
+    Args:
+        rows: `rater`, `kind`, `subject_id` and what the kind needs.
+        version: of the record, from which on they count.
+    Raises:
+        InputError: a row that is no statement. Nothing is added then.
+    """
+    alone(connection)
+    last = connection.execute(sa.select(statement.c.n, statement.c.hash).order_by(statement.c.n.desc()).limit(1)).first()
+    new = chained(conformed(rows), *((last.n, last.hash) if last else (0, FIRST)))
+    if new.height:
+        told = new.with_columns(col("said_at").dt.replace_time_zone(None), version=version)
+        connection.execute(statement.insert(), told.to_dicts())
+    return new
+
+
+def _frame(connection: Connection, chosen: sa.Select[tuple[object, ...]]) -> pl.DataFrame:
+    schema = STATEMENTS | {"said_at": pl.Datetime("us")}
+    frame = pl.DataFrame(connection.execute(chosen).all(), schema=schema, orient="row")
+    return frame.with_columns(col("said_at").dt.replace_time_zone("UTC"))
