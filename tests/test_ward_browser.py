@@ -29,12 +29,10 @@ FLAGS = (
 WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 # Pages of a patient and of the ward; a page that is added is added here.
 PAGES = {
-    "ward": "/",
-    "timeline": "/patients/{n}",
-    "options": "/patients/{n}/options",
-    "enter": "/patients/{n}/enter",
-    "history": "/patients/{n}/history",
-}
+    "ward": "/", "cohort": "/cohort", "evidence": "/evidence", "mechanism": "/mechanism", "simulate": "/simulate", "register": "/patients/new",
+    "timeline": "/patients/{n}", "options": "/patients/{n}/options", "enter": "/patients/{n}/enter", "history": "/patients/{n}/history",
+    "scores": "/patients/{n}/scores", "calendar": "/patients/{n}/calendar", "adjudicate": "/patients/{n}/adjudicate", "infusion": "/patients/{n}/infusion",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -52,9 +52,9 @@ def sections(found: Found, timeline: pl.DataFrame) -> list[Section]:
 
 
 def stretches(found: Found, timeline: pl.DataFrame, toxicities: tuple[str, ...] | None = None) -> list[Stretch]:
-    """Every stretch that the figure draws and of some toxicities or of all, the latest first: what a band opens."""
+    """Every stretch of some toxicities, or of all that the figure draws, the latest first: what a band opens."""
     drawn = toxicities or [row["toxicity"] for row in other.parted(found.worst)[0].iter_rows(named=True) if is_drawn(row)]
-    rows = other.parted(found.grades)[0].filter(col("toxicity").is_in(drawn) & (col("status") != "not_applicable"))
+    rows = other.parted(found.grades)[0].filter(col("toxicity").is_in(list(drawn)) & (col("status") != "not_applicable"))
     records = {
         r["event_id"]: r
         for r in timeline.filter(col("event_id").is_in(rows["evidence"].explode().unique().implode())).iter_rows(named=True)
