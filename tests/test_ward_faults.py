@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 import threading
 import time
 from datetime import datetime, timedelta
@@ -24,7 +26,7 @@ from aftercar.ward.ward import Ward
 from aftercar.web.app import create_app
 from aftercar.web.settings import Settings
 
-BEGUN = datetime(2026, 1, 1)
+BEGUN = datetime(2020, 1, 1)
 
 
 class Client(threading.Thread):
@@ -209,3 +211,23 @@ def test_a_ward_that_closes_answers_who_still_waits(ward: Ward) -> None:
     threading.Timer(0.2, block.set).start()
     ward.close()
     assert isinstance(asked.exception(5), AftercarError)
+
+
+TOGETHER = """
+import threading
+from aftercar.timeline import units
+gate, said = threading.Barrier(8), []
+def ask(n):
+    gate.wait()
+    said.append((units.is_ucum("Cel"), units.is_ucum("10*3/uL"), units.rate("mg/h")))
+threads = [threading.Thread(target=ask, args=(n,)) for n in range(8)]
+for each in threads: each.start()
+for each in threads: each.join()
+print(len(said), set(said) == {(True, True, (1000 / 60, False))})
+"""
+
+
+def test_the_first_units_are_read_by_several_at_once() -> None:
+    """A server's first entries come at once; what the libraries of units then made of it was a unit that is none, for good."""
+    done = subprocess.run([sys.executable, "-c", TOGETHER], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["8", "True"], done.stderr

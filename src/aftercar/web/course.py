@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -14,11 +15,11 @@ from aftercar.grade.run import SCALES
 from aftercar.report import other
 from aftercar.report.bands import band_id
 from aftercar.report.course import courses
-from aftercar.report.names import scale_name, toxicity_name
+from aftercar.report.names import is_drawn, scale_name, toxicity_name
 from aftercar.report.subject import Section, section
 from aftercar.report.svg import readable
 from aftercar.ward import statements
-from aftercar.ward.found import NOW, Found
+from aftercar.ward.found import Found
 from aftercar.ward.ward import Ward
 from aftercar.web.render import when
 
@@ -65,7 +66,7 @@ def drawn(ward: Ward, found: Found, log: str, until: int | None = None) -> Drawn
         said = statements.log(connection, found.subject_id, until)
     charted = ward.timeline(found.subject_id, found.version)
     own = replace(found, worst=adjudicated(found.worst, said))
-    return Drawn(sections(own, charted), stretches(own, charted, NOW))
+    return Drawn(sections(own, charted), stretches(own, charted))
 
 
 def sections(found: Found, timeline: pl.DataFrame) -> list[Section]:
@@ -78,11 +79,10 @@ def sections(found: Found, timeline: pl.DataFrame) -> list[Section]:
     return [section(course, n, worst.get(course.infusion, []), simulated=False) for n, course in enumerate(drawn, start=1)]
 
 
-def stretches(found: Found, timeline: pl.DataFrame, toxicities: tuple[str, ...]) -> list[Stretch]:
-    """Every stretch of some toxicities in which something is there or open, the latest first."""
-    rows = found.grades.filter(
-        col("toxicity").is_in(list(toxicities)) & (col("status") != "not_applicable") & (col("grade_upper") > 0)
-    )
+def stretches(found: Found, timeline: pl.DataFrame, toxicities: Sequence[str] | None = None) -> list[Stretch]:
+    """Every stretch of some toxicities, or of all that the figure draws, the latest first: what a band opens."""
+    drawn = toxicities or [row["toxicity"] for row in other.parted(found.worst)[0].iter_rows(named=True) if is_drawn(row)]
+    rows = other.parted(found.grades)[0].filter(col("toxicity").is_in(list(drawn)) & (col("status") != "not_applicable"))
     records = {
         r["event_id"]: r
         for r in timeline.filter(col("event_id").is_in(rows["evidence"].explode().unique().implode())).iter_rows(named=True)

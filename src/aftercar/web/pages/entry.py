@@ -136,6 +136,10 @@ def enter(request: Request, ward: TheWard, person: Charting, subject_id: int, fo
     if not wrong:
         read = intake.rows(entries, subject_id, source=f"entered by {person.name}")
         wrong = [f"{entries[r['row'] - 1]['code']}: {r['detail']}" for r in read.rejected.iter_rows(named=True)]
+        wrong += [
+            f"{r['code']}: {r['note']}. Enter it as it is meant."
+            for r in read.timeline.filter(col("note").is_not_null()).iter_rows(named=True)
+        ]
         if not wrong and read.timeline.is_empty():
             wrong = ["Nothing was filled in."]
         if not wrong:
@@ -185,6 +189,7 @@ def correct(request: Request, ward: TheWard, person: Charting, subject_id: int, 
     row = {c: former[c] for c in intake.COLUMNS} | {column: said for column, said in filled.items() if said}
     read = intake.rows([row], subject_id, source=f"entered by {person.name}")
     wrong = [str(said) for said in read.rejected["detail"]]  # of a state a row `unknown` is left beside: that is no correction
+    wrong += [f"{note}. Enter it as it is meant." for note in read.timeline["note"].drop_nulls()]
     if not any(filled.values()) or (not wrong and read.timeline.is_empty()):
         wrong = ["Nothing was filled in."]
     if wrong:
