@@ -73,7 +73,7 @@ def test_a_database_of_a_newer_version_is_refused(url: str) -> None:
     [
         ("ward.db", OptionError, "URL"),
         ("mysql://ward@127.0.0.1/ward", OptionError, "sqlite or postgresql"),
-        ("sqlite:////no/such/folder/ward.db", InputError, "folder"),
+        ("sqlite:///no/such/folder/ward.db", InputError, "folder"),
         ("postgresql://ward@127.0.0.1:1/ward", InputError, "cannot be opened"),
         ("postgresql://ward@127.0.0.1:port/ward", OptionError, "URL"),
     ],
