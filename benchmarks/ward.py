@@ -38,7 +38,7 @@ PAUSE_S = 2.0  # mean of a client between an answer and the next question
 ISSUER = "https://hospital.example/ehr"
 PASSWORD = "a password for a benchmark"
 # What a client asks next, and how often of a hundred.
-MIX = {"CDS Hooks, patient-view": 40, "patient page": 20, "ward list": 10, "grades by REST": 10, "write": 20}
+MIX = {"CDS Hooks, patient-view": 40, "patient page": 25, "ward list": 10, "grades by REST": 15, "write": 10}
 
 
 def main() -> None:

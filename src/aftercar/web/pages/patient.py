@@ -14,6 +14,14 @@ from aftercar.ward.ward import Ward
 from aftercar.web import course, render
 from aftercar.web.access import Reader, TheWard
 
+# What rules say, in the order in which one would read it.
+GROUPS = {
+    "option": "Options now",
+    "measure_first": "Measure first",
+    "blocked": "Blocked now",
+    "perhaps_blocked": "Perhaps blocked",
+}
+
 router = APIRouter(prefix="/patients/{subject_id}", include_in_schema=False)
 
 
@@ -51,8 +59,8 @@ def options(request: Request, ward: TheWard, person: Reader, subject_id: int) ->
     ward.note(person, "patient.options.read", subject_id, {"version": who.version})
     advice = [] if found is None else found.advice.to_dicts()
     return render.page(
-        request, "options.html.j2", person, who=who, found=found, line=line(who, found, ward.now()), now_due=[a for a in advice if a["status"] != "perhaps_blocked"],
-        blocked=[a for a in advice if a["status"] == "perhaps_blocked"], ledger=[] if found is None else found.ledger.to_dicts(),
+        request, "options.html.j2", person, who=who, found=found, line=line(who, found, ward.now()),
+        groups=[(title, [a for a in advice if a["status"] == status]) for status, title in GROUPS.items()], free=[a for a in advice if a["status"] == "not_blocked"], ledger=[] if found is None else found.ledger.to_dicts(),
         limits=[] if found is None else found.limits.to_dicts(),
     )  # fmt: skip
 
