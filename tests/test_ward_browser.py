@@ -346,7 +346,7 @@ def test_another_site_can_neither_frame_nor_ask_it(chromium: Browser, example: L
     context = chromium.new_context()
     page = context.new_page()
     (tmp_path / "evil.html").write_text(f'<iframe src="{example.url}/"></iframe>')
-    page.goto(f"file://{tmp_path}/evil.html")
+    page.goto((tmp_path / "evil.html").as_uri())
     page.wait_for_timeout(500)
     assert "Ward" not in (page.frames[1].evaluate("document.body ? document.body.innerText : ''") if len(page.frames) > 1 else "")
     with pytest.raises(Error):
