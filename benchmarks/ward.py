@@ -160,7 +160,7 @@ def _server(url: str, keys: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
-            found = re.search(r"http://\S+", process.stdout.readline())
+            found = re.search(r"http\S+", process.stdout.readline())
             assert found, "the server did not start"
             yield found[0].rstrip("/"), process
         finally:

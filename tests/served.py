@@ -36,14 +36,10 @@ PASSWORD = "correct horse battery staple"
 ALONE = Person("local", Role.ADJUDICATOR, csrf="forged-requests-lack-this")
 
 
-def ward_at(folder: Path, now: datetime = NOW) -> Ward:
-    """An empty ward in a file, where time stands still."""
-    return Ward(
-        opened(URL.create("sqlite", database=str(folder / "ward.db")).render_as_string()),
-        ZoneInfo(ZONE),
-        rulebook(DEFAULT_PROFILE, None),
-        clock=lambda: now,
-    )
+def ward_at(where: Path | str, now: datetime = NOW) -> Ward:
+    """An empty ward, in a file of a folder or in the database of a URL, where time stands still."""
+    url = where if isinstance(where, str) else URL.create("sqlite", database=str(where / "ward.db")).render_as_string()
+    return Ward(opened(url), ZoneInfo(ZONE), rulebook(DEFAULT_PROFILE, None), clock=lambda: now)
 
 
 def with_accounts(database: Database) -> None:

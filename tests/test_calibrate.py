@@ -21,7 +21,7 @@ from aftercar.calibrate.compare import compare
 from aftercar.calibrate.ensemble import as_frame, centre, in_a_row, parameters, read
 from aftercar.calibrate.fit import Observed, fit, observed, predicted, results_of, smoothed
 from aftercar.calibrate.interventions import arms
-from aftercar.calibrate.peaks import peaks, ranges
+from aftercar.calibrate.peaks import TRIAL, peaks, ranges
 from aftercar.calibrate.published import ENDPOINTS, onsets, rates, trials
 from aftercar.calibrate.virtual import ANALYTES, Outcome, medians, run
 from aftercar.errors import InputError, OptionError
@@ -60,7 +60,7 @@ def test_scales_and_policies_are_known() -> None:
 def test_nothing_of_a_trial_that_is_held_out_is_fitted() -> None:
     fitted = {trial for trial, _ in observed().told}
     assert fitted == {name for name, trial in trials().items() if not trial.held_out}
-    assert len(observed().told) == 4 * len(fitted) + onsets().filter(col("trial").is_in(list(fitted))).height
+    assert len(observed().told) == 4 * len(fitted) + onsets().filter(col("trial").is_in(list(fitted))).height + ranges().height
 
 
 def test_parameters_exist_and_start_where_they_say() -> None:
@@ -225,7 +225,9 @@ def test_peaks_are_of_the_groups_that_the_table_names() -> None:
     assert sum(groups) == 24 and of["CRP", "grade 0-1"]["patients"] == groups[0]
     for row in found.to_dicts():
         assert (row["inside"] is None) == (row["patients"] == 0)
-        assert row["inside"] in (None, row["simulated"] is not None and row["low"] <= row["simulated"] <= row["high"])
+        median = row["simulated_median"]
+        assert row["inside"] in (None, median is not None and row["low"] <= median <= row["high"])
+    assert "simulated" not in found.columns, "the mark of the written table goes by that name"
 
 
 # ---- one scale in the words of another
@@ -350,4 +352,7 @@ def test_adopted_files_of_the_model_hold_the_middle_and_all_else_stays(tmp_path:
     of_map = {p.name: middle[p.key] for p in parameters() if p.name in chart}
     assert {name: chart[name] for name in of_map} == pytest.approx(of_map, rel=0.01) and len(of_map) > 5
     assert {k: v for k, v in chart.items() if k not in of_map} == {k: v for k, v in ours.items() if k not in of_map}
+    products = load_model(tmp_path).tables["products"]
+    of_peaks = products.filter(col("source").str.contains("cytokine peaks"))
+    assert set(of_peaks["product"]) == {trials()[TRIAL].product}, "ranges of peaks were told of one trial"
     assert "# a temperature stands for 12 h" in (tmp_path / "observation.toml").read_text(), "comments stay"

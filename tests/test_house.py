@@ -106,6 +106,9 @@ CITED = {
     "www.ncbi.nlm.nih.gov",
     "www.w3.org",
 }
+NOWHERE = re.compile(
+    r"(\w+@)?(127\.0\.0\.1|localhost|\[::1\]|[\w.-]+\.example)(:[\d{}a-z_.]*)?,?"
+)  # this machine, and names kept for examples
 MACHINE_PATH = re.compile(r"(?<![\w.~/-])/(?:work|tmp|home|root|Users|mnt|opt)/")
 REGISTRY = re.compile(r"\b(?:pypi\.org|pythonhosted\.org|npmjs\.(?:org|com)|conda\.anaconda\.org|deb\.debian\.org)\b")
 ADDRESS = re.compile(r"\b(?!sqlite:///[\w{])[a-z][a-z0-9+.-]*://([^\s/\"'<>)\]}`]*)", re.IGNORECASE)
@@ -284,7 +287,8 @@ def addresses(text: str) -> Iterator[str]:
     """What in a text would not hold on another machine: paths, registries, addresses that are no citation."""
     yield from (found.group() for found in MACHINE_PATH.finditer(text))
     yield from (found.group() for found in REGISTRY.finditer(text))
-    yield from (found.group() for found in ADDRESS.finditer(text) if found.group(1).lower() not in CITED)
+    hosts = ((found.group(), found.group(1).lower()) for found in ADDRESS.finditer(text))
+    yield from (address for address, host in hosts if host not in CITED and not NOWHERE.fullmatch(host))
 
 
 def test_no_committed_file_holds_a_machine_path_or_a_foreign_address() -> None:

@@ -51,8 +51,8 @@ ROWS = [
 
 
 @pytest.fixture
-def ward(tmp_path: Path) -> Iterator[Ward]:
-    made = ward_at(tmp_path)
+def ward(url: str) -> Iterator[Ward]:
+    made = ward_at(url)
     with_accounts(made.database)
     yield made
     made.close()
@@ -131,7 +131,11 @@ def test_rows_are_counted_and_no_value_is_said_of_those_refused(ward: Ward, clie
     body = told.json()
     assert told.status_code == 201 and told.headers["etag"] == '"1"'
     assert body["accepted"] + len(body["rejected"]) == body["read"] == len(rows)
-    assert {r["row"]: r["reason"] for r in body["rejected"]}.items() >= {3: "unknown_code", 4: "unknown_unit"}.items()
+    assert {r["row"]: r["reason"] for r in body["rejected"]}.items() >= {
+        3: "unknown_code",
+        4: "unknown_unit",
+        5: "of_the_record",
+    }.items()
     assert all(value not in json.dumps(body["rejected"]) for value in ("387.25", "1234.5", "77.77"))
     assert len(body["events"]) == body["accepted"]
 

@@ -11,10 +11,11 @@ from pathlib import Path
 import polars as pl
 
 from aftercar.calibrate.ensemble import Parameter, centre, parameters
+from aftercar.calibrate.peaks import TRIAL
+from aftercar.calibrate.published import trials
 from aftercar.files import write_text
 from aftercar.simulate.population import SPREAD
 
-SOURCE = "calibrated to published rates and onsets"
 _TABLES = ("parameters", "variability", "products", "diseases")
 
 
@@ -42,16 +43,21 @@ def _table_of(p: Parameter) -> str:
     return {"product": "products", "disease": "diseases"}.get(p.level, "parameters")
 
 
+def _source(p: Parameter) -> str:
+    """What its value rests on, as the tables say it."""
+    peaks = " and to ranges of cytokine peaks" if p.bears_on(trials()[TRIAL]) else ""
+    return f"calibrated to published rates and onsets{peaks}"
+
+
 def _table(name: str, text: str, middle: dict[str, float]) -> str:
-    told = {(p.of, p.name.removeprefix(SPREAD)): middle[p.key] for p in parameters() if _table_of(p) == name}
+    told = {(p.of, p.name.removeprefix(SPREAD)): p for p in parameters() if _table_of(p) == name}
     rows = list(csv.DictReader(io.StringIO(text)))
     key = None if name in ("parameters", "variability") else name.removesuffix("s")
     value = "sd_log" if name == "variability" else "value"
     of = "name" if name == "parameters" else "parameter"
     for row in rows:
-        number = told.pop((row[key] if key else None, row[of]), None)
-        if number is not None:
-            row |= {value: f"{number:.3g}", "source": SOURCE, "confidence": "C"}
+        if (p := told.pop((row[key] if key else None, row[of]), None)) is not None:
+            row |= {value: f"{middle[p.key]:.3g}", "source": _source(p), "confidence": "C"}
     assert not told, f"{name}.csv has no row for {told}"
     out = io.StringIO()
     writer = csv.DictWriter(out, rows[0], lineterminator="\n")

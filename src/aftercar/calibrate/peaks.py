@@ -29,8 +29,8 @@ def peaks(ensemble: pl.DataFrame, *, patients: int = PATIENTS, seed: int = SEED)
     """The highest level of each cytokine in virtual patients of one trial, whose parameters are of the ensemble's members in turn.
 
     Returns:
-        `analyte, group, unit, low, high, patients, simulated, simulated_low, simulated_high, inside, source, verified`: the median of a group's
-        peaks with the middle half of them, and whether the median lies in the range that is told. Null where no virtual patient is of the group.
+        `analyte, group, unit, low, high, patients, simulated_median, simulated_low, simulated_high, inside, source, verified`: the median of a
+        group's peaks with the middle half of them, and whether the median lies in the range that is told. Null where no virtual patient is of the group.
     """
     trial = trials()[TRIAL]
     outcome = run(trial, patients, seed, varied=varied(ensemble, trial.product, trial.disease, np.arange(patients)))
@@ -42,7 +42,7 @@ def peaks(ensemble: pl.DataFrame, *, patients: int = PATIENTS, seed: int = SEED)
         rows.append(
             {
                 "analyte": row["analyte"], "group": row["group"], "unit": row["unit"], "low": row["low"], "high": row["high"], "patients": len(own),
-                "simulated": middle, "simulated_low": low, "simulated_high": high,
+                "simulated_median": middle, "simulated_low": low, "simulated_high": high,
                 "inside": None if middle is None else bool(row["low"] <= middle <= row["high"]), "source": row["ref_id"], "verified": row["verified"],
             }
         )  # fmt: skip

@@ -36,7 +36,7 @@ def fit(
     passes: Annotated[int, typer.Option("--passes", help="How often the ensemble moves.")] = 5,
     workers: Workers = None,
 ) -> None:
-    """Fit the parameters to published rates and onsets. Each pass is kept: the same command goes on where it was interrupted."""
+    """Fit the parameters to published rates and onsets and to ranges of cytokine peaks. Each pass is kept: the same command goes on where it was interrupted."""
     import json
 
     from aftercar.calibrate.fit import fit as fitted

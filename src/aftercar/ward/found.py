@@ -6,7 +6,8 @@ import io
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
-from typing import Protocol
+from functools import cached_property
+from typing import Any, Protocol
 
 import msgspec
 import polars as pl
@@ -33,7 +34,7 @@ NOW = ("crs", "icans")  # toxicities that are graded ahead
 AHEAD = timedelta(hours=24)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Found:
     """The tables of one version of a record; `docs/tables.md` and `docs/management.md` describe each.
 
@@ -57,9 +58,32 @@ class Found:
     limits: pl.DataFrame
     last: pl.DataFrame
 
-    def standing(self, now: datetime) -> pl.DataFrame:
-        """The rows of `ahead` that hold at a time: one a scale."""
-        return self.ahead.filter((col("start") <= now) & (col("end").is_null() | (col("end") > now)))
+    def standing(self, now: datetime) -> list[dict[str, Any]]:
+        """The rows of `ahead` that hold at a time: one a course and scale."""
+        return [row for row in self.spans if row["start"] <= now and (row["end"] is None or row["end"] > now)]
+
+    @cached_property
+    def spans(self) -> list[dict[str, Any]]:
+        """The rows of `ahead` where the scale applies: a list asks them for hundreds of patients at once, and frames are slow to ask for one row."""
+        return self.ahead.filter(col("status") != "not_applicable").to_dicts()
+
+    @cached_property
+    def course(self) -> dict[str, Any] | None:
+        """The row of `subjects` of the last infusion."""
+        return self.subjects.row(-1, named=True) if self.subjects.height else None
+
+    @cached_property
+    def worst_grades(self) -> dict[tuple[int, str], tuple[int | None, int | None]]:
+        """Bounds of the worst grade by infusion and toxicity."""
+        return {
+            (i, t): (low, high)
+            for i, t, low, high in self.worst.select("infusion", "toxicity", "grade", "grade_upper").iter_rows()
+        }
+
+    @cached_property
+    def last_charted(self) -> dict[str, datetime]:
+        """When each concept was last charted."""
+        return dict(self.last.select("code", "time").drop_nulls().iter_rows())
 
     def stale(self, now: datetime) -> bool:
         """Whether the record must be read anew to say what stands at a time."""

@@ -73,6 +73,21 @@ def file(
     subjects = timeline["subject_id"].cast(pl.String).unique()
     if subjects.len() > 1 or (known_as is not None and not subjects.is_in([known_as]).all()):
         raise InputError("The resources are of several patients, or of another one. Hand in those of one patient at a time.")
-    own = timeline.filter(col("code") != "record_complete")
+    said = timeline["code"] == "record_complete"
+    own, refused = timeline.filter(~said), _of_the_record(timeline.filter(said))
     placed = pl.concat_str(lit(f"{source}:"), col("source").str.split(":").list.slice(1).list.join(":"))
-    return replace(found, timeline=own.with_columns(subject_id=lit(subject_id, pl.Int64), source=placed))
+    return replace(
+        found, timeline=own.with_columns(subject_id=lit(subject_id, pl.Int64), source=placed), accepted=found.accepted - refused.height,
+        rejected=pl.concat([found.rejected, refused]).sort("row", maintain_order=True),
+    )  # fmt: skip
+
+
+def _of_the_record(rows: pl.DataFrame) -> pl.DataFrame:
+    """Rows that say which streams are complete, as rejected ones: the record says so itself. What a mapping declares is no row of what was read."""
+    told = rows.with_columns(
+        row=col("source").str.split(":").list.get(1, null_on_oob=True).cast(pl.Int64, strict=False)
+    ).drop_nulls("row")
+    return told.select(
+        file=col("source").str.split(":").list.first(), row="row", column=lit(None, pl.String), reason=lit("of_the_record"), code="code",
+        detail=lit("which streams are complete is said when the patient is registered"),
+    )  # fmt: skip

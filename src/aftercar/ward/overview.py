@@ -10,9 +10,6 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-import polars as pl
-from polars import col
-
 import aftercar.ward
 from aftercar.ward.found import NOW, Found
 from aftercar.ward.record import Patient
@@ -111,9 +108,8 @@ def rounds() -> tuple[Round, ...]:
 
 def line(who: Patient, found: Found | None, now: datetime) -> Line:
     """What the list says of a patient at a time."""
-    if found is None or found.subjects.is_empty():
+    if found is None or (course := found.course) is None:
         return Line(who, found, None, None, None, (), ())
-    course = found.subjects.row(-1, named=True)
     infused: datetime | None = course["day0"]
     day = None if infused is None else (now.date() - infused.date()).days
     ended = course["death"] is not None
@@ -122,22 +118,18 @@ def line(who: Patient, found: Found | None, now: datetime) -> Line:
 
 
 def _standing(found: Found, now: datetime, infusion: int) -> tuple[Standing, ...]:
-    rows = found.standing(now).filter((col("infusion") == infusion) & (col("status") != "not_applicable"))
-    worst = {w["toxicity"]: w for w in found.worst.filter(col("infusion") == infusion).iter_rows(named=True)}
-    return tuple(
-        _one(row, worst.get(toxicity), found.ahead.filter((col("infusion") == infusion) & (col("scale") == row["scale"])), now)
-        for toxicity in NOW
-        for row in rows.filter(col("toxicity") == toxicity).iter_rows(named=True)
-    )
+    """What stands of each toxicity, in the order of `NOW`."""
+    before = {row["scale"]: row["grade"] for row in found.standing(now - RECENT) if row["infusion"] == infusion}
+    rows = [row for row in found.standing(now) if row["infusion"] == infusion]
+    return tuple(_one(row, before.get(row["scale"], 0), found) for toxicity in NOW for row in rows if row["toxicity"] == toxicity)
 
 
-def _one(row: dict[str, Any], worst: dict[str, Any] | None, course: pl.DataFrame, now: datetime) -> Standing:
+def _one(row: dict[str, Any], former: int, found: Found) -> Standing:
     stale = "stale" in row["flags"]
-    before = course.filter((col("start") <= now - RECENT) & (col("end").is_null() | (col("end") > now - RECENT)))
-    former = before["grade"][0] if before.height else 0
+    worst, worst_upper = found.worst_grades.get((row["infusion"], row["toxicity"]), (None, None))
     return Standing(
-        row["toxicity"], row["scale"], row["grade"], row["grade_upper"], not (stale and row["grade"] < row["grade_upper"]), row["start"],
-        worst["grade"] if worst else None, worst["grade_upper"] if worst else None, row["grade"] - former if not stale else 0, tuple(row["missing"]),
+        row["toxicity"], row["scale"], row["grade"], row["grade_upper"], not (stale and row["grade"] < row["grade_upper"]), row["start"], worst, worst_upper,
+        0 if stale else row["grade"] - former, tuple(row["missing"]),
     )  # fmt: skip
 
 
@@ -145,11 +137,10 @@ def _overdue(found: Found, infused: datetime | None, now: datetime) -> list[Over
     """Assessments that are late, the latest of them first."""
     if infused is None:
         return []
-    last = dict(found.last.select("code", "time").iter_rows())
     late: list[Overdue] = []
     for what in rounds():
         begins, ends = (infused + timedelta(days=d) for d in what.days)
-        times = [last[code] for code in what.any_of if last.get(code) is not None]
+        times = [found.last_charted[code] for code in what.any_of if code in found.last_charted]
         made = max(times) if times else None
         due = max(made, begins) + timedelta(hours=what.every_h) if made else begins + timedelta(hours=what.every_h)
         if begins <= now < ends + timedelta(days=1) and due < now:

@@ -28,7 +28,7 @@ from aftercar.ward.tables import result
 MOST_AT_ONCE = 64  # records that are graded together
 
 
-@dataclass
+@dataclass(eq=False)
 class Ward:
     """A database, and what its records are read with.
 

@@ -56,6 +56,7 @@ def create_app(ward: Ward, settings: Settings) -> FastAPI:
         title="aftercar", version=__version__, description=DESCRIPTION, lifespan=life, docs_url=None, redoc_url=None, openapi_url="/api/openapi.json"
     )  # fmt: skip
     app.state.ward, app.state.settings, app.state.pace = ward, settings, access.Pace()
+    app.state.hook_pace = access.Pace(burst=1000, per_s=100)  # a record system asks for a whole hospital
     app.state.jobs = jobs
     app.state.sign_ins = access.Pace(burst=10, per_s=0.1)
     app.state.seen_tokens, app.state.hook_memory, app.state.ways = token.Seen(), reading.Memory(), handshake.Ways()

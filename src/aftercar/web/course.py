@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import polars as pl
 from polars import col
 
+from aftercar.grade.adjudicate import adjudicated
 from aftercar.grade.run import SCALES
 from aftercar.report import other
 from aftercar.report.bands import band_id
@@ -15,7 +18,9 @@ from aftercar.report.course import courses
 from aftercar.report.names import is_drawn, scale_name, toxicity_name
 from aftercar.report.subject import Section, section
 from aftercar.report.svg import readable
+from aftercar.ward import statements
 from aftercar.ward.found import Found
+from aftercar.ward.ward import Ward
 from aftercar.web.render import when
 
 MOST_RECORDS = 40  # of a stretch
@@ -41,6 +46,29 @@ class Stretch:
     source: str
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """What a page shows of a result that does not change with the time: figures and tables, and every stretch of what is graded now."""
+
+    sections: list[Section]
+    stretches: list[Stretch]
+
+
+@lru_cache(maxsize=200)
+def drawn(ward: Ward, found: Found, log: str, until: int | None = None) -> Drawn:
+    """Draw a result, with what readers had locked; once, however often it is looked at.
+
+    Args:
+        log: the hash with which the statements about the patient end: another one is drawn anew.
+        until: only statements of this version of the record and before.
+    """
+    with ward.database.reading() as connection:
+        said = statements.log(connection, found.subject_id, until)
+    charted = ward.timeline(found.subject_id, found.version)
+    own = replace(found, worst=adjudicated(found.worst, said))
+    return Drawn(sections(own, charted), stretches(own, charted))
+
+
 def sections(found: Found, timeline: pl.DataFrame) -> list[Section]:
     """A section for each infusion: figure, caption and tables, as in the report."""
     own = other.parted(found.worst)[0]
@@ -51,7 +79,7 @@ def sections(found: Found, timeline: pl.DataFrame) -> list[Section]:
     return [section(course, n, worst.get(course.infusion, []), simulated=False) for n, course in enumerate(drawn, start=1)]
 
 
-def stretches(found: Found, timeline: pl.DataFrame, toxicities: tuple[str, ...] | None = None) -> list[Stretch]:
+def stretches(found: Found, timeline: pl.DataFrame, toxicities: Sequence[str] | None = None) -> list[Stretch]:
     """Every stretch of some toxicities, or of all that the figure draws, the latest first: what a band opens."""
     drawn = toxicities or [row["toxicity"] for row in other.parted(found.worst)[0].iter_rows(named=True) if is_drawn(row)]
     rows = other.parted(found.grades)[0].filter(col("toxicity").is_in(list(drawn)) & (col("status") != "not_applicable"))

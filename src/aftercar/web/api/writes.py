@@ -85,7 +85,7 @@ def _claimed(connection: Connection, person: Person, key: str, asked: str) -> bo
         "account": person.name, "key": key, "request_hash": asked, "status": 0, "body": "",
         "answered_at": datetime.now(UTC).replace(tzinfo=None),
     }  # fmt: skip
-    return connection.execute(insert.values(row).on_conflict_do_nothing()).rowcount == 1
+    return connection.execute(insert.values(row).on_conflict_do_nothing().returning(answered.c.key)).first() is not None
 
 
 def _as_before(connection: Connection, person: Person, key: str, asked: str) -> Response:

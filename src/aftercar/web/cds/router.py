@@ -163,7 +163,7 @@ def _kind(service_id: str) -> _Kind:
 @router.post("/{service_id}", response_model=Cards, summary="Call a service", openapi_extra=_schema(Hook))
 def call(request: Request, ward: TheWard, settings: TheSettings, caller: TheCaller, service_id: str, body: TheBody) -> Response:
     """Cards for the patient in context; an empty list where the patient had no CAR-T infusion or there is nothing to say."""
-    request.app.state.pace.take(caller.name)
+    request.app.state.hook_pace.take(caller.name)
     kind, hook = _kind(service_id), _read(body, Hook)
     if hook.hook != kind.service.hook:
         raise HTTPException(400, f"This service is for the hook {kind.service.hook}.")
@@ -190,7 +190,7 @@ def _note(ward: Ward, caller: Caller, action: str, seen: Seen, hook: Hook, cards
 @router.post("/{service_id}/feedback", summary="What was done with cards", openapi_extra=_schema(Feedback))
 def give_feedback(request: Request, ward: TheWard, caller: TheCaller, service_id: str, body: TheBody) -> Received:
     """Cards that were accepted or overridden, and why."""
-    request.app.state.pace.take(caller.name)
+    request.app.state.hook_pace.take(caller.name)
     kind, told = _kind(service_id), _read(body, Feedback)
     now = datetime.now(UTC).replace(tzinfo=None)
     rows = [

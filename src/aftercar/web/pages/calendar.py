@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import polars as pl
 from fastapi import APIRouter, Request
@@ -41,7 +42,9 @@ def see(request: Request, ward: TheWard, person: Reader, subject_id: int) -> Res
     dated = (
         found.calendar.filter(col("status") == "upcoming").sort("due").group_by("due", maintain_order=True).agg("todo", "applies")
     )
-    coming = [{"due": r["due"], "todo": list(zip(r["todo"], r["applies"], strict=True))} for r in dated.iter_rows(named=True)]
+    coming: list[dict[str, Any]] = [
+        {"due": r["due"], "todo": list(zip(r["todo"], r["applies"], strict=True))} for r in dated.iter_rows(named=True)
+    ]
     within = found.at + AHEAD
     return render.page(
         request, "calendar.html.j2", person, who=who, line=line(who, ward.ready(who), ward.now()), found=found, late=late,

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from aftercar.errors import InputError
-from aftercar.grade.adjudicate import adjudicated, locks
+from aftercar.grade.adjudicate import locks
 from aftercar.ward import record, statements
 from aftercar.ward.overview import line
 from aftercar.ward.record import Patient
@@ -35,16 +33,14 @@ def timeline(request: Request, ward: TheWard, person: Reader, subject_id: int, r
     if found is None:
         ward.note(person, "patient.read", subject_id)
         return render.page(request, "blank.html.j2", person, who=who, line=line(who, None, ward.now()))
+    until = None if result is None else found.version
     with ward.database.reading() as connection:
-        log = statements.log(connection, subject_id, None if result is None else found.version)
-    found = replace(found, worst=adjudicated(found.worst, log))
-    charted = ward.timeline(subject_id, found.version)
+        log = statements.log(connection, subject_id, until)
     at = ward.now() if result is None else found.as_of
     ward.note(person, "patient.read", subject_id, {"version": found.version})
     return render.page(
-        request, "patient.html.j2", person, who=who, found=found, former=result is not None, line=line(who, found, at), sections=course.sections(found, charted),
-        stretches=course.stretches(found, charted), last=charted.filter(charted["event_id"] >= 0)["time"].max(),
-        locked=locks(log).to_dicts(),
+        request, "patient.html.j2", person, who=who, found=found, former=result is not None, line=line(who, found, at),
+        drawn=course.drawn(ward, found, log["hash"][-1] if log.height else "", until), last=max(found.last_charted.values(), default=None), locked=locks(log).to_dicts(),
     )  # fmt: skip
 
 
