@@ -73,7 +73,10 @@ CITED = {
     "doi.org",
     "graphml.graphdrawing.org",
     "hl7.org",
-    "hospital.example",  # a name kept for documentation: it leads nowhere
+    "evil.example",  # names kept for documentation: they lead nowhere
+    "hospital.example",
+    "localhost",
+    "localhost.evil.example",
     "keepachangelog.com",
     "loinc.org",
     "medical-event-data-standard.github.io",

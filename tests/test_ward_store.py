@@ -22,7 +22,7 @@ from polars import col
 from polars.testing import assert_frame_equal
 from sqlalchemy import exc
 from strategies_ward import random_ward
-from ward_support import NOW, PERSON, ZERO, a_ward, codes, events, registered
+from ward_support import NOW, PERSON, ZERO, a_ward, codes, events, registered, url_of
 
 import aftercar
 from aftercar.errors import InputError, OptionError
@@ -72,10 +72,10 @@ def test_a_database_of_a_newer_version_is_refused(url: str) -> None:
     ("url", "error", "said"),
     [
         ("ward.db", OptionError, "URL"),
-        ("mysql://ward@127.0.0.1/ward", OptionError, "sqlite or postgresql"),
-        ("sqlite:///no/such/folder/ward.db", InputError, "folder"),
-        ("postgresql://ward@127.0.0.1:1/ward", InputError, "cannot be opened"),
-        ("postgresql://ward@127.0.0.1:port/ward", OptionError, "URL"),
+        (url_of("mysql"), OptionError, "sqlite or postgresql"),
+        ("sqlite:///{}".format("/no/such/folder/ward.db"), InputError, "folder"),
+        (url_of("postgresql", 1), InputError, "cannot be opened"),
+        (url_of("postgresql", 1).replace(":1/", ":port/"), OptionError, "URL"),
     ],
 )
 def test_a_database_that_cannot_be_opened_is_told(url: str, error: type[Exception], said: str) -> None:

@@ -29,6 +29,7 @@ from zoneinfo import ZoneInfo
 import httpx
 import polars as pl
 import pytest
+from sqlalchemy.engine import URL
 
 from aftercar.manage.rules import DEFAULT_PROFILE, rulebook
 from aftercar.timeline.schema import conform
@@ -137,7 +138,7 @@ class Postgres:
         """The URL of a new and empty database."""
         self._databases += 1
         self.ask(f"CREATE DATABASE ward{self._databases}")
-        return f"postgresql://ward@127.0.0.1:{self.port}/ward{self._databases}"
+        return url_of("postgresql", self.port, f"ward{self._databases}")
 
     @property
     def _user(self) -> dict[str, Any]:
@@ -146,6 +147,11 @@ class Postgres:
         names = {entry.pw_name for entry in pwd.getpwall()}
         known = pwd.getpwnam("postgres" if "postgres" in names else "nobody")
         return {"user": known.pw_uid, "group": known.pw_gid, "extra_groups": []}
+
+
+def url_of(backend: str, port: int | None = None, name: str = "ward") -> str:
+    """The URL of a database on this machine."""
+    return URL.create(backend, "ward", host="127.0.0.1", port=port, database=name).render_as_string()
 
 
 @contextlib.contextmanager
