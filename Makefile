@@ -6,7 +6,7 @@ BIN := .venv/bin
 DEMO := out/demo
 EXPORT = $(UV) export --quiet --frozen --format requirements-txt --no-emit-project --no-header --no-default-groups
 
-.PHONY: help setup demo check fix test docs bench lock clean
+.PHONY: help setup demo serve check fix test docs bench lock clean
 
 help:  ## list the recipes
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' Makefile
@@ -20,6 +20,10 @@ demo:  ## grade the example cohort and write a report
 	$(BIN)/aftercar grade $(DEMO)/timeline --out $(DEMO)/grades
 	$(BIN)/aftercar report $(DEMO)/grades
 	@echo "Open the report in a browser: $(DEMO)/grades/report.html"
+
+serve:  ## serve a ward of made-up patients to the browser, on this machine alone
+	@$(PY) dev/setup.py --ward
+	$(BIN)/aftercar serve
 
 check:  ## format, lint, types, evidence, rules of management, locks; only reads
 	@$(PY) dev/setup.py --dev
@@ -61,6 +65,7 @@ lock:  ## take the newest allowed versions into the locks (needs uv)
 	$(EXPORT) --group build --output-file requirements.lock
 	$(EXPORT) --group build --group dev --output-file requirements-dev.lock
 	$(EXPORT) --group build --group bench --output-file requirements-bench.lock
+	$(EXPORT) --group build --extra ward --extra simulate --output-file requirements-ward.lock
 
 clean:  ## remove all that make made
 	rm -rf .venv out dist .hypothesis .pytest_cache .ruff_cache

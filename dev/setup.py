@@ -32,7 +32,12 @@ ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 STAMP = VENV / "installed.json"  # lock -> its hash when it was installed; written last
-LOCKS = {"run": "requirements.lock", "dev": "requirements-dev.lock", "bench": "requirements-bench.lock"}
+LOCKS = {
+    "run": "requirements.lock",
+    "dev": "requirements-dev.lock",
+    "bench": "requirements-bench.lock",
+    "ward": "requirements-ward.lock",
+}
 # An environment cannot be moved, nor pass from one Python to another.
 HOME = f"{sys.version} in {sys.base_prefix}, {VENV}"
 
@@ -40,9 +45,10 @@ HOME = f"{sys.version} in {sys.base_prefix}, {VENV}"
 def main() -> None:
     parser = argparse.ArgumentParser(description="Make .venv and install aftercar in it.")
     parser.add_argument("--dev", action="store_true", help="also the tests, linter and type checker")
+    parser.add_argument("--ward", action="store_true", help="also the server of a ward, and what simulates")
     parser.add_argument("--bench", action="store_true", help="also what the benchmarks compare against")
     args = parser.parse_args()
-    chosen = [name for name in ("dev", "bench") if getattr(args, name)] or ["run"]
+    chosen = [name for name in ("dev", "bench", "ward") if getattr(args, name)] or ["run"]
     wanted = {name: fingerprint(name) for name in chosen}
     if wanted.items() <= installed().items():
         return

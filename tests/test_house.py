@@ -344,6 +344,8 @@ def test_the_locks_hold_what_pyproject_asks_for() -> None:
         "requirements.lock": run,
         "requirements-dev.lock": run + groups["dev"],
         "requirements-bench.lock": run + groups["bench"],
+        "requirements-ward.lock": run
+        + [need for extra in ("ward", "simulate") for need in project["project"]["optional-dependencies"][extra]],
     }
     assert [path.name for path in LOCKS] == sorted(wanted)
     for lock, lines in wanted.items():
