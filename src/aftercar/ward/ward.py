@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -26,11 +27,14 @@ from aftercar.ward.record import Patient
 from aftercar.ward.tables import result
 
 MOST_AT_ONCE = 64  # records that are graded together
+PATIENCE_S = 20.0  # that a write waits for its grades; it is on disk before
 
 
 @dataclass(eq=False)
 class Ward:
     """A database, and what its records are read with.
+
+    A write is answered once its record is graded. Until then whoever reads finds what stood before, without waiting; from then on everybody finds the new.
 
     Attributes:
         zone: of the local times of the records.
@@ -47,6 +51,7 @@ class Ward:
     _graders: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "grading"))
     _waiting: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
     _asked: dict[tuple[int, int], Future[Found]] = field(default_factory=dict[tuple[int, int], "Future[Found]"])
+    _unanswered: set[tuple[int, int]] = field(default_factory=set[tuple[int, int]])
     _latest: dict[int, Found] = field(default_factory=dict[int, Found])
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -70,14 +75,14 @@ class Ward:
     # ---- entries
 
     def enter(self, person: Person, subject_id: int, rows: pl.DataFrame, action: str = "event.write") -> tuple[int, list[int]]:
-        """Add events to a record; the new version and the numbers of the events. They are on disk when this returns, and graded soon after.
+        """Add events to a record; the new version and the numbers of the events. They are on disk and graded when this returns.
 
         Raises:
             InputError: there is no such patient.
         """
         with self.database.writing() as connection:
             entered = enter(connection, person, subject_id, rows, action)
-        self._ask(subject_id, entered[0])
+        self.settle(subject_id, entered[0])
         return entered
 
     def correct(self, person: Person, subject_id: int, event_id: int, row: dict[str, Any] | None) -> tuple[int, list[int]]:
@@ -88,7 +93,7 @@ class Ward:
         """
         with self.database.writing() as connection:
             entered = correct(connection, person, subject_id, event_id, row)
-        self._ask(subject_id, entered[0])
+        self.settle(subject_id, entered[0])
         return entered
 
     def say(self, person: Person, subject_id: int, said: Callable[[pl.DataFrame], pl.DataFrame], action: str) -> pl.DataFrame:
@@ -109,7 +114,7 @@ class Ward:
             new = statements.add(connection, rows, version)
             audit.note(connection, person.name, action, subject_id, {"version": version, "statements": new.height})
         if regraded:
-            self._ask(subject_id, version)
+            self.settle(subject_id, version)
         return new
 
     def register(self, person: Person, label: str, rows: Callable[[int], pl.DataFrame], complete: Iterable[str] = ()) -> int:
@@ -127,7 +132,7 @@ class Ward:
             version, events = record.add(connection, number, first, person.name) if first.height else (0, [])
             audit.note(connection, person.name, "patient.register", number, {"events": len(events)})
         if version:
-            self._ask(number, version)
+            self.settle(number, version)
         return number
 
     def note(
@@ -149,19 +154,23 @@ class Ward:
             who = record.find(connection, subject_id)
         if who.version == 0:
             return None
-        latest = self._latest.get(subject_id)
-        if latest is not None and latest.version == who.version and not latest.stale(self.now()):
-            return latest
-        return self._ask(subject_id, who.version).result()
+        return self._standing(who) or self._ask(subject_id, who.version).result()
 
     def ready(self, who: Patient) -> Found | None:
         """What was found in a record, if it is known already; else it is looked for in the background."""
-        latest = self._latest.get(who.subject_id)
-        if latest is not None and latest.version == who.version and not latest.stale(self.now()):
-            return latest
-        if who.version:
+        found = self._standing(who)
+        if found is None and who.version:
             self._ask(who.subject_id, who.version)
-        return None
+        return found
+
+    def _standing(self, who: Patient) -> Found | None:
+        """What was found of the latest version whose write was answered, if it is known and not too old."""
+        latest = self._latest.get(who.subject_id)
+        if latest is None or latest.stale(self.now()):
+            return None
+        newer = range(latest.version + 1, who.version + 1)
+        with self._lock:
+            return latest if all((who.subject_id, version) in self._unanswered for version in newer) else None
 
     def formerly(self, subject_id: int) -> list[dict[str, Any]]:
         """Every result that was stored, the latest first: `result_id, version, as_of, made_at, software`."""
@@ -190,11 +199,23 @@ class Ward:
         with self.database.reading() as connection:
             return record.timeline(connection, record.find(connection, subject_id), version, until=self.now())
 
-    def soon(self, subject_id: int) -> None:
-        """Grade in the background, so that the next one who looks need not wait."""
-        with self.database.reading() as connection:
-            version = record.find(connection, subject_id).version
-        self._ask(subject_id, version)
+    def settle(self, subject_id: int, version: int | None = None) -> None:
+        """Grade a version that was written, by default the newest, before its write is answered.
+
+        Where that takes too long it is answered all the same, and readers wait.
+        """
+        if version is None:
+            with self.database.reading() as connection:
+                version = record.find(connection, subject_id).version
+        key = (subject_id, version)
+        with self._lock:
+            self._unanswered.add(key)
+        try:
+            with contextlib.suppress(Exception):  # whoever reads the record is told
+                self._ask(subject_id, version).result(PATIENCE_S)
+        finally:
+            with self._lock:
+                self._unanswered.discard(key)
 
     def _ask(self, subject_id: int, version: int) -> Future[Found]:
         """Grade a version of a record once, whoever asks."""
@@ -285,7 +306,7 @@ def _stored(connection: Connection, subject_id: int, version: int) -> Any:
 def enter(
     connection: Connection, person: Person, subject_id: int, rows: pl.DataFrame, action: str = "event.write"
 ) -> tuple[int, list[int]]:
-    """`Ward.enter` within a transaction of the caller, who calls `Ward.soon` once it stands."""
+    """`Ward.enter` within a transaction of the caller, who calls `Ward.settle` once it stands."""
     version, numbers = record.add(connection, subject_id, rows, person.name)
     audit.note(connection, person.name, action, subject_id, {"version": version, "events": len(numbers)})
     return version, numbers
@@ -294,7 +315,7 @@ def enter(
 def correct(
     connection: Connection, person: Person, subject_id: int, event_id: int, row: dict[str, Any] | None
 ) -> tuple[int, list[int]]:
-    """`Ward.correct` within a transaction of the caller, who calls `Ward.soon` once it stands."""
+    """`Ward.correct` within a transaction of the caller, who calls `Ward.settle` once it stands."""
     version, numbers = record.correct(connection, subject_id, event_id, row, person.name)
     action = "event.withdraw" if row is None else "event.correct"
     audit.note(connection, person.name, action, subject_id, {"version": version, "event": event_id})

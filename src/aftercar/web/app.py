@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 
+from anyio import to_thread
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.trustedhost import TrustedHostMiddleware
@@ -37,6 +38,7 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
 }
+THREADS = 100  # requests that are worked on at once; a write holds one until its record is graded
 LARGEST_FORM, LARGEST_BODY = 2**20, 2**26  # bytes that people and programs may send at once
 DESCRIPTION = f"{render.INTENDED} {render.NOT_FOR}"
 
@@ -47,6 +49,7 @@ def create_app(ward: Ward, settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def life(_: FastAPI) -> AsyncGenerator[None]:
         jobs.begin()
+        to_thread.current_default_thread_limiter().total_tokens = THREADS
         yield
         jobs.close()
         ward.close()

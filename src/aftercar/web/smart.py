@@ -83,5 +83,5 @@ def _brought(ward: Ward, settings: Settings, person: Person, server: str, token:
         audit.note(connection, person.name, "patient.register", number, {"from": server})
         if not read.timeline.is_empty():
             enter(connection, person, number, read.timeline, "patient.import")
-    ward.soon(number)
+    ward.settle(number)
     return number

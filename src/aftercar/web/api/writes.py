@@ -63,7 +63,7 @@ def once(
             at = (answered.c.account == person.name) & (answered.c.key == key)
             connection.execute(answered.update().where(at), {"status": status, "body": text})
     if of is not None:
-        ward.soon(of)
+        ward.settle(of)
     return _answer(status, text)
 
 
