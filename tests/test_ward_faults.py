@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -192,15 +194,51 @@ def test_a_record_that_cannot_be_graded_keeps_no_other_from_it(tmp_path: Path) -
         assert [asked[n].result(60).subject_id for n in (0, 2)] == [numbers[0], numbers[2]]
 
 
+@contextlib.contextmanager
+def entering(ward: Ward, number: int) -> Iterator[threading.Event]:
+    """A write that is on disk and waits for its grades; they are made once the event is set."""
+    block = threading.Event()
+    ward._graders.submit(block.wait)
+    write = threading.Thread(target=ward.enter, args=(PERSON, number, events((1, "temperature", 39.0))))
+    write.start()
+    while not ward._unanswered:
+        time.sleep(0.01)
+    yield block
+    block.set()
+    write.join(60)
+
+
+def test_readers_find_what_stood_before_until_a_write_is_answered(tmp_path: Path) -> None:
+    with a_ward(f"sqlite:///{tmp_path}/ward.db") as ward:
+        number = registered(ward.database, "P-1", events((0, "cart_infusion", None)))
+        before = ward.found(number)
+        with entering(ward, number):
+            assert ward.timeline(number).filter(pl.col("code") == "temperature").height == 1, "it is on disk"
+            assert ward.found(number) is before
+        found = ward.found(number)
+        assert found is not None and found.version == 2
+
+
+def test_a_write_whose_grades_take_too_long_is_answered_and_readers_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aftercar.ward.ward.PATIENCE_S", 0.05)
+    with a_ward(f"sqlite:///{tmp_path}/ward.db") as ward:
+        number = registered(ward.database, "P-1", events((0, "cart_infusion", None)))
+        ward.found(number)
+        block = threading.Event()
+        ward._graders.submit(block.wait)
+        version, _ = ward.enter(PERSON, number, events((1, "temperature", 39.0)))
+        threading.Timer(0.2, block.set).start()
+        found = ward.found(number)
+        assert found is not None and found.version == version == 2
+
+
 def test_who_asks_for_a_newer_version_does_not_get_a_former_one(tmp_path: Path) -> None:
     with a_ward(f"sqlite:///{tmp_path}/ward.db") as ward:
         number = registered(ward.database, "P-1", events((0, "cart_infusion", None)))
-        block = threading.Event()
-        ward._graders.submit(block.wait)
-        ward.enter(PERSON, number, events((1, "temperature", 39.0)))
-        newer, former = ward._ask(number, 2), ward._ask(number, 1)
-        block.set()
-        assert newer.result(60).version == former.result(60).version == 2
+        with entering(ward, number) as block:
+            newer, former = ward._ask(number, 2), ward._ask(number, 1)
+            block.set()
+            assert newer.result(60).version == former.result(60).version == 2
 
 
 def test_a_ward_that_closes_answers_who_still_waits(ward: Ward) -> None:
