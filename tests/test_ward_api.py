@@ -490,7 +490,9 @@ def test_no_request_ends_in_a_fault(tmp_path: Path) -> None:
     client = client_of(ward, alone=ALONE, hosts=("*",))
     served: Any = client.app
     state = served.state
-    state.pace.per_s = state.pace.burst = state.sign_ins.per_s = state.sign_ins.burst = 1e9
+    state.pace.per_s = state.pace.burst = state.sign_ins.per_s = state.sign_ins.burst = state.sign_ins_from.per_s = (
+        state.sign_ins_from.burst
+    ) = 1e9
     headers = bearer(client, "adjudicator")
     number = client.post(f"{API}/patients", json={"label": "P-1"}, headers=headers).json()["subject_id"]
     client.post(f"{API}/patients/{number}/events", json={"rows": ROWS}, headers=headers)

@@ -155,8 +155,8 @@ def by_password(request: Request, ward: Ward, name: str, password: str) -> Perso
     Raises:
         TooMany: that is so.
     """
-    for key in (f"name {name}", f"from {client(request)}"):
-        request.app.state.sign_ins.take(key)
+    request.app.state.sign_ins.take(name)
+    request.app.state.sign_ins_from.take(client(request))
     with ward.database.reading() as connection:
         person = accounts.by_password(connection, name, password)
     if person is None:

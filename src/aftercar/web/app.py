@@ -61,7 +61,8 @@ def create_app(ward: Ward, settings: Settings) -> FastAPI:
     app.state.ward, app.state.settings, app.state.pace = ward, settings, access.Pace()
     app.state.hook_pace = access.Pace(burst=1000, per_s=100)  # a record system asks for a whole hospital
     app.state.jobs = jobs
-    app.state.sign_ins = access.Pace(burst=10, per_s=0.1)
+    app.state.sign_ins = access.Pace(burst=10, per_s=0.1)  # of a name
+    app.state.sign_ins_from = access.Pace(burst=60, per_s=1)  # from an address: behind one there may be a whole hospital
     app.state.seen_tokens, app.state.hook_memory, app.state.ways = token.Seen(), reading.Memory(), handshake.Ways()
     for router in (*ROUTERS, *api.ROUTERS, cds.router, smart.router, oidc.router):
         app.include_router(router)

@@ -39,7 +39,7 @@ def _about(provider: Provider) -> dict[str, Any]:
 def sign_in(request: Request, settings: TheSettings, next: str = "/") -> Response:
     """Send somebody to the provider. Public on purpose; whoever tries too often waits."""
     provider = _provider(settings)
-    request.app.state.sign_ins.take(f"from {access.client(request)}")
+    request.app.state.sign_ins_from.take(access.client(request))
     asked = {"redirect_uri": _here(request, settings), "scope": "openid"}
     client = Client(provider.client_id, provider.client_secret)
     return handshake.send(request, settings, "oidc", _about(provider), client, asked, {"next": inside(next)})
