@@ -50,7 +50,7 @@ def main() -> None:
     print(f"\n{table}\nCMA-ES: {seconds:.0f} s")
     if not args.generations:
         text = TEMPLATE.format(
-            machine=results.machine(load, "cma", "pyesmda", "numpy"), table=table, patients=told["patients"], afresh=AFRESH, seconds=f"{seconds:.0f}"
+            machine=results.machine(load, "cma", "pyesmda", "numpy"), table=table, patients=told["patients"], afresh=AFRESH
         )  # fmt: skip
         results.write_section("fit", text)
 
@@ -90,7 +90,7 @@ the middle set, with {afresh} new patients of each trial. {machine}
 
 {table}
 
-The spread of CMA-ES is that of its search (it took {seconds} s), no posterior; that of the smoother is what the data leave open. Approximate Bayesian computation would accept so few of these
+The spread of CMA-ES is that of its search, no posterior; that of the smoother is what the data leave open. Approximate Bayesian computation would accept so few of these
 sets that it was not run.
 """
 
