@@ -201,7 +201,7 @@ def entering(ward: Ward, number: int) -> Iterator[threading.Event]:
     ward._graders.submit(block.wait)
     write = threading.Thread(target=ward.enter, args=(PERSON, number, events((1, "temperature", 39.0))))
     write.start()
-    while not ward._unanswered:
+    while not ward._asked:
         time.sleep(0.01)
     yield block
     block.set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from concurrent.futures import Executor
 from concurrent.futures.process import BrokenProcessPool
@@ -16,6 +17,8 @@ from aftercar.manage.rules import RuleBook
 from aftercar.processes import in_processes
 from aftercar.ward import found
 from aftercar.ward.found import Found
+
+NICE = 10  # of the process that grades: pages and hooks are answered first where processors are short
 
 
 class Grader:
@@ -55,4 +58,5 @@ class Grader:
 
 
 def _ready() -> None:
-    """Reached once this module is imported."""
+    """Reached once this module is imported: from here on who asks comes before what is graded."""
+    os.nice(NICE)

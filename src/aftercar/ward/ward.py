@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -51,7 +51,8 @@ class Ward:
     _graders: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "grading"))
     _waiting: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
     _asked: dict[tuple[int, int], Future[Found]] = field(default_factory=dict[tuple[int, int], "Future[Found]"])
-    _unanswered: set[tuple[int, int]] = field(default_factory=set[tuple[int, int]])
+    _writing: dict[int, int] = field(default_factory=dict[int, int])  # by subject: writes that are not answered yet
+    _answered: dict[int, int] = field(default_factory=dict[int, int])  # by subject: the latest version whose write was answered
     _latest: dict[int, Found] = field(default_factory=dict[int, Found])
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -80,9 +81,10 @@ class Ward:
         Raises:
             InputError: there is no such patient.
         """
-        with self.database.writing() as connection:
-            entered = enter(connection, person, subject_id, rows, action)
-        self.settle(subject_id, entered[0])
+        with self.a_write(subject_id):
+            with self.database.writing() as connection:
+                entered = enter(connection, person, subject_id, rows, action)
+            self.settle(subject_id, entered[0])
         return entered
 
     def correct(self, person: Person, subject_id: int, event_id: int, row: dict[str, Any] | None) -> tuple[int, list[int]]:
@@ -91,13 +93,14 @@ class Ward:
         Raises:
             InputError: there is no such event of this patient, or it was replaced already.
         """
-        with self.database.writing() as connection:
-            entered = correct(connection, person, subject_id, event_id, row)
-        self.settle(subject_id, entered[0])
+        with self.a_write(subject_id):
+            with self.database.writing() as connection:
+                entered = correct(connection, person, subject_id, event_id, row)
+            self.settle(subject_id, entered[0])
         return entered
 
     def say(self, person: Person, subject_id: int, said: Callable[[pl.DataFrame], pl.DataFrame], action: str) -> pl.DataFrame:
-        """Add statements about a patient; the new rows. An attribution makes a new version of the record, which is graded soon after.
+        """Add statements about a patient; the new rows. An attribution makes a new version of the record, which is graded when this returns.
 
         Args:
             said: what makes the statements from those that stand; nobody else says anything in between.
@@ -105,16 +108,17 @@ class Ward:
         Raises:
             InputError: there is no such patient, or the statements cannot be made.
         """
-        with self.database.writing() as connection:
-            alone(connection)
-            who = record.find(connection, subject_id)
-            rows = said(statements.log(connection, subject_id))
-            regraded = "attribution" in rows["kind"]
-            version = record.changed(connection, subject_id) if regraded else who.version
-            new = statements.add(connection, rows, version)
-            audit.note(connection, person.name, action, subject_id, {"version": version, "statements": new.height})
-        if regraded:
-            self.settle(subject_id, version)
+        with self.a_write(subject_id):
+            with self.database.writing() as connection:
+                alone(connection)
+                who = record.find(connection, subject_id)
+                rows = said(statements.log(connection, subject_id))
+                regraded = "attribution" in rows["kind"]
+                version = record.changed(connection, subject_id) if regraded else who.version
+                new = statements.add(connection, rows, version)
+                audit.note(connection, person.name, action, subject_id, {"version": version, "statements": new.height})
+            if regraded:
+                self.settle(subject_id, version)
         return new
 
     def register(self, person: Person, label: str, rows: Callable[[int], pl.DataFrame], complete: Iterable[str] = ()) -> int:
@@ -164,13 +168,15 @@ class Ward:
         return found
 
     def _standing(self, who: Patient) -> Found | None:
-        """What was found of the latest version whose write was answered, if it is known and not too old."""
+        """What was found of the latest version, if it is known and not too old: while a write is not answered, that of the latest one that was."""
         latest = self._latest.get(who.subject_id)
         if latest is None or latest.stale(self.now()):
             return None
-        newer = range(latest.version + 1, who.version + 1)
+        if latest.version >= who.version:
+            return latest
         with self._lock:
-            return latest if all((who.subject_id, version) in self._unanswered for version in newer) else None
+            unanswered = who.subject_id in self._writing and latest.version >= self._answered.get(who.subject_id, 0)
+        return latest if unanswered else None
 
     def formerly(self, subject_id: int) -> list[dict[str, Any]]:
         """Every result that was stored, the latest first: `result_id, version, as_of, made_at, software`."""
@@ -199,6 +205,19 @@ class Ward:
         with self.database.reading() as connection:
             return record.timeline(connection, record.find(connection, subject_id), version, until=self.now())
 
+    @contextlib.contextmanager
+    def a_write(self, subject_id: int) -> Generator[None]:
+        """From before a write of a record to its answer: until then readers find what stood before."""
+        with self._lock:
+            self._writing[subject_id] = self._writing.get(subject_id, 0) + 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._writing[subject_id] -= 1
+                if not self._writing[subject_id]:
+                    del self._writing[subject_id]
+
     def settle(self, subject_id: int, version: int | None = None) -> None:
         """Grade a version that was written, by default the newest, before its write is answered.
 
@@ -207,15 +226,10 @@ class Ward:
         if version is None:
             with self.database.reading() as connection:
                 version = record.find(connection, subject_id).version
-        key = (subject_id, version)
+        with contextlib.suppress(Exception):  # whoever reads the record is told
+            self._ask(subject_id, version).result(PATIENCE_S)
         with self._lock:
-            self._unanswered.add(key)
-        try:
-            with contextlib.suppress(Exception):  # whoever reads the record is told
-                self._ask(subject_id, version).result(PATIENCE_S)
-        finally:
-            with self._lock:
-                self._unanswered.discard(key)
+            self._answered[subject_id] = max(version, self._answered.get(subject_id, 0))
 
     def _ask(self, subject_id: int, version: int) -> Future[Found]:
         """Grade a version of a record once, whoever asks."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Callable
@@ -54,16 +55,17 @@ def once(
         HTTPException: the key was used for another request.
     """
     asked = _hash(request, body)
-    with ward.database.writing() as connection:
-        if key is not None and not _claimed(connection, person, key, asked):
-            return _as_before(connection, person, key, asked)
-        status, made = write(connection)
-        text = made.model_dump_json()
-        if key is not None:
-            at = (answered.c.account == person.name) & (answered.c.key == key)
-            connection.execute(answered.update().where(at), {"status": status, "body": text})
-    if of is not None:
-        ward.settle(of)
+    with contextlib.nullcontext() if of is None else ward.a_write(of):
+        with ward.database.writing() as connection:
+            if key is not None and not _claimed(connection, person, key, asked):
+                return _as_before(connection, person, key, asked)
+            status, made = write(connection)
+            text = made.model_dump_json()
+            if key is not None:
+                at = (answered.c.account == person.name) & (answered.c.key == key)
+                connection.execute(answered.update().where(at), {"status": status, "body": text})
+        if of is not None:
+            ward.settle(of)
     return _answer(status, text)
 
 
