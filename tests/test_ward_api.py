@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 import warnings
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from hypothesis import given as generated
 from hypothesis import strategies as st
 from served import (
     ALONE,
+    NOW,
     PASSWORD,
     bearer,
     client_of,
@@ -34,7 +37,7 @@ from aftercar.manage.advise import advise_timeline
 from aftercar.risk.run import score_timeline
 from aftercar.ward import intake, record
 from aftercar.ward.found import AHEAD, followed
-from aftercar.ward.tables import answered, audit, event
+from aftercar.ward.tables import answered, audit, event, result
 from aftercar.ward.ward import Ward
 from aftercar.web import app
 
@@ -365,6 +368,33 @@ def test_a_correction_changes_the_grade_and_the_former_result_stays(ward: Ward, 
     assert bad.status_code == 422 and len(client.get(f"{API}/patients/{number}/events?history=true").json()["items"]) == len(
         everything
     )
+
+
+def test_what_the_rules_say_goes_with_the_clock_while_nobody_charts(ward: Ward, client: Any) -> None:
+    """Neither a limit nor a finding of some hours ago stands as if it were now."""
+    number = registered(client, rows=ROWS)  # tocilizumab 9 h ago, everything else 10
+    rows = [{"time": hours_ago(1), "code": "tocilizumab", "numeric_value": 640, "unit": "mg"}]
+    client.post(f"{API}/patients/{number}/events", json={"rows": rows})
+
+    def told() -> tuple[Any, dict[str, str]]:
+        advice = client.get(f"{API}/patients/{number}/advice").json()
+        assert advice["as_of"] == ward.now().isoformat()
+        limit = next(each for each in advice["limits"] if each["drug"] == "tocilizumab")
+        return (limit["n_24h"], limit["reached"]), {each["rule"]: each["status"] for each in advice["options"]}
+
+    limit, options = told()
+    assert limit == (2, ["interval"]) and options["block-tocilizumab-interval"] == "blocked"
+    ward.clock = lambda: NOW + timedelta(hours=8)
+    limit, options = told()
+    assert limit == (2, []) and options["block-tocilizumab-interval"] == "not_blocked"
+    page = client.get(f"/patients/{number}/options").text
+    assert "as of 2026-03-10 20:00" in page
+    # The pressure is too old by now: what follows from it is to be measured first.
+    assert options["crs-2-fluids"] == "measure_first"
+    ward.clock = lambda: NOW + timedelta(hours=17)
+    assert told()[0] == (1, [])
+    with ward.database.reading() as connection:
+        assert len(connection.execute(sa.select(result)).all()) == 2, "to look is no new result"
 
 
 def test_a_blank_record_is_answered(client: Any) -> None:
