@@ -397,6 +397,18 @@ def test_what_the_rules_say_goes_with_the_clock_while_nobody_charts(ward: Ward, 
         assert len(connection.execute(sa.select(result)).all()) == 2, "to look is no new result"
 
 
+def test_a_grade_stands_since_it_began_though_what_is_behind_it_changed(ward: Ward, client: Any) -> None:
+    rows = [
+        *ROWS[:3],
+        {"time": hours_ago(3), "code": "temperature", "numeric_value": 39.1, "unit": "Cel"},
+        {"time": hours_ago(3), "code": "sbp", "numeric_value": 118, "unit": "mm[Hg]"},
+        {"time": hours_ago(3), "code": "o2_device", "text_value": "nasal_cannula"},
+        {"time": hours_ago(1), "code": "sbp", "numeric_value": 82, "unit": "mm[Hg]"},
+    ]
+    number = registered(client, rows=rows)
+    assert "since 2026-03-10 09:00" in client.get(f"/patients/{number}").text.split("ICANS now")[0]
+
+
 def test_a_blank_record_is_answered(client: Any) -> None:
     number = registered(client)
     for path in ("grades", "worst", "episodes", "advice", "risk", "results", "events"):
