@@ -409,6 +409,23 @@ def test_a_grade_stands_since_it_began_though_what_is_behind_it_changed(ward: Wa
     assert "since 2026-03-10 09:00" in client.get(f"/patients/{number}").text.split("ICANS now")[0]
 
 
+def test_a_dose_whose_amount_is_not_known_is_no_dose_of_nothing(client: Any) -> None:
+    number = registered(client, rows=ROWS)
+    options = f"/patients/{number}/options"
+
+    def row(drug: str) -> str:
+        table = client.get(options).text.split("Doses by drug")[1]
+        return re.sub(r"<[^>]+>", " ", table.split(f'<th scope="row">{drug}</th>')[1].split("</tr>")[0])
+
+    path = f"{API}/patients/{number}/events"
+    client.post(path, json={"rows": [{"time": hours_ago(3), "code": "dexamethasone"}]})
+    assert row("dexamethasone").count("not known") == 2
+    client.post(path, json={"rows": [{"time": hours_ago(2), "code": "dexamethasone", "numeric_value": 10, "unit": "mg"}]})
+    assert "at least 10" in row("dexamethasone") and "the amount of 1 of 2 cannot be read" in row("dexamethasone")
+    client.post(path, json={"rows": [{"time": hours_ago(1), "code": "tocilizumab", "numeric_value": 640, "unit": "mg"}]})
+    assert "<td>interval</td>" in client.get(options).text
+
+
 def test_a_blank_record_is_answered(client: Any) -> None:
     number = registered(client)
     for path in ("grades", "worst", "episodes", "advice", "risk", "results", "events"):
