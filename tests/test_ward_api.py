@@ -409,6 +409,14 @@ def test_a_grade_stands_since_it_began_though_what_is_behind_it_changed(ward: Wa
     assert "since 2026-03-10 09:00" in client.get(f"/patients/{number}").text.split("ICANS now")[0]
 
 
+def test_a_child_by_the_date_of_birth_is_asked_for_capd(client: Any) -> None:
+    number = registered(client)
+    born = {"resourceType": "Patient", "id": "k", "birthDate": "2019-05-01"}
+    client.post(f"{API}/patients/{number}/fhir", content=json.dumps(searchset(born, infused("k", 50))))
+    page = client.get(f"/patients/{number}/enter").text
+    assert "<h2>CAPD</h2>" in page and "ice_orientation" not in page
+
+
 def test_a_dose_whose_amount_is_not_known_is_no_dose_of_nothing(client: Any) -> None:
     number = registered(client, rows=ROWS)
     options = f"/patients/{number}/options"

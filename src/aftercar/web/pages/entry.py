@@ -103,9 +103,10 @@ def _form(
     if charted is not None:
         latest = charted.filter((col("event_id") >= 0) & (col("time") <= now)).sort("time", "event_id").group_by("code").last()
         last = {row["code"]: row for row in latest.iter_rows(named=True)}
-    age = last.get("age", {}).get("numeric_value")
+    found = ward.ready(who)
+    age = found.course["age_y"] if found and found.course else last.get("age", {}).get("numeric_value")
     return render.page(
-        request, "enter.html.j2", person, 422 if wrong else 200, who=who, line=line(who, ward.ready(who), now), round=ROUND, ice=ICE, neuro=NEURO,
+        request, "enter.html.j2", person, 422 if wrong else 200, who=who, line=line(who, found, now), round=ROUND, ice=ICE, neuro=NEURO,
         drugs=drugs(), last=last, child=age is not None and age < 12, capd=Item("capd", "CAPD, total", most=32), concepts=concepts(), saved=saved,
         wrong=wrong or [], filled=filled or {}, baseline=_baseline(charted), recent=_recent(charted),
     )  # fmt: skip
