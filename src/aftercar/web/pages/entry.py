@@ -152,8 +152,10 @@ def enter(request: Request, ward: TheWard, person: Charting, subject_id: int, fo
 def _entries(form: Mapping[str, str], now: datetime) -> tuple[list[dict[str, Any]], list[str]]:
     """The rows that a form means, and what is wrong with it as a whole."""
     try:
-        time = datetime.fromisoformat(form["time"])
-    except (KeyError, ValueError):
+        time = datetime.fromisoformat(form.get("time", ""))
+    except ValueError:
+        time = None
+    if time is None or time.tzinfo is not None:
         return [], ["The time is missing, or not written as 2026-11-25T14:30."]
     if time > now:
         return [], ["The time lies ahead: only what has happened is entered."]
