@@ -248,6 +248,17 @@ def test_a_time_that_is_none_of_the_ward_is_told(ward: Ward, time: str) -> None:
     assert not [line for line in lines(ward)[len(before) :] if "write" in line or "register" in line]
 
 
+def test_who_was_signed_out_while_filling_in_a_form_learns_that_it_is_lost_and_comes_back_to_it(ward: Ward) -> None:
+    client, form = browser(ward), {"temperature": "38.2"}
+    page = "http://localhost/patients/1/enter"
+    answer = client.post("/patients/1/events/3/withdraw", data=form, headers={"Referer": page})
+    assert answer.headers["location"] == "/sign-in?lost=true&next=/patients/1/enter"
+    assert "was not kept" in client.get(answer.headers["location"]).text
+    assert "was not kept" not in client.get("/sign-in?next=/patients/1/enter").text
+    for elsewhere in ({}, {"Referer": "http://evil.example/patients/1"}):
+        assert client.post("/patients/1/events/3/withdraw", data=form, headers=elsewhere).headers["location"].endswith("next=/")
+
+
 # ---- forged requests
 
 WRITES = [
