@@ -201,5 +201,7 @@ def correct(request: Request, ward: TheWard, person: Charting, subject_id: int, 
         "time": former["time"],
         "attributable_to": former["attributable_to"],
     }  # what a correction of the value leaves as it was
+    if former["code"] == "cart_infusion":
+        kept["note"] = former["note"]  # language and hearing; other notes tell how the former value was read
     ward.correct(person, subject_id, event_id, read.timeline.row(0, named=True) | kept)
     return RedirectResponse(f"/patients/{subject_id}/enter?saved=1", 303)
