@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 import warnings
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from hypothesis import given as generated
 from hypothesis import strategies as st
 from served import (
     ALONE,
+    NOW,
     PASSWORD,
     bearer,
     client_of,
@@ -34,7 +37,7 @@ from aftercar.manage.advise import advise_timeline
 from aftercar.risk.run import score_timeline
 from aftercar.ward import intake, record
 from aftercar.ward.found import AHEAD, followed
-from aftercar.ward.tables import answered, audit, event
+from aftercar.ward.tables import answered, audit, event, result
 from aftercar.ward.ward import Ward
 from aftercar.web import app
 
@@ -365,6 +368,70 @@ def test_a_correction_changes_the_grade_and_the_former_result_stays(ward: Ward, 
     assert bad.status_code == 422 and len(client.get(f"{API}/patients/{number}/events?history=true").json()["items"]) == len(
         everything
     )
+
+
+def test_what_the_rules_say_goes_with_the_clock_while_nobody_charts(ward: Ward, client: Any) -> None:
+    """Neither a limit nor a finding of some hours ago stands as if it were now."""
+    number = registered(client, rows=ROWS)  # tocilizumab 9 h ago, everything else 10
+    rows = [{"time": hours_ago(1), "code": "tocilizumab", "numeric_value": 640, "unit": "mg"}]
+    client.post(f"{API}/patients/{number}/events", json={"rows": rows})
+
+    def told() -> tuple[Any, dict[str, str]]:
+        advice = client.get(f"{API}/patients/{number}/advice").json()
+        assert advice["as_of"] == ward.now().isoformat()
+        limit = next(each for each in advice["limits"] if each["drug"] == "tocilizumab")
+        return (limit["n_24h"], limit["reached"]), {each["rule"]: each["status"] for each in advice["options"]}
+
+    limit, options = told()
+    assert limit == (2, ["interval"]) and options["block-tocilizumab-interval"] == "blocked"
+    ward.clock = lambda: NOW + timedelta(hours=8)
+    limit, options = told()
+    assert limit == (2, []) and options["block-tocilizumab-interval"] == "not_blocked"
+    page = client.get(f"/patients/{number}/options").text
+    assert "as of 2026-03-10 20:00" in page
+    # The pressure is too old by now: what follows from it is to be measured first.
+    assert options["crs-2-fluids"] == "measure_first"
+    ward.clock = lambda: NOW + timedelta(hours=17)
+    assert told()[0] == (1, [])
+    with ward.database.reading() as connection:
+        assert len(connection.execute(sa.select(result)).all()) == 2, "to look is no new result"
+
+
+def test_a_grade_stands_since_it_began_though_what_is_behind_it_changed(ward: Ward, client: Any) -> None:
+    rows = [
+        *ROWS[:3],
+        {"time": hours_ago(3), "code": "temperature", "numeric_value": 39.1, "unit": "Cel"},
+        {"time": hours_ago(3), "code": "sbp", "numeric_value": 118, "unit": "mm[Hg]"},
+        {"time": hours_ago(3), "code": "o2_device", "text_value": "nasal_cannula"},
+        {"time": hours_ago(1), "code": "sbp", "numeric_value": 82, "unit": "mm[Hg]"},
+    ]
+    number = registered(client, rows=rows)
+    assert "since 2026-03-10 09:00" in client.get(f"/patients/{number}").text.split("ICANS now")[0]
+
+
+def test_a_child_by_the_date_of_birth_is_asked_for_capd(client: Any) -> None:
+    number = registered(client)
+    born = {"resourceType": "Patient", "id": "k", "birthDate": "2019-05-01"}
+    client.post(f"{API}/patients/{number}/fhir", content=json.dumps(searchset(born, infused("k", 50))))
+    page = client.get(f"/patients/{number}/enter").text
+    assert "<h2>CAPD</h2>" in page and "ice_orientation" not in page
+
+
+def test_a_dose_whose_amount_is_not_known_is_no_dose_of_nothing(client: Any) -> None:
+    number = registered(client, rows=ROWS)
+    options = f"/patients/{number}/options"
+
+    def row(drug: str) -> str:
+        table = client.get(options).text.split("Doses by drug")[1]
+        return re.sub(r"<[^>]+>", " ", table.split(f'<th scope="row">{drug}</th>')[1].split("</tr>")[0])
+
+    path = f"{API}/patients/{number}/events"
+    client.post(path, json={"rows": [{"time": hours_ago(3), "code": "dexamethasone"}]})
+    assert row("dexamethasone").count("not known") == 2
+    client.post(path, json={"rows": [{"time": hours_ago(2), "code": "dexamethasone", "numeric_value": 10, "unit": "mg"}]})
+    assert "at least 10" in row("dexamethasone") and "the amount of 1 of 2 cannot be read" in row("dexamethasone")
+    client.post(path, json={"rows": [{"time": hours_ago(1), "code": "tocilizumab", "numeric_value": 640, "unit": "mg"}]})
+    assert "<td>interval</td>" in client.get(options).text
 
 
 def test_a_blank_record_is_answered(client: Any) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -277,6 +278,24 @@ def test_a_value_is_corrected_and_withdrawn_and_both_stay_in_the_history(page: P
     link = page.locator("table").first.get_by_role("link").last
     link.click()
     expect(page.locator(".notice[role=status]")).to_contain_text("As found at")
+
+
+def test_a_form_that_stands_open_goes_with_the_clock_until_somebody_sets_a_time(page: Page, example: Live) -> None:
+    """What is seen two hours after a page was loaded is not charted at the time at which it was."""
+    number = first_patient(page, example)
+    page.clock.install()
+    page.goto(f"{example.url}/patients/{number}/enter")
+    ice, round_ = (
+        page.locator("form.form", has=page.locator("h2", has_text=name)).get_by_label("Time") for name in ("ICE", "Round")
+    )
+    shown = datetime.fromisoformat(ice.input_value())
+    round_.fill(f"{shown - timedelta(minutes=30):%Y-%m-%dT%H:%M}")
+    page.clock.fast_forward("02:00:00")
+    page.clock.run_for(10_000)
+    later = datetime.fromisoformat(ice.input_value())
+    assert timedelta(hours=2) <= later - shown <= timedelta(hours=2, minutes=2)
+    assert datetime.fromisoformat(round_.input_value()) == shown - timedelta(minutes=30)
+    assert ice.evaluate("input => input.checkValidity()")
 
 
 def test_what_cannot_be_kept_is_said_and_what_was_filled_in_stands(page: Page, example: Live) -> None:

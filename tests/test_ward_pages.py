@@ -487,6 +487,17 @@ def test_a_patient_is_registered_with_all_that_a_form_says_or_not_at_all(served:
     assert "Language: turkish; hearing: impaired" in cat.page(f"/patients/{who.subject_id}/enter")
 
 
+def test_who_hears_badly_still_does_when_the_product_is_corrected(served: Served) -> None:
+    cat = served.browser("cat")
+    cat.send("/patients/new", label="T-3", infused="2026-03-09T10:00", product="axi-cell", language="Turkish", hearing="deaf")
+    with served.ward.database.reading() as connection:
+        own = record.labelled(connection, "T-3")
+        assert own is not None
+        infusion = next(e for e in record.history(connection, own.subject_id) if e["code"] == "cart_infusion")
+    page = cat.send(f"/patients/{own.subject_id}/events/{infusion['event_id']}/correct", text="axi-cel")
+    assert "Language: turkish; hearing: deaf" in page and "axi-cell" not in page
+
+
 def test_a_patient_can_be_registered_before_the_infusion(served: Served) -> None:
     cat = served.browser("cat")
     early = {k: v for k, v in NEW.items() if k not in ("infused", "product", "language", "hearing")}

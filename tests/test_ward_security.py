@@ -222,6 +222,43 @@ def test_without_accounts_everybody_is_the_local_person_who_reads_and_charts(war
     assert client.post("/patients/1/enter", data=sent | {"csrf": ""}).status_code == 403
 
 
+# ---- what nobody types
+
+
+@pytest.mark.parametrize("number", ["0", "-1", str(2**70), str(-(2**70)), "\u00b2"])
+def test_a_number_that_no_database_holds_is_no_fault(ward: Ward, number: str) -> None:
+    someone = browser(ward, "adjudicator")
+    form = {"csrf": token(ward), "number": "38", "toxicity": "crs", "scale": "crs_astct2019", "infusion": number, "comment": "x"}
+    for path in (f"/patients/{number}", f"/patients/1?result={number}", f"/patients/{number}/history"):
+        assert someone.get(path).status_code == 422, path
+    for path in ("events/{}/withdraw", "events/{}/correct", "adjudicate/agree", "adjudicate/unlock"):
+        assert someone.post(f"/patients/1/{path.format(number)}", data=form).status_code == 422, path
+    keeper = browser(ward, "administrator")
+    assert keeper.get(f"/administration/trail?before={number}").status_code == 422
+    assert keeper.get(f"/administration/trail?patient={number}").status_code == 200
+
+
+@pytest.mark.parametrize("time", ["2026-03-05T11:00+00:00", "2026-03-05T11:00Z", "11:00", "", "\u0661"])
+def test_a_time_that_is_none_of_the_ward_is_told(ward: Ward, time: str) -> None:
+    client, before = browser(ward, "charting"), lines(ward)
+    form = {"csrf": token(ward), "time": time, "infused": time, "temperature": "38.2", "label": "P-9", "product": "axi-cel"}
+    for path in ("/patients/1/enter", "/patients/1/infusion", "/patients/new"):
+        answer = client.post(path, data=form)
+        assert answer.status_code == 422 and "Nothing was kept" in answer.text, path
+    assert not [line for line in lines(ward)[len(before) :] if "write" in line or "register" in line]
+
+
+def test_who_was_signed_out_while_filling_in_a_form_learns_that_it_is_lost_and_comes_back_to_it(ward: Ward) -> None:
+    client, form = browser(ward), {"temperature": "38.2"}
+    page = "http://localhost/patients/1/enter"
+    answer = client.post("/patients/1/events/3/withdraw", data=form, headers={"Referer": page})
+    assert answer.headers["location"] == "/sign-in?lost=true&next=/patients/1/enter"
+    assert "was not kept" in client.get(answer.headers["location"]).text
+    assert "was not kept" not in client.get("/sign-in?next=/patients/1/enter").text
+    for elsewhere in ({}, {"Referer": "http://evil.example/patients/1"}):
+        assert client.post("/patients/1/events/3/withdraw", data=form, headers=elsewhere).headers["location"].endswith("next=/")
+
+
 # ---- forged requests
 
 WRITES = [

@@ -126,11 +126,31 @@ def _standing(found: Found, now: datetime, infusion: int) -> tuple[Standing, ...
 
 def _one(row: dict[str, Any], former: int, found: Found) -> Standing:
     stale = "stale" in row["flags"]
+    since = _since(row, found)
     worst, worst_upper = found.worst_grades.get((row["infusion"], row["toxicity"]), (None, None))
     return Standing(
-        row["toxicity"], row["scale"], row["grade"], row["grade_upper"], not (stale and row["grade"] < row["grade_upper"]), row["start"], worst, worst_upper,
+        row["toxicity"], row["scale"], row["grade"], row["grade_upper"], _gradable(row), since, worst, worst_upper,
         0 if stale else row["grade"] - former, tuple(row["missing"]),
     )  # fmt: skip
+
+
+def _since(row: dict[str, Any], found: Found) -> datetime | None:
+    """When a grade began, with the stretches before it in which only what is behind it changed."""
+    begins: datetime | None = row["start"]
+    for before in reversed(found.spans):
+        if before["end"] == begins and _said(before) == _said(row):
+            begins = before["start"]
+    return begins
+
+
+def _said(row: dict[str, Any]) -> tuple[Any, ...]:
+    """What a list says of a stretch; all else of it is behind that."""
+    return (*(row[c] for c in ("infusion", "scale", "grade", "grade_upper")), _gradable(row))
+
+
+def _gradable(row: dict[str, Any]) -> bool:
+    """No, where what the grade rests on is too old, and leaves it open."""
+    return not ("stale" in row["flags"] and row["grade"] < row["grade_upper"])
 
 
 def _overdue(found: Found, infused: datetime | None, now: datetime) -> list[Overdue]:

@@ -83,7 +83,7 @@ def find(connection: Connection, subject_id: int) -> Patient:
 
 
 def _is(subject_id: int) -> sa.ColumnElement[bool]:
-    return patient.c.subject_id == subject_id if subject_id <= LARGEST else sa.false()
+    return patient.c.subject_id == subject_id if abs(subject_id) <= LARGEST else sa.false()
 
 
 def labelled(connection: Connection, label: str) -> Patient | None:
@@ -121,7 +121,7 @@ def correct(connection: Connection, subject_id: int, event_id: int, row: dict[st
     if connection.execute(sa.select(patient.c.version).where(_is(subject_id)).with_for_update()).first() is None:
         raise InputError("There is no patient of that number.")
     chosen = sa.select(event).where((event.c.event_id == event_id) & (event.c.subject_id == subject_id))
-    former = connection.execute(chosen).mappings().first() if event_id <= LARGEST else None
+    former = connection.execute(chosen).mappings().first() if abs(event_id) <= LARGEST else None
     if former is None:
         raise InputError("This patient has no event of that number.")
     if connection.execute(sa.select(event.c.event_id).where(event.c.replaces == event_id)).first():

@@ -6,8 +6,8 @@ import contextlib
 import threading
 from collections.abc import Callable, Generator, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -22,11 +22,12 @@ from aftercar.manage.rules import RuleBook
 from aftercar.ward import audit, found, record, statements
 from aftercar.ward.accounts import Person
 from aftercar.ward.database import Database, alone
-from aftercar.ward.found import Finder, Found
+from aftercar.ward.found import AHEAD, NOW, Finder, Found
 from aftercar.ward.record import Patient
 from aftercar.ward.tables import result
 
 MOST_AT_ONCE = 64  # records that are graded together
+MINUTE = timedelta(minutes=1)  # for so long what the rules said is what they say now
 PATIENCE_S = 20.0  # that a write waits for its grades; it is on disk before
 
 
@@ -54,6 +55,7 @@ class Ward:
     _writing: dict[int, int] = field(default_factory=dict[int, int])  # by subject: writes that are not answered yet
     _answered: dict[int, int] = field(default_factory=dict[int, int])  # by subject: the latest version whose write was answered
     _latest: dict[int, Found] = field(default_factory=dict[int, Found])
+    _advised: dict[int, Found] = field(default_factory=dict[int, Found])
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def now(self) -> datetime:
@@ -160,6 +162,25 @@ class Ward:
             return None
         return self._standing(who) or self._ask(subject_id, who.version).result()
 
+    def advised(self, subject_id: int) -> Found | None:
+        """As `found`, with options, doses and limits as of this minute: intervals end and findings become too old while nobody charts anything.
+
+        Raises:
+            InputError: there is no such patient.
+        """
+        found, now = self.found(subject_id), self.now()
+        if found is None or now - found.as_of < MINUTE:
+            return found
+        with self._lock:
+            told = self._advised.get(subject_id)
+        if told is None or told.version != found.version or not timedelta() <= now - told.as_of < MINUTE:
+            with self.database.reading() as connection:
+                charted = record.timeline(connection, record.find(connection, subject_id), found.version, until=now + AHEAD)
+            told = self.find(charted, {subject_id: found.version}, now, self.book, self.options, NOW)[0]
+            with self._lock:
+                self._advised[subject_id] = told
+        return replace(found, as_of=told.as_of, advice=told.advice, ledger=told.ledger, limits=told.limits)
+
     def ready(self, who: Patient) -> Found | None:
         """What was found in a record, if it is known already; else it is looked for in the background."""
         found = self._standing(who)
@@ -189,7 +210,7 @@ class Ward:
 
     def former(self, subject_id: int, result_id: int) -> Found | None:
         """A result that was stored; null where this patient has none of that number."""
-        if result_id > record.LARGEST:
+        if abs(result_id) > record.LARGEST:
             return None
         at = (result.c.subject_id == subject_id) & (result.c.result_id == result_id)
         with self.database.reading() as connection:
@@ -280,9 +301,7 @@ class Ward:
                     if not stored.stale(now):
                         made[subject_id] = stored
                         continue
-                timelines.append(
-                    record.timeline(connection, record.find(connection, subject_id), version, until=now + found.AHEAD)
-                )
+                timelines.append(record.timeline(connection, record.find(connection, subject_id), version, until=now + AHEAD))
         left = {subject_id: version for subject_id, version in versions.items() if subject_id not in made}
         if left:
             for each in self.find(pl.concat(timelines), left, now, self.book, self.options):

@@ -8,7 +8,7 @@ import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Annotated, Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from fastapi import Depends, Request
 
@@ -166,7 +166,11 @@ def by_password(request: Request, ward: Ward, name: str, password: str) -> Perso
 
 
 def sign_in_page(request: Request) -> str:
-    """Where somebody signs in and then comes back."""
+    """Where somebody signs in and then comes back: to the page of a form, whose own path may be none."""
+    if request.method not in SAFE:
+        came = urlsplit(request.headers.get("referer", ""))
+        path = came.path if came.netloc == request.headers.get("host") else ""
+        return f"/sign-in?lost=true&next={quote(path or '/')}"
     back = request.url.path + (f"?{request.url.query}" if request.url.query else "")
     return "/sign-in" if back == "/" else f"/sign-in?next={quote(back)}"
 

@@ -130,7 +130,7 @@ def patient(ward: Ward, settings: Settings, memory: Memory, hook: Hook) -> Seen:
     with ward.database.reading() as connection:
         own = record.labelled(connection, label) if label is not None else None
     if own is not None:
-        return Seen(own, ward.found(own.subject_id), "record")
+        return Seen(own, ward.advised(own.subject_id), "record")
     if seen is None:
         raise HTTPException(
             412,

@@ -172,7 +172,7 @@ def _worst(ward: Ward, subject_id: int) -> pl.DataFrame:
 
 def _about(ward: Ward, subject_id: int, form: dict[str, str]) -> dict[str, Any]:
     infusion = form.get("infusion", "")
-    if not infusion.isdigit():
+    if not infusion.isdecimal():
         raise InputError("Say of which infusion.")
     return one_key(_worst(ward, subject_id), str(subject_id), form.get("toxicity", ""), int(infusion), form.get("scale"))
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Annotated, Any
 
 import sqlalchemy as sa
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import RedirectResponse, Response
 
 from aftercar.errors import AftercarError, OptionError
 from aftercar.timeline.statements import broken
 from aftercar.ward import accounts, audit, statements
 from aftercar.ward.accounts import SHORTEST, Person, Role
+from aftercar.ward.record import LARGEST
 from aftercar.ward.tables import audit as trail
 from aftercar.ward.ward import Ward
 from aftercar.web import render
@@ -80,7 +81,7 @@ def change(request: Request, ward: TheWard, person: Administrator, name: str, fo
 
 @router.get("/trail")
 def read_trail(
-    request: Request, ward: TheWard, person: Administrator, before: int | None = None, account: str = "", patient: str = "", check: bool = False
+    request: Request, ward: TheWard, person: Administrator, before: Annotated[int | None, Query(ge=1, le=LARGEST)] = None, account: str = "", patient: str = "", check: bool = False
 ) -> Response:  # fmt: skip
     """The audit trail, the latest first; with `check` every row of it is held against the one before."""
     chosen = sa.select(trail).order_by(trail.c.n.desc()).limit(PAGE + 1)
@@ -88,8 +89,8 @@ def read_trail(
         chosen = chosen.where(trail.c.n < before)
     if account:
         chosen = chosen.where(trail.c.account == account)
-    if patient.isdigit():
-        chosen = chosen.where(trail.c.subject_id == int(patient))
+    if patient.isdecimal():
+        chosen = chosen.where(trail.c.subject_id == min(int(patient), LARGEST))
     with ward.database.reading() as connection:
         rows = [dict(row) | {"detail": json.loads(row["detail"])} for row in connection.execute(chosen).mappings()]
         verified = audit.verify(connection) if check else None

@@ -103,9 +103,10 @@ def _form(
     if charted is not None:
         latest = charted.filter((col("event_id") >= 0) & (col("time") <= now)).sort("time", "event_id").group_by("code").last()
         last = {row["code"]: row for row in latest.iter_rows(named=True)}
-    age = last.get("age", {}).get("numeric_value")
+    found = ward.ready(who)
+    age = found.course["age_y"] if found and found.course else last.get("age", {}).get("numeric_value")
     return render.page(
-        request, "enter.html.j2", person, 422 if wrong else 200, who=who, line=line(who, ward.ready(who), now), round=ROUND, ice=ICE, neuro=NEURO,
+        request, "enter.html.j2", person, 422 if wrong else 200, who=who, line=line(who, found, now), round=ROUND, ice=ICE, neuro=NEURO,
         drugs=drugs(), last=last, child=age is not None and age < 12, capd=Item("capd", "CAPD, total", most=32), concepts=concepts(), saved=saved,
         wrong=wrong or [], filled=filled or {}, baseline=_baseline(charted), recent=_recent(charted),
     )  # fmt: skip
@@ -151,8 +152,10 @@ def enter(request: Request, ward: TheWard, person: Charting, subject_id: int, fo
 def _entries(form: Mapping[str, str], now: datetime) -> tuple[list[dict[str, Any]], list[str]]:
     """The rows that a form means, and what is wrong with it as a whole."""
     try:
-        time = datetime.fromisoformat(form["time"])
-    except (KeyError, ValueError):
+        time = datetime.fromisoformat(form.get("time", ""))
+    except ValueError:
+        time = None
+    if time is None or time.tzinfo is not None:
         return [], ["The time is missing, or not written as 2026-11-25T14:30."]
     if time > now:
         return [], ["The time lies ahead: only what has happened is entered."]
@@ -198,5 +201,7 @@ def correct(request: Request, ward: TheWard, person: Charting, subject_id: int, 
         "time": former["time"],
         "attributable_to": former["attributable_to"],
     }  # what a correction of the value leaves as it was
+    if former["code"] == "cart_infusion":
+        kept["note"] = former["note"]  # language and hearing; other notes tell how the former value was read
     ward.correct(person, subject_id, event_id, read.timeline.row(0, named=True) | kept)
     return RedirectResponse(f"/patients/{subject_id}/enter?saved=1", 303)

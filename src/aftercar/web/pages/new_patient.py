@@ -133,7 +133,9 @@ def _time(text: str, now: datetime) -> datetime:
     try:
         time = datetime.fromisoformat(text)
     except ValueError:
-        raise InputError("A time is written as 2026-11-25T14:30.") from None
-    if time > now or time.tzinfo is not None:
+        time = None
+    if time is None or time.tzinfo is not None:
+        raise InputError("A time is written as 2026-11-25T14:30.")
+    if time > now:
         raise InputError("The time of the infusion lies ahead: only what has happened is entered. Leave it for then.")
     return time

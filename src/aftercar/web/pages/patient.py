@@ -55,7 +55,7 @@ def timeline(request: Request, ward: TheWard, person: Reader, subject_id: int, r
 @router.get("/options")
 def options(request: Request, ward: TheWard, person: Reader, subject_id: int) -> Response:
     """What the rules say now, what was given, and what is left of each limit. Options, never orders."""
-    who, found = who_is(ward, subject_id), ward.found(subject_id)
+    who, found = who_is(ward, subject_id), ward.advised(subject_id)
     ward.note(person, "patient.options.read", subject_id, {"version": who.version})
     advice = [] if found is None else found.advice.to_dicts()
     return render.page(

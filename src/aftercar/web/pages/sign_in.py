@@ -22,9 +22,11 @@ def inside(path: str) -> str:
 
 
 @router.get("/sign-in")
-def ask(request: Request, settings: TheSettings, next: str = "/") -> Response:
-    """The form."""
-    return render.page(request, "sign_in.html.j2", next=inside(next), wrong=False, provider=settings.provider is not None)
+def ask(request: Request, settings: TheSettings, next: str = "/", lost: bool = False) -> Response:
+    """The form; where somebody was signed out before what they sent came, it says that this is lost."""
+    return render.page(
+        request, "sign_in.html.j2", next=inside(next), wrong=False, lost=lost, provider=settings.provider is not None
+    )
 
 
 @router.post("/sign-in")
@@ -37,7 +39,14 @@ def sign_in(
     person = access.by_password(request, ward, name, password)
     if person is None:
         return render.page(
-            request, "sign_in.html.j2", None, 401, next=inside(next), wrong=True, provider=settings.provider is not None
+            request,
+            "sign_in.html.j2",
+            None,
+            401,
+            next=inside(next),
+            wrong=True,
+            lost=False,
+            provider=settings.provider is not None,
         )
     with ward.database.writing() as connection:
         secret = accounts.sign_in(connection, person)

@@ -1,8 +1,20 @@
-// What a page cannot do alone: look again, the size of figures, from a band to its reasons, and the sum of ICE. All else works without it.
+// What a page cannot do alone: look again, go with the clock, the size of figures, from a band to its reasons, and the sum of ICE. All else works without it.
 "use strict";
 
 const again = document.querySelector("[data-again]");
 if (again) setTimeout(() => location.reload(), 1000 * again.dataset.again);
+
+// A form that stands open shows the time now until somebody sets another, or what is seen at two would be charted at ten.
+const loaded = Date.now();
+document.querySelectorAll("[data-now]").forEach((input) => {
+  const now = () => new Date(Date.parse(`${input.dataset.now}Z`) + Date.now() - loaded).toISOString().slice(0, 16);
+  let follows = input.value === now();
+  input.addEventListener("input", () => (follows = false));
+  setInterval(() => {
+    input.max = now();
+    if (follows) input.value = now();
+  }, 5000);
+});
 
 document.querySelectorAll("[data-zoom]").forEach((button) =>
   button.addEventListener("click", () => {
