@@ -21,12 +21,16 @@ from sqlalchemy import event
 from ward_support import PERSON, Browser, a_postgres, a_server, a_ward, csrf_of, events, registered
 
 from aftercar.errors import AftercarError
+from aftercar.timeline.readers import read
 from aftercar.ward import audit, found, record
 from aftercar.ward.database import opened
+from aftercar.ward.example import move_in
 from aftercar.ward.tables import audit as trail
 from aftercar.ward.ward import Ward
 from aftercar.web.app import create_app
 from aftercar.web.settings import Settings
+
+EXAMPLE = Path(__file__).parent.parent / "examples" / "cohort"
 
 BEGUN = datetime(2020, 1, 1)
 
@@ -269,3 +273,22 @@ def test_the_first_units_are_read_by_several_at_once() -> None:
     """A server's first entries come at once; what the libraries of units then made of it was a unit that is none, for good."""
     done = subprocess.run([sys.executable, "-c", TOGETHER], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["8", "True"], done.stderr
+
+
+def test_nothing_that_the_rules_say_changes_between_two_turns(tmp_path: Path) -> None:
+    """What was found names the times at which options may change while nobody charts; at all others they are as they were."""
+    timeline = read(EXAMPLE / "data", EXAMPLE / "mapping.toml").timeline
+    now = datetime(2026, 11, 26, 12)
+    with a_ward(f"sqlite:///{tmp_path}/ward.db", now) as ward:
+        move_in(ward.database, timeline, now)
+        turned = 0
+        for number in range(1, 40, 4):
+            charted, then = ward.timeline(number), ward.found(number)
+            assert then is not None
+            for minutes in (47, 400, 900, 1_400):
+                at = now + timedelta(minutes=minutes)
+                again = found.find(charted, {number: then.version}, at, ward.book, ward.options, found.NOW)[0]
+                same = again.advice.drop("time", "until").equals(then.advice.drop("time", "until"))
+                assert same or then.turned(at)
+                turned += not same
+        assert turned, "some options change within a day"

@@ -16,7 +16,7 @@ from polars import col, lit
 
 from aftercar.grade.options import Options
 from aftercar.manage import doses
-from aftercar.manage.asked import At, Charts, ask, charts, comparisons, extended
+from aftercar.manage.asked import Asked, At, Charts, ask, charts, comparisons, extended
 from aftercar.manage.facts import GRADES_OF, Facts
 from aftercar.manage.ledger import ledger, limits, weight_at
 from aftercar.manage.rules import DEFAULT_PROFILE, Drug, Rule, RuleBook, rulebook
@@ -149,7 +149,11 @@ def advise_lazy(charted: pl.LazyFrame, book: RuleBook, at: At, every_h: float | 
 
 def advise_charts(charts: Charts, book: RuleBook, at: At, every_h: float | None) -> Advice:
     """Advise where a timeline is read and graded already."""
-    asked = ask(charts, book, at, every_h)
+    return advise_asked(ask(charts, book, at, every_h), charts, book)
+
+
+def advise_asked(asked: Asked, charts: Charts, book: RuleBook) -> Advice:
+    """Advise at the times that are asked."""
     rec, facts, final = asked.record, asked.facts, asked.last
     rows = [_answers(spells, facts, book) for spells in stretches(asked, book)]
     given = ledger(rec, final, book.drugs, facts.starts).join(final, on="course")

@@ -15,10 +15,11 @@ from polars import col
 
 from aftercar.grade.options import Options
 from aftercar.grade.run import grade_lazy, scales_named
-from aftercar.manage.advise import advise_charts
-from aftercar.manage.asked import charts, extended
+from aftercar.manage.advise import advise_asked
+from aftercar.manage.asked import Asked, ask, charts, comparisons, extended
 from aftercar.manage.rules import RuleBook
 from aftercar.timeline.schema import conform
+from aftercar.timeline.state import SPAN, clock
 from aftercar.ward.record import said_by_us
 
 
@@ -42,6 +43,7 @@ class Found:
         as_of: local time at which the record was read; all but `ahead` hold at that time.
         ahead: grades of `NOW` as each time could be graded then, without hindsight, and as they go on where nothing more is charted, until a day after `as_of`: what stands now is
             read from it, and it says when a finding becomes too old to stand.
+        turns: `subject_id, time`: when, until a day after `as_of`, what the rules say may change while nothing is charted.
         last: `subject_id, code, time`: when each concept was last charted.
     """
 
@@ -57,6 +59,7 @@ class Found:
     ledger: pl.DataFrame
     limits: pl.DataFrame
     last: pl.DataFrame
+    turns: pl.DataFrame
 
     def standing(self, now: datetime) -> list[dict[str, Any]]:
         """The rows of `ahead` that hold at a time: one a course and scale."""
@@ -85,6 +88,14 @@ class Found:
         """When each concept was last charted."""
         return dict(self.last.select("code", "time").drop_nulls().iter_rows())
 
+    def turned(self, now: datetime) -> bool:
+        """Whether what the rules say may have changed since `as_of`."""
+        return any(self.as_of < time <= now for time in self._turns)
+
+    @cached_property
+    def _turns(self) -> list[datetime]:
+        return self.turns["time"].to_list()
+
     def stale(self, now: datetime) -> bool:
         """Whether the record must be read anew to say what stands at a time."""
         return not self.as_of <= now < self.as_of + AHEAD
@@ -105,17 +116,32 @@ def find(
     result = grade_lazy(known.lazy(), scales_named(toxicities), options)
     # Charts go on beyond the time of asking: their grades are those of `ahead`, and what the rules read at that time is the same.
     ahead = charts(extended(known.lazy(), as_of + AHEAD), [book], options)
-    told = advise_charts(ahead, book, as_of, None)
+    asked = ask(ahead, book, as_of, None)
+    told = advise_asked(asked, ahead, book)
     last = known.filter(col("event_id") >= 0).group_by("subject_id", "code").agg(col("time").max()).sort("subject_id", "code")
     tables = {
         "subjects": result.subjects, "grades": result.grades, "worst": result.worst, "episodes": result.episodes,
         "ahead": ahead.grades.filter(col("toxicity").is_in(list(NOW))), "advice": told.advice, "ledger": told.ledger, "limits": told.limits, "last": last,
+        "turns": _turns(asked, book, as_of),
     }  # fmt: skip
     parts = {name: table.partition_by("subject_id", as_dict=True, maintain_order=True) for name, table in tables.items()}
     return [
         Found(subject, version, as_of, **{name: parts[name].get((subject,), table.clear()) for name, table in tables.items()})
         for subject, version in versions.items()
     ]
+
+
+def _turns(asked: Asked, book: RuleBook, as_of: datetime) -> pl.DataFrame:
+    """`subject_id, time` of each time within a day at which what the rules say may change."""
+    courses = asked.record.courses
+    at = (
+        asked.facts.turns(comparisons(book))
+        .alias("at")
+        .to_frame()
+        .with_columns(course=(col("at") // SPAN).cast(courses.schema["course"]))
+    )
+    times = clock(at.join(courses, on="course", how="semi"), courses, "at").rename({"at": "time"})
+    return times.filter((col("time") > as_of) & (col("time") <= as_of + AHEAD)).select("subject_id", "time")
 
 
 def followed(timeline: pl.DataFrame, until: datetime) -> pl.DataFrame:

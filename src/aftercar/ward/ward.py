@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Generator, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -27,7 +27,6 @@ from aftercar.ward.record import Patient
 from aftercar.ward.tables import result
 
 MOST_AT_ONCE = 64  # records that are graded together
-MINUTE = timedelta(minutes=1)  # for so long what the rules said is what they say now
 PATIENCE_S = 20.0  # that a write waits for its grades; it is on disk before
 
 
@@ -163,17 +162,17 @@ class Ward:
         return self._standing(who) or self._ask(subject_id, who.version).result()
 
     def advised(self, subject_id: int) -> Found | None:
-        """As `found`, with options, doses and limits as of this minute: intervals end and findings become too old while nobody charts anything.
+        """As `found`, with options, doses and limits as of now: intervals end and findings become too old while nobody charts anything.
 
         Raises:
             InputError: there is no such patient.
         """
         found, now = self.found(subject_id), self.now()
-        if found is None or now - found.as_of < MINUTE:
+        if found is None or not found.turned(now):
             return found
         with self._lock:
             told = self._advised.get(subject_id)
-        if told is None or told.version != found.version or not timedelta() <= now - told.as_of < MINUTE:
+        if told is None or told.version != found.version or not told.as_of <= now < told.as_of + AHEAD or told.turned(now):
             with self.database.reading() as connection:
                 charted = record.timeline(connection, record.find(connection, subject_id), found.version, until=now + AHEAD)
             told = self.find(charted, {subject_id: found.version}, now, self.book, self.options, NOW)[0]
