@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import logging
+import runpy
+import threading
 import time
 import uuid
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import httpx
 import jwt
 import pytest
 import sqlalchemy as sa
@@ -38,7 +42,8 @@ from aftercar.ward.ward import Ward
 from aftercar.web.cds.cards import LONGEST
 from aftercar.web.fhir_server import TEMPLATES
 
-CASES = sorted((Path(__file__).parent / "cases" / "cds_hooks").glob("*.json"))
+ROOT = Path(__file__).parents[1]
+CASES = sorted((ROOT / "tests" / "cases" / "cds_hooks").glob("*.json"))
 GRADES, DOSES = "/cds-services/aftercar-grades", "/cds-services/aftercar-doses"
 PAGE = f"{BASE}:8443"  # the page of a record system
 ISSUER = "https://hospital.example/ehr"
@@ -189,6 +194,41 @@ def test_old_media_types_are_understood(client: Any, accept: str, kind: str) -> 
     answer = client.post(GRADES, content=request, headers=headers)
     assert (answer.status_code, answer.json()) == (200, {"cards": []})
     assert answer.headers["content-type"] == "application/json"
+
+
+def test_the_patient_for_the_sandbox_is_found_as_the_sandbox_asks(tmp_path: Path) -> None:
+    """Each template read, or searched by POST, at the FHIR server of the example, which pages elsewhere may ask."""
+    example = runpy.run_path(str(ROOT / "examples" / "sandbox" / "fhir_server.py"))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), example["Handler"])
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    port = server.server_address[1]
+    address = f"http://127.0.0.1:{port}/fhir"
+    ward = ward_at(tmp_path, datetime.now(UTC))
+    client = client_of(ward, alone=ALONE, fhir_servers=(address,))
+    old = {"Accept": "application/json+fhir"}
+    try:
+        assert httpx.get(f"{address}/metadata", headers=old).json()["fhirVersion"] == "4.0.1"
+        assert httpx.get(f"{address}/Patient/nobody").status_code == 404
+        (entry,) = httpx.get(f"{address}/Patient", headers=old).json()["entry"]
+        ident = entry["resource"]["id"]
+        prefetch = {}
+        for key, template in TEMPLATES.items():
+            path, _, query = template.replace("{{context.patientId}}", ident).partition("?")
+            form = {"content": query, "headers": old | {"Content-Type": "application/x-www-form-urlencoded"}}
+            told = httpx.post(f"{address}/{path}/_search", **form) if query else httpx.get(f"{address}/{path}", headers=old)
+            assert (told.status_code, told.headers["access-control-allow-origin"]) == (200, "*")
+            prefetch[key] = told.json()
+        asked = {"hook": "patient-view", "hookInstance": "1", "context": {"patientId": ident}, "fhirServer": address}
+        sent = client.post(GRADES, json=asked | {"prefetch": prefetch}).json()["cards"]
+        fetched = client.post(GRADES, json=asked | {"fhirAuthorization": HOOK["fhirAuthorization"]}).json()["cards"]
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+        ward.close()
+    for card in (sent[0], fetched[0]):
+        assert card["summary"].startswith("CRS 3, ICANS 0: day ") and card["indicator"] == "critical"
 
 
 # ---- tokens of record systems

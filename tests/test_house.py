@@ -83,6 +83,7 @@ CITED = {
     "physionet.org",
     "pmc.ncbi.nlm.nih.gov",
     "pubmed.ncbi.nlm.nih.gov",
+    "sandbox.cds-hooks.org",  # what the public sandbox calls itself in its tokens
     "semver.org",
     "snomed.info",
     "terminology.hl7.org",

@@ -95,6 +95,11 @@ def short(text: str) -> str:
     return text if len(text) <= LONGEST else text[: LONGEST - 1].rstrip() + "…"
 
 
+def several(n: int, what: str) -> str:
+    """A number of things in words: `1 dose`, `2 doses`."""
+    return f"{n} {what}{'' if n == 1 else 's'}"
+
+
 def grade_card(seen: Seen, line: Line, place: Place) -> Card | None:
     """The grades now, with their bounds and what would settle them; null where there is no course."""
     if not line.standing:
@@ -138,7 +143,7 @@ def about(seen: Seen, place: Place) -> str:
     if seen.lacking:
         parts.append(f"not or not wholly given: {', '.join(seen.lacking)}")
     if seen.rejected:
-        parts.append(f"{seen.rejected} rows could not be used")
+        parts.append(f"{several(seen.rejected, 'row')} could not be used")
     if seen.who.made_up:
         parts.append("made-up patient")
     return f"{'; '.join(parts)}. {NOT_FOR}"

@@ -16,7 +16,7 @@ from aftercar.timeline.concepts import codes, concepts, of_group
 from aftercar.timeline.readers.fhir import SYSTEMS
 from aftercar.timeline.readers.mapping import Mappings
 from aftercar.ward.found import Found
-from aftercar.web.cds.cards import Card, Place, about, option_line, short, source
+from aftercar.web.cds.cards import Card, Place, about, option_line, several, short, source
 from aftercar.web.cds.reading import Seen
 from aftercar.web.render import when
 
@@ -141,12 +141,12 @@ def _cards(found: Found, draft: Order, book: RuleBook) -> Iterator[Card]:
         steroids = found.ledger.filter(col("infusion") == course, col("drug").is_in(list(of_group("corticosteroid"))))
         if steroids.height:
             rows = [
-                f"- {concepts()[r['drug']].label}: {r['n']} doses, {r['mg']:.4g} mg, {r['mg_24h']:.4g} mg of it in 24 h, last {when(r['last'])}"
+                f"- {concepts()[r['drug']].label}: {several(r['n'], 'dose')}, {r['mg']:.4g} mg, {r['mg_24h']:.4g} mg of it in 24 h, last {when(r['last'])}"
                 + (f"; {r['unread']} cannot be read" if r["unread"] else "")
                 for r in steroids.iter_rows(named=True)
             ]
             equivalent = steroids["dexamethasone_mg"].sum()
             yield Card(
-                summary=short(f"Corticosteroids since the infusion: {steroids['n'].sum()} doses, {equivalent:.4g} mg dexamethasone equivalent"),
+                summary=short(f"Corticosteroids since the infusion: {several(int(steroids['n'].sum()), 'dose')}, {equivalent:.4g} mg dexamethasone equivalent"),
                 indicator="info", source=source(book.drugs[draft.drug].source if draft.drug in book.drugs else None), detail="\n".join(rows),
             )  # fmt: skip
