@@ -283,7 +283,9 @@ def test_nothing_that_the_rules_say_changes_between_two_turns(tmp_path: Path) ->
         move_in(ward.database, timeline, now)
         turned = 0
         for number in range(1, 40, 4):
-            charted, then = ward.timeline(number), ward.found(number)
+            then = ward.found(number)
+            with ward.database.reading() as connection:
+                charted = record.timeline(connection, record.find(connection, number), until=now + timedelta(days=2))
             assert then is not None
             for minutes in (47, 400, 900, 1_400):
                 at = now + timedelta(minutes=minutes)
