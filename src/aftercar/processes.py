@@ -43,7 +43,7 @@ def in_processes(
     from loky.process_executor import TerminatedWorkerError
 
     env = None if threads is None else {"POLARS_MAX_THREADS": str(threads)}
-    pool = ProcessPoolExecutor(processes, env=env, initializer=_begin, timeout=idle_s)
+    pool = ProcessPoolExecutor(processes, env=env, initializer=_begin, initargs=(os.getpid(),), timeout=idle_s)
     try:
         yield pool
     except TerminatedWorkerError as error:
@@ -80,11 +80,11 @@ def each_in_processes(
             say(done, len(asked))
 
 
-def _begin() -> None:
-    """What a process does first."""
+def _begin(parent: int) -> None:
+    """What a process does first; its parent may be gone by then."""
     from loky import process_executor
 
-    threading.Thread(target=_end_with, args=(os.getppid(),), name="watches its parent", daemon=True).start()
+    threading.Thread(target=_end_with, args=(parent,), name="watches its parent", daemon=True).start()
     # An interrupt from the keyboard reaches all processes: the one that started them ends the others.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Where psutil is installed loky takes the tables of a part for a leak, and begins a process anew after each: half of the time.
