@@ -418,7 +418,7 @@ def test_a_session_ends_when_it_is_idle_and_at_the_latest_after_a_shift(
     ward: Ward, monkeypatch: pytest.MonkeyPatch, every: timedelta, until: timedelta
 ) -> None:
     now = datetime.now(UTC).replace(tzinfo=None)
-    monkeypatch.setattr(accounts, "_now", lambda: now)
+    monkeypatch.setattr(accounts, "utc", lambda: now)
     client, begun = browser(ward, "reader"), now
     while now - begun <= until:
         assert client.get("/").status_code == 200

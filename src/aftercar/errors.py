@@ -33,3 +33,14 @@ def nearest(name: str, known: Iterable[str]) -> str:
     if close:
         return f"Did you mean {' or '.join(close)}?"
     return f"Known: {', '.join(known)}." if len(known) <= 20 else ""
+
+
+def place_of(error: BaseException) -> str:
+    """Where in our code an error arose, module and line: of a foreign error this is told and not its text, which may quote a value."""
+    place, trace = "?", error.__traceback__
+    while trace:
+        name = trace.tb_frame.f_globals.get("__name__", "")
+        if name.startswith("aftercar"):
+            place = f"{name}:{trace.tb_lineno}"
+        trace = trace.tb_next
+    return place

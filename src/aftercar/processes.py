@@ -17,6 +17,7 @@ K = TypeVar("K", bound=Hashable)
 R = TypeVar("R")
 
 IDLE_S = 15  # after which a process without work ends
+GENTLE = 10  # by how much a process in the background of a server gives way to it (`nice`)
 WATCH_S = 1  # how often a process looks whether its parent is there
 
 
@@ -84,15 +85,19 @@ def _begin(parent: int) -> None:
     """What a process does first; its parent may be gone by then."""
     from loky import process_executor
 
-    threading.Thread(target=_end_with, args=(parent,), name="watches its parent", daemon=True).start()
+    end_with(parent)
     # An interrupt from the keyboard reaches all processes: the one that started them ends the others.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Where psutil is installed loky takes the tables of a part for a leak, and begins a process anew after each: half of the time.
     process_executor._USE_PSUTIL = False  # pyright: ignore[reportPrivateUsage]
 
 
-def _end_with(parent: int) -> None:
-    """A parent that was killed could not end its processes: each ends by itself, whatever it was doing."""
+def end_with(parent: int) -> None:
+    """End this process when its parent has: one that was killed could not end its processes, whatever they were doing."""
+    threading.Thread(target=_watch, args=(parent,), name="watches its parent", daemon=True).start()
+
+
+def _watch(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(WATCH_S)
     os._exit(1)

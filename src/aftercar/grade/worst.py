@@ -15,6 +15,11 @@ WORDS = {"criteria_met": "criteria met", "possible": "possible", "suspected": "s
 _RANK = {word: len(WORDS) - n for n, word in enumerate(WORDS)}
 
 
+def bounds_text(low: int | None, high: int | None) -> str:
+    """Bounds of a grade as people write them: `3`, or `1–4` where missing data leave it open."""
+    return str(low) if low == high else f"{low}–{high}"
+
+
 def worst(every: Grades, courses: pl.DataFrame) -> pl.DataFrame:
     """A row a subject, infusion and family of scales.
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import polars as pl
 from polars import col, lit
 
+from aftercar.grade.worst import bounds_text
 from aftercar.report.names import is_drawn
 from aftercar.report.svg import DayAxis, number, unit_text
 from aftercar.timeline.concepts import concepts, of_group
@@ -101,7 +102,7 @@ class Grade(NamedTuple):
     @property
     def range(self) -> str:
         """`3`, or `1–4` where missing data leave it open; gaps between assessments are told by `gap`."""
-        return str(self.grade) if self.grade == self.assessed else f"{self.grade}–{self.assessed}"
+        return bounds_text(self.grade, self.assessed)
 
     @property
     def gap(self) -> bool:

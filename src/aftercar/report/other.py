@@ -11,6 +11,7 @@ from polars import col
 
 from aftercar.evidence.sources import MARKS
 from aftercar.grade.run import SCALES
+from aftercar.grade.worst import bounds_text
 from aftercar.report.names import WORDS, is_drawn, scale_name
 from aftercar.report.svg import readable
 
@@ -79,7 +80,7 @@ def answer(row: dict[str, Any]) -> str:
     if row["status"] == "not_applicable":
         parts.append("not applicable")
     elif graded or not parts:
-        parts.append(f"grade {grade}" if grade == upper else f"grade {grade}–{upper}")
+        parts.append(f"grade {bounds_text(grade, upper)}")
     if row.get("group"):
         parts.append(row["group"])
     return ", ".join(parts)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from aftercar import __version__
-from aftercar.errors import AftercarError, OptionError
+from aftercar.errors import AftercarError, OptionError, place_of
 from aftercar.files import place
 from aftercar.serve import advise, calendar, calibrate, evidence, forecast, model, rehearse, risk, simulate, trial, ward
 from aftercar.serve.shared import Master, SparkSettings
@@ -93,7 +93,7 @@ def main() -> None:
         if os.environ.get("AFTERCAR_DEBUG"):
             raise
         # The message of a foreign error may quote a value of a patient: only its kind and place are shown.
-        place = _place(error)
+        place = place_of(error)
         print(
             f"A fault of aftercar ({type(error).__name__} at {place}). Please report it; AFTERCAR_DEBUG=1 shows the details.",
             file=sys.stderr,
@@ -109,16 +109,6 @@ def _interrupted() -> NoReturn:
 def _left(error: BaseException) -> str:
     """What an error left on the disk."""
     return " ".join(getattr(error, "__notes__", ["Nothing half-written was left."]))
-
-
-def _place(error: BaseException) -> str:
-    place, trace = "?", error.__traceback__
-    while trace:
-        name = trace.tb_frame.f_globals.get("__name__", "")
-        if name.startswith("aftercar"):
-            place = f"{name}:{trace.tb_lineno}"
-        trace = trace.tb_next
-    return place
 
 
 def _version(show: bool) -> None:

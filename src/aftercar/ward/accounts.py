@@ -6,7 +6,7 @@ import enum
 import hashlib
 import secrets
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -15,6 +15,7 @@ from argon2.exceptions import VerificationError
 from sqlalchemy.engine import Connection
 
 from aftercar.errors import InputError, OptionError
+from aftercar.ward.database import utc
 from aftercar.ward.tables import account, login
 
 SHORTEST = 12  # characters of a password
@@ -91,7 +92,7 @@ def add(
         account.insert(),
         {
             "name": name, "role": role, "password": None if password is None else _hashed(password), "issuer": issuer, "issued_to": issued_to,
-            "active": True, "created_at": _now(),
+            "active": True, "created_at": utc(),
         },
     )  # fmt: skip
 
@@ -161,7 +162,7 @@ def sign_in(connection: Connection, person: Person) -> str:
     """Begin a session; the secret for the cookie, which is stored nowhere."""
     secret = secrets.token_urlsafe(32)
     number = connection.execute(sa.select(account.c.account_id).where(account.c.name == person.name)).scalar_one()
-    now = _now()
+    now = utc()
     connection.execute(login.delete().where((login.c.created_at < now - LONGEST) | (login.c.seen_at < now - IDLE)))
     connection.execute(
         login.insert(),
@@ -178,7 +179,7 @@ def sign_in(connection: Connection, person: Person) -> str:
 
 def of_browser(connection: Connection, secret: str) -> tuple[Person, bool] | None:
     """Who is signed in with a cookie, and whether `seen` should be called; null where nobody is, or was too long idle."""
-    now = _now()
+    now = utc()
     row = connection.execute(
         sa.select(account.c.name, account.c.role, login.c.csrf, login.c.created_at, login.c.seen_at)
         .join(account, account.c.account_id == login.c.account_id)
@@ -191,7 +192,7 @@ def of_browser(connection: Connection, secret: str) -> tuple[Person, bool] | Non
 
 def seen(connection: Connection, secret: str) -> None:
     """A session was used."""
-    connection.execute(login.update().where(login.c.secret_hash == _secret(secret)), {"seen_at": _now()})
+    connection.execute(login.update().where(login.c.secret_hash == _secret(secret)), {"seen_at": utc()})
 
 
 def sign_out(connection: Connection, secret: str) -> None:
@@ -211,7 +212,3 @@ def _hashed(password: str) -> str:
 
 def _secret(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
-
-
-def _now() -> datetime:
-    return datetime.now(UTC).replace(tzinfo=None)

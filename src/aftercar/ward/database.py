@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Generator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,11 @@ def _migrate(engine: Engine) -> None:
 
 _LOCK = 0x61667463  # of migrations, among the advisory locks of a PostgreSQL database
 CHAIN = 0x61667464  # of what is chained by hashes
+
+
+def utc() -> datetime:
+    """The time now as the database keeps it: UTC, without its zone."""
+    return datetime.now(UTC).replace(tzinfo=None)
 
 
 def alone(connection: Connection) -> None:

@@ -14,11 +14,9 @@ import polars as pl
 from aftercar.errors import AftercarError
 from aftercar.grade.options import Options
 from aftercar.manage.rules import RuleBook
-from aftercar.processes import in_processes
+from aftercar.processes import GENTLE, in_processes
 from aftercar.ward import found
 from aftercar.ward.found import Found
-
-NICE = 10  # of the process that grades: pages and hooks are answered first where processors are short
 
 
 class Grader:
@@ -59,4 +57,4 @@ class Grader:
 
 def _ready() -> None:
     """Reached once this module is imported: from here on who asks comes before what is graded."""
-    os.nice(NICE)
+    os.nice(GENTLE)

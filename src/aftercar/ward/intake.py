@@ -7,6 +7,7 @@ import io
 import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,15 @@ def file(
         found, timeline=own.with_columns(subject_id=lit(subject_id, pl.Int64), source=placed), accepted=found.accepted - refused.height,
         rejected=pl.concat([found.rejected, refused]).sort("row", maintain_order=True),
     )  # fmt: skip
+
+
+def time_of(text: str) -> datetime | None:
+    """The local time that a form names, `2026-11-25T14:30`; null where it is none, or names an offset."""
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return time if time.tzinfo is None else None
 
 
 def _of_the_record(rows: pl.DataFrame) -> pl.DataFrame:

@@ -13,16 +13,17 @@ import secrets
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from aftercar.errors import AftercarError, InputError, OptionError
+from aftercar.processes import GENTLE, end_with
 from aftercar.ward import audit
 from aftercar.ward.accounts import Person
-from aftercar.ward.database import Database
+from aftercar.ward.database import Database, utc
 from aftercar.ward.tables import job
 
 log = logging.getLogger("aftercar.ward")
@@ -33,7 +34,6 @@ Work = Callable[[dict[str, Any], Say], bytes]  # a function of a module: what wa
 OPEN = ("waiting", "running")
 MOST_WAITING = 5  # of one account
 LOOK_S = 0.2  # how often a job that runs is asked whether it is still wanted
-GENTLE = 10  # by how much a job gives way to the server
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class Jobs:
             OptionError: too many of this person wait.
         """
         number = secrets.token_hex(16)
-        now = _utc()
+        now = utc()
         told = {
             "job_id": number, "kind": kind, "account": person.name, "asked": json.dumps(dict(asked)), "state": "waiting", "done": 0, "all": 0,
             "created_at": now, "changed_at": now,
@@ -180,7 +180,9 @@ class Jobs:
 
     def _run(self, taken: Job) -> None:
         here, there = _CONTEXT.Pipe()
-        process = _CONTEXT.Process(target=_in_process, args=(self.works[taken.kind], taken.asked, there), daemon=True)
+        process = _CONTEXT.Process(
+            target=_in_process, args=(self.works[taken.kind], taken.asked, there, os.getpid()), daemon=True
+        )
         process.start()
         there.close()
         try:
@@ -214,9 +216,9 @@ _CONTEXT = multiprocessing.get_context("spawn")
 _SHOWN = tuple(c for c in job.c if c.name != "found")
 
 
-def _in_process(work: Work, asked: dict[str, Any], pipe: Any) -> None:
+def _in_process(work: Work, asked: dict[str, Any], pipe: Any, parent: int) -> None:
     """What the process of a job does: the work, and to say how far it is. It ends with the server."""
-    threading.Thread(target=_until_alone, daemon=True).start()
+    end_with(parent)
     os.nice(GENTLE)
     try:
         found = work(asked, lambda done, all_: pipe.send({"done": done, "all": all_}))
@@ -227,22 +229,10 @@ def _in_process(work: Work, asked: dict[str, Any], pipe: Any) -> None:
         pipe.send({"state": "failed", "problem": f"A fault of aftercar ({type(error).__name__}). Please report it."})
 
 
-def _until_alone() -> None:
-    """Wait for the end of the server, and end with it."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-    os._exit(1)
-
-
 def _change(connection: Connection, at: sa.ColumnElement[bool], **told: Any) -> bool:
     """Change jobs; whether there was one."""
-    return connection.execute(job.update().where(at), told | {"changed_at": _utc()}).rowcount > 0
+    return connection.execute(job.update().where(at), told | {"changed_at": utc()}).rowcount > 0
 
 
 def _job(row: Mapping[Any, Any]) -> Job:
     return Job(**{**row, "asked": json.loads(row["asked"])})
-
-
-def _utc() -> datetime:
-    return datetime.now(UTC).replace(tzinfo=None)

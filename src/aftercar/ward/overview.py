@@ -11,6 +11,7 @@ from importlib.resources import files
 from typing import Any
 
 import aftercar.ward
+from aftercar.grade.worst import bounds_text
 from aftercar.ward.found import NOW, Found
 from aftercar.ward.record import Patient
 
@@ -63,7 +64,7 @@ class Standing:
         """`2`, `1–3`, or that it cannot be graded."""
         if not self.gradable:
             return "cannot grade"
-        return str(self.grade) if self.grade == self.upper else f"{self.grade}–{self.upper}"
+        return bounds_text(self.grade, self.upper)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, TypeVar
 
 import polars as pl
@@ -18,6 +18,7 @@ from aftercar.timeline.concepts import concepts
 from aftercar.timeline.schema import TIMELINE
 from aftercar.timeline.statements import attributed
 from aftercar.ward import statements
+from aftercar.ward.database import utc
 from aftercar.ward.tables import event, patient
 
 _VALUES = ("time", "code", "numeric_value", "text_value", "end_time", "unit", "source", "attributable_to", "note")
@@ -57,7 +58,7 @@ def register(connection: Connection, label: str, *, made_up: bool = False, compl
         raise OptionError(f"No stream is called {unknown[0]!r}: {', '.join(streams)}.")
     if connection.execute(sa.select(patient.c.subject_id).where(patient.c.label == label)).first():
         raise OptionError("A patient of that label is there already.")
-    told = {"label": label, "version": 0, "made_up": made_up, "complete": ",".join(complete), "changed_at": _now()}
+    told = {"label": label, "version": 0, "made_up": made_up, "complete": ",".join(complete), "changed_at": utc()}
     try:
         return int(connection.execute(patient.insert().returning(patient.c.subject_id), told).scalar_one())
     except exc.IntegrityError as error:  # somebody else was quicker
@@ -120,11 +121,9 @@ def correct(connection: Connection, subject_id: int, event_id: int, row: dict[st
     # Who else corrects this record waits here, and then sees what was done.
     if connection.execute(sa.select(patient.c.version).where(_is(subject_id)).with_for_update()).first() is None:
         raise InputError("There is no patient of that number.")
-    chosen = sa.select(event).where((event.c.event_id == event_id) & (event.c.subject_id == subject_id))
-    former = connection.execute(chosen).mappings().first() if abs(event_id) <= LARGEST else None
-    if former is None:
+    if (former := entry(connection, subject_id, event_id)) is None:
         raise InputError("This patient has no event of that number.")
-    if connection.execute(sa.select(event.c.event_id).where(event.c.replaces == event_id)).first():
+    if former["replaced_by"] is not None:
         raise InputError("That event was corrected or withdrawn already: correct the one that stands.")
     if former["withdrawn"]:
         raise InputError("That event says that another was withdrawn; enter it anew.")
@@ -133,7 +132,7 @@ def correct(connection: Connection, subject_id: int, event_id: int, row: dict[st
 
 
 def _added(connection: Connection, subject_id: int, rows: list[dict[str, Any]], by: str) -> tuple[int, list[int]]:
-    version, now = changed(connection, subject_id), _now()
+    version, now = changed(connection, subject_id), utc()
     fixed = {
         "subject_id": subject_id,
         "version": version,
@@ -158,7 +157,7 @@ def changed(connection: Connection, subject_id: int) -> int:
     version = connection.execute(
         patient.update()
         .where(_is(subject_id))
-        .values(version=patient.c.version + 1, changed_at=_now())
+        .values(version=patient.c.version + 1, changed_at=utc())
         .returning(patient.c.version)
     ).scalar()
     if version is None:
@@ -227,5 +226,9 @@ def history(
     return [dict(row) for row in rows.mappings()]
 
 
-def _now() -> datetime:
-    return datetime.now(UTC).replace(tzinfo=None)
+def entry(connection: Connection, subject_id: int, event_id: int) -> dict[str, Any] | None:
+    """One event as `history` has it; null where this patient has none of that number."""
+    if not 0 < event_id <= LARGEST:
+        return None
+    rows = history(connection, subject_id, before=event_id + 1, most=1)
+    return rows[0] if rows and rows[0]["event_id"] == event_id else None

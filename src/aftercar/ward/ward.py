@@ -21,7 +21,7 @@ from aftercar.grade.options import Options
 from aftercar.manage.rules import RuleBook
 from aftercar.ward import audit, found, record, statements
 from aftercar.ward.accounts import Person
-from aftercar.ward.database import Database, alone
+from aftercar.ward.database import Database, alone, utc
 from aftercar.ward.found import AHEAD, NOW, Finder, Found
 from aftercar.ward.record import Patient
 from aftercar.ward.tables import result
@@ -136,8 +136,7 @@ class Ward:
             first = rows(number)
             version, events = record.add(connection, number, first, person.name) if first.height else (0, [])
             audit.note(connection, person.name, "patient.register", number, {"events": len(events)})
-        if version:
-            self.settle(number, version)
+        self.settle(number, version)
         return number
 
     def note(
@@ -172,7 +171,7 @@ class Ward:
             return found
         with self._lock:
             told = self._advised.get(subject_id)
-        if told is None or told.version != found.version or not told.as_of <= now < told.as_of + AHEAD or told.turned(now):
+        if told is None or told.version != found.version or told.stale(now) or told.turned(now):
             with self.database.reading() as connection:
                 charted = record.timeline(connection, record.find(connection, subject_id), found.version, until=now + AHEAD)
             told = self.find(charted, {subject_id: found.version}, now, self.book, self.options, NOW)[0]
@@ -238,14 +237,13 @@ class Ward:
                 if not self._writing[subject_id]:
                     del self._writing[subject_id]
 
-    def settle(self, subject_id: int, version: int | None = None) -> None:
-        """Grade a version that was written, by default the newest, before its write is answered.
+    def settle(self, subject_id: int, version: int) -> None:
+        """Grade a version that was written, before its write is answered; of version 0 nothing is charted.
 
         Where that takes too long it is answered all the same, and readers wait.
         """
-        if version is None:
-            with self.database.reading() as connection:
-                version = record.find(connection, subject_id).version
+        if version == 0:
+            return
         with contextlib.suppress(Exception):  # whoever reads the record is told
             self._ask(subject_id, version).result(PATIENCE_S)
         with self._lock:
@@ -311,7 +309,7 @@ class Ward:
                         "subject_id": s,
                         "version": v,
                         "as_of": now,
-                        "made_at": _utc(),
+                        "made_at": utc(),
                         "software": __version__,
                         "frames": found.packed(made[s]),
                     }
@@ -352,7 +350,3 @@ def correct(
     action = "event.withdraw" if row is None else "event.correct"
     audit.note(connection, person.name, action, subject_id, {"version": version, "event": event_id})
     return version, numbers
-
-
-def _utc() -> datetime:
-    return datetime.now(UTC).replace(tzinfo=None)

@@ -16,7 +16,7 @@ from sqlalchemy import exc
 from starlette.exceptions import HTTPException
 
 from aftercar import __version__
-from aftercar.errors import AftercarError
+from aftercar.errors import AftercarError, place_of
 from aftercar.ward.jobs import Jobs
 from aftercar.ward.ward import Ward
 from aftercar.web import access, api, handshake, oidc, render, smart
@@ -70,7 +70,7 @@ def create_app(ward: Ward, settings: Settings) -> FastAPI:
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(settings.hosts), www_redirect=False)
     app.middleware("http")(_headers(settings))  # the outermost: what is refused for its host has them too
     app.add_exception_handler(access.SignInFirst, _sign_in)
-    for kind in (access.NotAllowed, access.TooMany, AftercarError, HTTPException, RequestValidationError, 404, 405):
+    for kind in (access.NotAllowed, access.TooMany, AftercarError, HTTPException, RequestValidationError):
         app.add_exception_handler(kind, _problem)
     return app
 
@@ -128,8 +128,6 @@ async def _problem(request: Request, error: Exception) -> Response:
         case HTTPException():
             status, said = error.status_code, str(error.detail)
             headers |= dict(error.headers or {})
-        case _ if (code := getattr(error, "status_code", None)) is not None:  # of the router: no such path or method
-            status, said = int(code), HTTPStatus(int(code)).phrase + "."
         case AftercarError():
             status, said = getattr(error, "status", 422), str(error)
         case exc.DataError():
@@ -138,14 +136,14 @@ async def _problem(request: Request, error: Exception) -> Response:
                 "A value is too long or too large, or holds a character that the database cannot keep. Nothing was kept.",
             )
         case exc.OperationalError() | exc.InterfaceError() | exc.TimeoutError():
-            log.error("The database did not answer: %s at %s", type(error.__cause__ or error).__name__, _place(error))
+            log.error("The database did not answer: %s at %s", type(error.__cause__ or error).__name__, place_of(error))
             status, said = (
                 503,
                 "The database cannot be reached, or takes nothing more. Nothing was kept of this request; try again.",
             )
             headers["Retry-After"] = "10"
         case _:
-            log.error("A fault of aftercar: %s at %s", type(error).__name__, _place(error))
+            log.error("A fault of aftercar: %s at %s", type(error).__name__, place_of(error))
             status, said = 500, "A fault of aftercar. Nothing half-written was left. Please report it."
     if _machine(request):
         return problem(request, status, said, headers)
@@ -165,12 +163,3 @@ def problem(request: Request, status: int, said: str, headers: dict[str, str] | 
         "instance": request.url.path,
     }
     return JSONResponse(body, status, headers, media_type="application/problem+json")
-
-
-def _place(error: Exception) -> str:
-    place, trace = "?", error.__traceback__
-    while trace:
-        if trace.tb_frame.f_globals.get("__name__", "").startswith("aftercar"):
-            place = f"{trace.tb_frame.f_globals['__name__']}:{trace.tb_lineno}"
-        trace = trace.tb_next
-    return place

@@ -12,6 +12,7 @@ from polars import col
 
 from aftercar.grade.adjudicate import adjudicated
 from aftercar.grade.run import SCALES
+from aftercar.grade.worst import bounds_text
 from aftercar.report import other
 from aftercar.report.bands import band_id
 from aftercar.report.course import courses
@@ -93,10 +94,9 @@ def stretches(found: Found, timeline: pl.DataFrame, toxicities: Sequence[str] | 
 def _stretch(row: dict[str, Any], records: dict[int, dict[str, Any]]) -> Stretch:
     behind = [records[e] for e in row["evidence"] or () if e in records]
     scale = SCALES[row["scale"]]
-    low, high = row["grade"], row["grade_upper"]
     return Stretch(
         band_id(row["toxicity"], when(row["start"])), toxicity_name(row["toxicity"]), scale_name(row["scale"]), row["start"], row["end"],
-        str(low) if low == high else f"{low}–{high}", row["status"].replace("_", " "), [readable(c) for c in row["criteria"] or ()],
+        bounds_text(row["grade"], row["grade_upper"]), row["status"].replace("_", " "), [readable(c) for c in row["criteria"] or ()],
         [readable(m) for m in row["missing"] or ()], [readable(f) for f in row["flags"] or ()], behind[:MOST_RECORDS], max(len(behind) - MOST_RECORDS, 0),
         row["rules"], scale.source,
     )  # fmt: skip

@@ -81,7 +81,8 @@ def _brought(ward: Ward, settings: Settings, person: Person, server: str, token:
     with ward.database.writing() as connection:
         number = record.register(connection, label, made_up=read.simulated, complete=complete)
         audit.note(connection, person.name, "patient.register", number, {"from": server})
+        version = 0
         if not read.timeline.is_empty():
-            enter(connection, person, number, read.timeline, "patient.import")
-    ward.settle(number)
+            version, _ = enter(connection, person, number, read.timeline, "patient.import")
+    ward.settle(number, version)
     return number

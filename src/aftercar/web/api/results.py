@@ -11,7 +11,10 @@ from polars import col
 
 from aftercar.evidence.sources import references
 from aftercar.grade.run import SCALES
+from aftercar.ward.accounts import Person
 from aftercar.ward.found import Found
+from aftercar.ward.record import Patient
+from aftercar.ward.ward import Ward
 from aftercar.web.access import Reader, TheWard
 from aftercar.web.api.models import (
     Episode,
@@ -52,8 +55,7 @@ def grades(
     limit: Limit = 500, cursor: Cursor = None,
 ) -> Grades:  # fmt: skip
     """Every stretch of time in which nothing about a grade changed: bounds, criteria, what is missing, and the events behind it."""
-    found = found_of(ward, who, result)
-    ward.note(person, "patient.grades.read", who.subject_id, {"version": who.version, "result": result})
+    found = _read(ward, person, who, result, "patient.grades.read")
     if found is None:
         return Grades(**about(who, None), items=[], next=None)
     page = part(_of(found.grades, toxicity, scale), found, limit, cursor)
@@ -65,8 +67,7 @@ def worst(
     ward: TheWard, person: Reader, who: ThePatient, toxicity: Toxicity = None, scale: Scale = None, result: ResultAsked = None
 ) -> Worsts:
     """The highest grade of each course and scale."""
-    found = found_of(ward, who, result)
-    ward.note(person, "patient.grades.read", who.subject_id, {"version": who.version, "result": result})
+    found = _read(ward, person, who, result, "patient.grades.read")
     items = [] if found is None else rows(_of(found.worst, toxicity, scale))
     return Worsts(**about(who, found), items=[Worst.model_validate(r) for r in items])
 
@@ -76,8 +77,7 @@ def episodes(
     ward: TheWard, person: Reader, who: ThePatient, toxicity: Toxicity = None, scale: Scale = None, result: ResultAsked = None
 ) -> Episodes:
     """From onset to resolution, of each course and scale."""
-    found = found_of(ward, who, result)
-    ward.note(person, "patient.grades.read", who.subject_id, {"version": who.version, "result": result})
+    found = _read(ward, person, who, result, "patient.grades.read")
     items = [] if found is None else rows(_of(found.episodes, toxicity, scale))
     return Episodes(**about(who, found), items=[Episode.model_validate(r) for r in items])
 
@@ -90,8 +90,7 @@ def explanation(
     result: ResultAsked = None,
 ) -> Explanation:  # fmt: skip
     """The stretch of a grade that holds at a time: the cells of the published table, what would settle it, and the records behind it."""
-    found = found_of(ward, who, result)
-    ward.note(person, "patient.explanation.read", who.subject_id, {"version": who.version, "result": result})
+    found = _read(ward, person, who, result, "patient.explanation.read")
     stretch = None if found is None else _stretch(found, scale, None if at is None else local(ward, at))
     if found is None or stretch is None:
         raise HTTPException(404, "No grade of that scale stands at that time.")
@@ -104,6 +103,13 @@ def explanation(
         **about(who, found), stretch=Grade.model_validate(row), source=source, reference=reference.line if reference else None,
         records=[Record.model_validate(r) for r in rows(behind)],
     )  # fmt: skip
+
+
+def _read(ward: Ward, person: Person, who: Patient, result: int | None, action: str) -> Found | None:
+    """What is found in a record, or was found then, with its line in the audit trail."""
+    found = found_of(ward, who, result)
+    ward.note(person, action, who.subject_id, {"version": who.version, "result": result})
+    return found
 
 
 def _of(table: pl.DataFrame, toxicity: str | None, scale: str | None) -> pl.DataFrame:

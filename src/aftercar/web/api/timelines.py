@@ -49,7 +49,7 @@ def enter_rows(
     request: Request, ward: TheWard, settings: TheSettings, person: Charting, who: ThePatient, body: TheBody, told: RowsIn,
     key: Key = None, if_match: IfMatch = None,
 ) -> Response:  # fmt: skip
-    """Add what was charted. Rows that cannot be used are listed with the reason; the others are on disk when this answers, and graded soon after."""
+    """Add what was charted. Rows that cannot be used are listed with the reason; the others are on disk and graded when this answers."""
     read = intake.rows([_entry(row, ward) for row in told.rows], who.subject_id, f"rest {person.name}", settings.mapping)
     return once(ward, person, request, body, key, _added(person, who, read, if_match), who.subject_id)
 
@@ -133,7 +133,7 @@ def withdraw_event(
 
 
 def _there(connection: Connection, who: Patient, event_id: int) -> None:
-    if not any(e["event_id"] == event_id for e in record.history(connection, who.subject_id, before=event_id + 1, most=1)):
+    if record.entry(connection, who.subject_id, event_id) is None:
         raise HTTPException(404, "This patient has no event of that number.")
 
 

@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import sqlalchemy as sa
@@ -17,8 +16,10 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
 from aftercar.ward.accounts import Person
+from aftercar.ward.database import utc
 from aftercar.ward.tables import answered, patient
 from aftercar.ward.ward import Ward
+from aftercar.web.api.models import Written
 
 
 async def body_of(request: Request) -> bytes:
@@ -64,8 +65,8 @@ def once(
             if key is not None:
                 at = (answered.c.account == person.name) & (answered.c.key == key)
                 connection.execute(answered.update().where(at), {"status": status, "body": text})
-        if of is not None:
-            ward.settle(of)
+        if of is not None and isinstance(made, Written):
+            ward.settle(of, made.version)
     return _answer(status, text)
 
 
@@ -85,7 +86,7 @@ def _claimed(connection: Connection, person: Person, key: str, asked: str) -> bo
     insert = (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(answered)
     row = {
         "account": person.name, "key": key, "request_hash": asked, "status": 0, "body": "",
-        "answered_at": datetime.now(UTC).replace(tzinfo=None),
+        "answered_at": utc(),
     }  # fmt: skip
     return connection.execute(insert.values(row).on_conflict_do_nothing().returning(answered.c.key)).first() is not None
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field
 
 from aftercar.evidence.sources import MARKS, references
 from aftercar.grade.run import SCALES
+from aftercar.grade.worst import bounds_text
 from aftercar.manage.rules import TOPICS as TOPIC_NAMES
 from aftercar.report.names import scale_name, toxicity_name
 from aftercar.report.svg import readable
@@ -131,7 +132,7 @@ def _standing(s: Standing) -> str:
     if s.change:
         parts.append(f"{'up' if s.change > 0 else 'down'} {abs(s.change)} within 24 h")
     if s.worst is not None:
-        parts.append(f"worst so far {s.worst}" + (f"–{s.worst_upper}" if s.worst_upper != s.worst else ""))
+        parts.append(f"worst so far {bounds_text(s.worst, s.worst_upper)}")
     if s.missing:
         parts.append(f"would be settled by: {', '.join(readable(m) for m in s.missing)}")
     return "; ".join(parts)

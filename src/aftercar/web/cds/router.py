@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import APIRouter, HTTPException, Request
@@ -16,6 +15,7 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import AwareDatetime, BaseModel, Field, ValidationError
 
 from aftercar.ward import audit
+from aftercar.ward.database import utc
 from aftercar.ward.overview import line
 from aftercar.ward.tables import feedback
 from aftercar.ward.ward import Ward
@@ -192,7 +192,7 @@ def give_feedback(request: Request, ward: TheWard, caller: TheCaller, service_id
     """Cards that were accepted or overridden, and why."""
     request.app.state.hook_pace.take(caller.name)
     kind, told = _kind(service_id), _read(body, Feedback)
-    now = datetime.now(UTC).replace(tzinfo=None)
+    now = utc()
     rows = [
         {"service": kind.service.id, "card": o.card, "outcome": o.outcome, "told": json.dumps(o.model_dump(mode="json", exclude_none=True)), "received_at": now}
         for o in told.feedback

@@ -177,6 +177,18 @@ def _about(ward: Ward, subject_id: int, form: dict[str, str]) -> dict[str, Any]:
     return one_key(_worst(ward, subject_id), str(subject_id), form.get("toxicity", ""), int(infusion), form.get("scale"))
 
 
+def _good(rows: pl.DataFrame, bad: pl.DataFrame) -> pl.DataFrame:
+    """The rows, where none of them is bad.
+
+    Raises:
+        InputError: what is wrong, each once.
+    """
+    if bad.height:
+        wrong = bad.select("column", "reason").unique(maintain_order=True)
+        raise InputError("; ".join(f"{column}: {reason}" for column, reason in wrong.iter_rows()) + ".")
+    return rows
+
+
 def _anchor(form: dict[str, str]) -> str:
     return f"{form.get('toxicity', '')}-{form.get('infusion', '')}"
 
@@ -191,12 +203,7 @@ def grade(
     def said(_: pl.DataFrame) -> pl.DataFrame:
         given = {c: form.get(c) or None for c in ("infusion", "toxicity", "scale", "grade", "comment")}
         rows = as_given(pl.DataFrame([given | {"subject_id": str(subject_id), "rater": person.name, "said_at": None}]))
-        good, bad = grades_said(worst, rows)
-        if bad.height:
-            raise InputError(
-                "; ".join(f"{column}: {reason}" for column, reason in bad.select("column", "reason").iter_rows()) + "."
-            )
-        return good
+        return _good(*grades_said(worst, rows))
 
     worst = _worst(ward, subject_id)
     return _kept(request, ward, settings, person, subject_id, form, said, "statement.grade", _anchor(form))
@@ -248,11 +255,6 @@ def attribute(
             lit(value, pl.String).alias(c)
             for c, value in {"subject_id": str(subject_id), "attributable_to": form.get("cause"), "rater": person.name, "said_at": None, "comment": form.get("comment")}.items()
         ))  # fmt: skip
-        good, bad = attributions(charted, rows)
-        if bad.height:
-            raise InputError(
-                "; ".join(f"{column}: {reason}" for column, reason in bad.select("column", "reason").unique().iter_rows()) + "."
-            )
-        return good
+        return _good(*attributions(charted, rows))
 
     return _kept(request, ward, settings, person, subject_id, form, said, "statement.attribution", "causes")

@@ -70,7 +70,6 @@ GIVEN = (
     "g_csf",
     "jak_inhibitor",
 )
-BASELINES = ("ice_baseline",)
 
 
 def drugs() -> dict[str, list[str]]:
@@ -113,7 +112,7 @@ def _form(
 
 
 def _baseline(charted: pl.DataFrame | None) -> float | None:
-    """The ICE score before the infusion: as charted so, or the best that was charted before it."""
+    """The ICE score before the infusion: as charted so, or the last that was charted before it."""
     if charted is None:
         return None
     said = charted.filter(col("code") == "ice_baseline")["numeric_value"].drop_nulls()
@@ -151,11 +150,7 @@ def enter(request: Request, ward: TheWard, person: Charting, subject_id: int, fo
 
 def _entries(form: Mapping[str, str], now: datetime) -> tuple[list[dict[str, Any]], list[str]]:
     """The rows that a form means, and what is wrong with it as a whole."""
-    try:
-        time = datetime.fromisoformat(form.get("time", ""))
-    except ValueError:
-        time = None
-    if time is None or time.tzinfo is not None:
+    if (time := intake.time_of(form.get("time", ""))) is None:
         return [], ["The time is missing, or not written as 2026-11-25T14:30."]
     if time > now:
         return [], ["The time lies ahead: only what has happened is entered."]
@@ -185,7 +180,7 @@ def withdraw(ward: TheWard, person: Charting, subject_id: int, event_id: int) ->
 def correct(request: Request, ward: TheWard, person: Charting, subject_id: int, event_id: int, form: TheForm) -> Response:
     """Put another value in the place of an entry."""
     with ward.database.reading() as connection:
-        former = next((e for e in record.history(connection, subject_id) if e["event_id"] == event_id), None)
+        former = record.entry(connection, subject_id, event_id)
     if former is None:
         raise InputError("This patient has no event of that number.")
     filled = {"numeric_value": form.get("number", ""), "text_value": form.get("text", "")}
@@ -197,10 +192,7 @@ def correct(request: Request, ward: TheWard, person: Charting, subject_id: int, 
         wrong = ["Nothing was filled in."]
     if wrong:
         return _form(request, ward, person, subject_id, wrong=wrong)
-    kept = {
-        "time": former["time"],
-        "attributable_to": former["attributable_to"],
-    }  # what a correction of the value leaves as it was
+    kept = {c: former[c] for c in ("time", "attributable_to")}  # what a correction of the value leaves as it was
     if former["code"] == "cart_infusion":
         kept["note"] = former["note"]  # language and hearing; other notes tell how the former value was read
     ward.correct(person, subject_id, event_id, read.timeline.row(0, named=True) | kept)

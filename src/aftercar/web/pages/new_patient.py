@@ -130,11 +130,7 @@ def _said(form: dict[str, str], now: datetime, person: Person, *, needed: bool) 
 
 
 def _time(text: str, now: datetime) -> datetime:
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError:
-        time = None
-    if time is None or time.tzinfo is not None:
+    if (time := intake.time_of(text)) is None:
         raise InputError("A time is written as 2026-11-25T14:30.")
     if time > now:
         raise InputError("The time of the infusion lies ahead: only what has happened is entered. Leave it for then.")

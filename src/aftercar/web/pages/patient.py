@@ -70,7 +70,7 @@ def history(request: Request, ward: TheWard, person: Reader, subject_id: int) ->
     """Every entry with who made it and what became of it, and every result."""
     who = who_is(ward, subject_id)
     with ward.database.reading() as connection:
-        events = record.history(connection, subject_id)[:MOST_EVENTS]
+        events = record.history(connection, subject_id, most=MOST_EVENTS)
     ward.note(person, "patient.history.read", subject_id)
     entered = [e | {"recorded_at": ward.local(e["recorded_at"])} for e in events]
     return render.page(
