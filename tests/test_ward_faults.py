@@ -17,6 +17,7 @@ import httpx
 import polars as pl
 import pytest
 import sqlalchemy as sa
+from polars.testing import assert_frame_equal
 from sqlalchemy import event
 from ward_support import PERSON, Browser, a_postgres, a_server, a_ward, csrf_of, events, registered
 
@@ -275,22 +276,24 @@ def test_the_first_units_are_read_by_several_at_once() -> None:
     assert done.stdout.split() == ["8", "True"], done.stderr
 
 
-def test_nothing_that_the_rules_say_changes_between_two_turns(tmp_path: Path) -> None:
-    """What was found names the times at which options may change while nobody charts; at all others they are as they were."""
+def test_what_the_rules_say_later_is_known_ahead(tmp_path: Path) -> None:
+    """Options, doses and limits of a time within a day, where nobody charts: as if the record were graded and asked anew then."""
     timeline = read(EXAMPLE / "data", EXAMPLE / "mapping.toml").timeline
     now = datetime(2026, 11, 26, 12)
     with a_ward(f"sqlite:///{tmp_path}/ward.db", now) as ward:
         move_in(ward.database, timeline, now)
-        turned = 0
+        changed = {"advice": 0, "ledger": 0, "limits": 0}
         for number in range(1, 40, 4):
             then = ward.found(number)
             with ward.database.reading() as connection:
                 charted = record.timeline(connection, record.find(connection, number), until=now + timedelta(days=2))
             assert then is not None
-            for minutes in (47, 400, 900, 1_400):
-                at = now + timedelta(minutes=minutes)
-                again = found.find(charted, {number: then.version}, at, ward.book, ward.options, found.NOW)[0]
-                same = again.advice.drop("time", "until").equals(then.advice.drop("time", "until"))
-                assert same or then.turned(at)
-                turned += not same
-        assert turned, "some options change within a day"
+            for minutes in (0, 47, 400, 900, 1_400):
+                at = now + timedelta(minutes=minutes, seconds=0.5)
+                told = then.at(at)
+                again = found.find(charted, {number: then.version}, at, ward.book, ward.options, found.NOW)[0].at(at)
+                for name in changed:
+                    asked, ahead = (getattr(of, name).drop("time", "until", strict=False) for of in (again, told))
+                    assert_frame_equal(asked, ahead)
+                    changed[name] += not asked.equals(getattr(then.at(now), name).drop("time", "until", strict=False))
+        assert all(changed.values()), changed

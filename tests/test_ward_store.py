@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -532,6 +533,38 @@ def test_verify_finds_a_trail_that_was_cut_off_or_written_anew_by_its_head(url: 
         )  # whole in itself: that is why the head is kept elsewhere
         code, out, _ = run("ward", "verify", "--database", url, "--head", head, capsys=capsys)
         assert code == 1 and "cut off" in out
+
+
+def test_each_of_many_readers_goes_on_once_its_own_line_is_on_disk(ward: Ward) -> None:
+    """Lines that are asked for at once are written together; none is lost, and none is written twice."""
+
+    def read_often(reader: int) -> list[bool]:
+        return [_noted(ward, f"list.read {reader} {n}") for n in range(20)]
+
+    with ThreadPoolExecutor(8) as readers:
+        assert all(all(found) for found in readers.map(read_often, range(8)))
+    with ward.database.reading() as connection:
+        kept = [row.action for row in connection.execute(sa.select(tables.audit))]
+        assert sorted(kept) == sorted(f"list.read {r} {n}" for r in range(8) for n in range(20))
+        assert audit.verify(connection).broken is None
+
+
+def _noted(ward: Ward, action: str) -> bool:
+    ward.note(PERSON, action)
+    with ward.database.reading() as connection:
+        return connection.execute(sa.select(tables.audit.c.n).where(tables.audit.c.action == action)).first() is not None
+
+
+def test_who_waits_for_a_line_that_cannot_be_written_is_told(ward: Ward, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(audit, "notes", full)
+    with ThreadPoolExecutor(8) as readers:
+        asked = [readers.submit(ward.note, PERSON, "list.read") for _ in range(8)]
+        assert {type(each.exception(60)) for each in asked} == {OSError}
+    monkeypatch.undo()
+    assert _noted(ward, "list.read")
 
 
 def test_the_trail_of_a_transaction_that_fails_is_undone_with_it(ward: Ward) -> None:

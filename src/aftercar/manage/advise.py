@@ -156,7 +156,7 @@ def advise_asked(asked: Asked, charts: Charts, book: RuleBook) -> Advice:
     """Advise at the times that are asked."""
     rec, facts, final = asked.record, asked.facts, asked.last
     rows = [_answers(spells, facts, book) for spells in stretches(asked, book)]
-    given = ledger(rec, final, book.drugs, facts.starts).join(final, on="course")
+    given = ledger(rec, final, book.drugs, facts.starts)
     left = limits(rec, final, book.drugs, facts.starts)
     state = facts.at(final, asked.names).drop(f"{name}:missing" for name in GRADES_OF)
     return Advice(

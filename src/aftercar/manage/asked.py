@@ -1,4 +1,4 @@
-"""When records are asked: at one time, or every so many hours of each.
+"""When records are asked: at one time, every so many hours of each, or whenever something may change.
 
 Hour by hour a record is asked thousands of times, and between two of its rows the answer is mostly the same: only those times are
 worked on before which something may have changed.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import polars as pl
 from polars import col, lit
@@ -57,7 +57,7 @@ class Asked:
     Attributes:
         names: of the facts.
         times: `course, at, until`, sorted: asked times before which something may have changed, each with the last one before the next.
-        last: the last asked time of each course that is asked at all: `course, at`, sorted.
+        last: when doses are counted: the last asked time of each course that is asked at all, or (`ask_ahead`) all of `times`: `course, at`, sorted.
     """
 
     record: Record
@@ -82,6 +82,18 @@ def ask(charts: Charts, book: RuleBook, at: At, every_h: float | None) -> Asked:
         last = last_times(charts.record, step)
         times = turning_times(last, facts.turns(comparisons(book)), step)
     return Asked(charts.record, facts, _names(book), times, last)
+
+
+def ask_ahead(charts: Charts, book: RuleBook, at: datetime, ahead: timedelta) -> Asked:
+    """Make the records ready to be asked at a time, and from then on whenever what the rules say may change while nothing is charted."""
+    facts = Facts(charts.record, charts.grades, book.drugs)
+    begin = at_once(charts, at).with_columns(end=col("at") + int(ahead.total_seconds()))
+    turns = facts.turns(comparisons(book)).to_frame("turn").select("turn", course=col("turn") // SPAN)
+    later = turns.join(begin, on="course").filter((col("turn") > col("at")) & (col("turn") <= col("end")))
+    times = pl.concat([begin, later.select("course", "end", at="turn")], how="diagonal").sort("at")
+    following = pl.when(col("course").shift(-1) == col("course")).then(col("at").shift(-1) - 1)
+    times = times.select("course", "at", until=pl.coalesce(following, "end"))
+    return Asked(charts.record, facts, _names(book), times, times.select("course", "at"))
 
 
 def comparisons(book: RuleBook) -> list[Leaf]:

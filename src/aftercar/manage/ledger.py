@@ -160,10 +160,10 @@ def limits(record: Record, asked: pl.DataFrame, drugs: Mapping[str, Drug], start
     """What is left of each drug that has limits.
 
     Args:
-        asked: one row a course, `course, at`, sorted by `at`.
+        asked: `course, at`, sorted by `at`.
         starts: `fresh_starts`.
     Returns:
-        a row a course and drug: `course, at, drug, n, n_24h, since_h` (infinite: none was given), `reached` (words of `vocabulary.LIMITS`),
+        a row a course, asked time and drug: `course, at, drug, n, n_24h, since_h` (infinite: none was given), `reached` (words of `vocabulary.LIMITS`),
         `next_at` (the interval has passed), `dose`, `dose_mg`.
     """
     parts: list[pl.DataFrame] = [pl.DataFrame(schema=_LIMITS)]
@@ -195,13 +195,13 @@ _LIMITS = {
 
 
 def ledger(record: Record, asked: pl.DataFrame, drugs: Mapping[str, Drug], starts: pl.DataFrame) -> pl.DataFrame:
-    """What each course was given up to its asked time.
+    """What each course was given up to an asked time.
 
     Args:
-        asked: one row a course, `course, at`.
+        asked: `course, at`.
         starts: `fresh_starts`.
     Returns:
-        a row a course and drug that was given: `course, drug, n, n_24h, mg, mg_24h, unread` (doses whose amount is not known), `dexamethasone_mg`
+        a row a course, asked time and drug that was given: `course, at, drug, n, n_24h, mg, mg_24h, unread` (doses whose amount is not known), `dexamethasone_mg`
         (equivalent, of steroids), `last_at`.
     """
     begin = pl.max_horizontal(origin(col("until")) - DAY, pl.when(col("since") // SPAN == col("course")).then("since"))
@@ -210,9 +210,8 @@ def ledger(record: Record, asked: pl.DataFrame, drugs: Mapping[str, Drug], start
     given = doses(record, *counted(drugs)).join(times, on="course")
     given = given.filter(col("at").is_between("begin", "until"))
     recent = col("at") > col("until") - WINDOW_H * HOUR
-    table = given.group_by("course", "drug").agg(
+    table = given.group_by("course", "until", "drug").agg(
         n=pl.len().cast(pl.Int64), n_24h=recent.sum().cast(pl.Int64), mg=col("mg").sum(), mg_24h=col("mg").filter(recent).sum(),
         unread=col("mg").is_null().sum().cast(pl.Int64), last_at=col("at").max(),
-    ).sort("course", "drug")  # fmt: skip
-
+    ).sort("course", "until", "drug").rename({"until": "at"})  # fmt: skip
     return table.with_columns(dexamethasone_mg=dexamethasone_equivalent(col("drug"), col("mg")))

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+import threading
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from aftercar.ward.database import alone
+from aftercar.ward.database import Database, alone
 from aftercar.ward.tables import audit
 
 FIRST = "0" * 64  # `previous` of the first row
@@ -37,23 +40,75 @@ class Verified:
     head: str
 
 
-def note(
-    connection: Connection, account: str, action: str, subject_id: int | None = None, detail: Mapping[str, object] | None = None
-) -> None:
-    """Add a row, in the transaction of what it tells of: either both stand or neither.
+@dataclass(frozen=True)
+class Line:
+    """What a row tells.
 
-    Args:
+    Attributes:
         action: such as `patient.read` or `event.write`.
         detail: numbers and names of things, no value of a patient.
     """
+
+    account: str
+    action: str
+    subject_id: int | None = None
+    detail: Mapping[str, object] | None = None
+
+
+def note(
+    connection: Connection, account: str, action: str, subject_id: int | None = None, detail: Mapping[str, object] | None = None
+) -> None:
+    """Add a row, of a `Line`, in the transaction of what it tells of: either both stand or neither."""
+    notes(connection, [Line(account, action, subject_id, detail)])
+
+
+def notes(connection: Connection, lines: Sequence[Line]) -> None:
+    """Add rows, in the transaction of what they tell of."""
     alone(connection)
     last = connection.execute(sa.select(audit.c.n, audit.c.hash).order_by(audit.c.n.desc()).limit(1)).first()
-    n, previous = (last.n + 1, last.hash) if last else (1, FIRST)
-    row = {
-        "n": n, "at": datetime.now(UTC).isoformat(timespec="microseconds"), "account": account, "action": action, "subject_id": subject_id,
-        "detail": json.dumps(dict(detail or {}), sort_keys=True, separators=(",", ":")), "previous": previous,
-    }  # fmt: skip
-    connection.execute(audit.insert(), row | {"hash": _hash(row)})
+    first, previous = (last.n + 1, last.hash) if last else (1, FIRST)
+    rows: list[dict[str, Any]] = []
+    for n, line in enumerate(lines, start=first):
+        row = {
+            "n": n, "at": datetime.now(UTC).isoformat(timespec="microseconds"), "account": line.account, "action": line.action, "subject_id": line.subject_id,
+            "detail": json.dumps(dict(line.detail or {}), sort_keys=True, separators=(",", ":")), "previous": previous,
+        }  # fmt: skip
+        previous = _hash(row)
+        rows.append(row | {"hash": previous})
+    connection.execute(audit.insert(), rows)
+
+
+@dataclass(eq=False)
+class Notes:
+    """Rows of their own that many ask for at once, as when many read: those that wait are written together, and each caller goes on once its own is on disk."""
+
+    database: Database
+    _waiting: list[tuple[Line, Future[None]]] = field(default_factory=list[tuple[Line, "Future[None]"]])
+    _lock: threading.Lock = field(default_factory=threading.Lock)  # of `_waiting`
+    _turn: threading.Lock = field(default_factory=threading.Lock)  # to write
+
+    def note(self, line: Line) -> None:
+        """Add a row."""
+        written = Future[None]()
+        with self._lock:
+            self._waiting.append((line, written))
+        with self._turn:
+            if not written.done():
+                self._write()
+        written.result()
+
+    def _write(self) -> None:
+        with self._lock:
+            waiting, self._waiting = self._waiting, []
+        try:
+            with self.database.writing() as connection:
+                notes(connection, [line for line, _ in waiting])
+        except BaseException as error:
+            for _, written in waiting:
+                written.set_exception(error)
+        else:
+            for _, written in waiting:
+                written.set_result(None)
 
 
 def verify(connection: Connection) -> Verified:

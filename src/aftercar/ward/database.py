@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,14 @@ _WAIT_S = 30  # for another writer
 
 @dataclass(frozen=True)
 class Database:
-    """A ward's database."""
+    """A ward's database.
+
+    Attributes:
+        turn: whose turn it is to write, on SQLite: its own way of waiting is to try again and again, and whoever came last may come first.
+    """
 
     engine: Engine
+    turn: contextlib.AbstractContextManager[object] = field(default_factory=threading.Lock)
 
     @contextlib.contextmanager
     def reading(self) -> Generator[Connection]:
@@ -36,7 +42,7 @@ class Database:
     @contextlib.contextmanager
     def writing(self) -> Generator[Connection]:
         """A transaction that writes: committed when the block ends, and undone if it fails. On SQLite nobody else writes meanwhile."""
-        with self.engine.connect().execution_options(writes=True) as connection, connection.begin():
+        with self.turn, self.engine.connect().execution_options(writes=True) as connection, connection.begin():
             yield connection
 
     def close(self) -> None:
@@ -63,7 +69,8 @@ def opened(url: str) -> Database:
         parsed = make_url(url)
     except (exc.ArgumentError, ValueError) as error:
         raise OptionError("The database is a URL such as sqlite:///ward.db or postgresql://user@host/name.") from error
-    engine = _sqlite(parsed) if parsed.get_backend_name() == "sqlite" else _postgresql(parsed)
+    sqlite = parsed.get_backend_name() == "sqlite"
+    engine = _sqlite(parsed) if sqlite else _postgresql(parsed)
     with contextlib.ExitStack() as failed:
         failed.callback(engine.dispose)
         try:
@@ -75,7 +82,7 @@ def opened(url: str) -> Database:
         except exc.DatabaseError as error:
             raise InputError(f"This is no database of a ward, or it is damaged: {_said(error)}.") from error
         failed.pop_all()
-    return Database(engine)
+    return Database(engine) if sqlite else Database(engine, contextlib.nullcontext())
 
 
 def _said(error: exc.DBAPIError) -> str:

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any, Protocol
 
 import msgspec
 import polars as pl
-from polars import col
+from polars import col, lit
 
 from aftercar.grade.options import Options
 from aftercar.grade.run import grade_lazy, scales_named
 from aftercar.manage.advise import advise_asked
-from aftercar.manage.asked import Asked, ask, charts, comparisons, extended
+from aftercar.manage.asked import ask_ahead, charts, extended
 from aftercar.manage.rules import RuleBook
 from aftercar.timeline.schema import conform
-from aftercar.timeline.state import SPAN, clock
+from aftercar.timeline.state import HOUR, clock
 from aftercar.ward.record import said_by_us
 
 
@@ -32,6 +32,7 @@ class Finder(Protocol):
 
 
 NOW = ("crs", "icans")  # toxicities that are graded ahead
+COURSE = ("subject_id", "infusion")
 AHEAD = timedelta(hours=24)
 
 
@@ -40,10 +41,11 @@ class Found:
     """The tables of one version of a record; `docs/tables.md` and `docs/management.md` describe each.
 
     Attributes:
-        as_of: local time at which the record was read; all but `ahead` hold at that time.
+        as_of: local time at which the record was read.
         ahead: grades of `NOW` as each time could be graded then, without hindsight, and as they go on where nothing more is charted, until a day after `as_of`: what stands now is
             read from it, and it says when a finding becomes too old to stand.
-        turns: `subject_id, time`: when, until a day after `as_of`, what the rules say may change while nothing is charted.
+        advice, ledger, limits: what the rules say at `as_of` and, where nothing more is charted, until a day after it, each row from `time` `until`; `at` has those of one
+            time.
         last: `subject_id, code, time`: when each concept was last charted.
     """
 
@@ -59,7 +61,6 @@ class Found:
     ledger: pl.DataFrame
     limits: pl.DataFrame
     last: pl.DataFrame
-    turns: pl.DataFrame
 
     def standing(self, now: datetime) -> list[dict[str, Any]]:
         """The rows of `ahead` that hold at a time: one a course and scale."""
@@ -88,13 +89,13 @@ class Found:
         """When each concept was last charted."""
         return dict(self.last.select("code", "time").drop_nulls().iter_rows())
 
-    def turned(self, now: datetime) -> bool:
-        """Whether what the rules say may have changed since `as_of`."""
-        return any(self.as_of < time <= now for time in self._turns)
-
-    @cached_property
-    def _turns(self) -> list[datetime]:
-        return self.turns["time"].to_list()
+    def at(self, now: datetime) -> Found:
+        """The same as of another time, within a day after this one: of what the rules say, that alone."""
+        second = now.replace(microsecond=0)  # the rules know no smaller ones
+        holds = (col("time") <= second) & (col("until") >= second)
+        rows = {name: getattr(self, name).filter(holds) for name in ("advice", "ledger", "limits")}
+        passed = (lit(second) - col("time")).dt.total_seconds(fractional=True) / HOUR
+        return replace(self, as_of=now, **rows | {"limits": rows["limits"].with_columns(since_h=col("since_h") + passed)})
 
     def stale(self, now: datetime) -> bool:
         """Whether the record must be read anew to say what stands at a time."""
@@ -116,32 +117,22 @@ def find(
     result = grade_lazy(known.lazy(), scales_named(toxicities), options)
     # Charts go on beyond the time of asking: their grades are those of `ahead`, and what the rules read at that time is the same.
     ahead = charts(extended(known.lazy(), as_of + AHEAD), [book], options)
-    asked = ask(ahead, book, as_of, None)
+    asked = ask_ahead(ahead, book, as_of, AHEAD)
     told = advise_asked(asked, ahead, book)
+    times = clock(asked.times, asked.record.courses, "at", "until").rename({"at": "time"}).select(*COURSE, "time", "until")
+    ledger, limits = (t.join(times, on=[*COURSE, "time"], how="left", maintain_order="left") for t in (told.ledger, told.limits))
+    place = {rule.id: n for n, rule in enumerate(book.rules)}  # `at` keeps their order
+    advice = told.advice.sort("infusion", col("rule").replace_strict(place, return_dtype=pl.Int64), "time")
     last = known.filter(col("event_id") >= 0).group_by("subject_id", "code").agg(col("time").max()).sort("subject_id", "code")
     tables = {
         "subjects": result.subjects, "grades": result.grades, "worst": result.worst, "episodes": result.episodes,
-        "ahead": ahead.grades.filter(col("toxicity").is_in(list(NOW))), "advice": told.advice, "ledger": told.ledger, "limits": told.limits, "last": last,
-        "turns": _turns(asked, book, as_of),
+        "ahead": ahead.grades.filter(col("toxicity").is_in(list(NOW))), "advice": advice, "ledger": ledger, "limits": limits, "last": last,
     }  # fmt: skip
     parts = {name: table.partition_by("subject_id", as_dict=True, maintain_order=True) for name, table in tables.items()}
     return [
         Found(subject, version, as_of, **{name: parts[name].get((subject,), table.clear()) for name, table in tables.items()})
         for subject, version in versions.items()
     ]
-
-
-def _turns(asked: Asked, book: RuleBook, as_of: datetime) -> pl.DataFrame:
-    """`subject_id, time` of each time within a day at which what the rules say may change."""
-    courses = asked.record.courses
-    at = (
-        asked.facts.turns(comparisons(book))
-        .alias("at")
-        .to_frame()
-        .with_columns(course=(col("at") // SPAN).cast(courses.schema["course"]))
-    )
-    times = clock(at.join(courses, on="course", how="semi"), courses, "at").rename({"at": "time"})
-    return times.filter((col("time") > as_of) & (col("time") <= as_of + AHEAD)).select("subject_id", "time")
 
 
 def followed(timeline: pl.DataFrame, until: datetime) -> pl.DataFrame:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -165,19 +167,62 @@ def changed(connection: Connection, subject_id: int) -> int:
     return int(version)
 
 
-def timeline(connection: Connection, who: Patient, version: int | None = None, *, until: datetime) -> pl.DataFrame:
+class Events:
+    """The events that stand in records, as they were last read: of a newer version only what is new is read."""
+
+    def __init__(self, most: int = 1_000_000) -> None:
+        """Keep at most so many events."""
+        self._most, self._kept, self._lock = most, OrderedDict[int, tuple[int, pl.DataFrame]](), threading.Lock()
+
+    def of(self, connection: Connection, subject_id: int, version: int) -> pl.DataFrame:
+        """`event_id` and what was charted, of a version that was committed."""
+        with self._lock:
+            before, standing = self._kept.get(subject_id, (0, None))
+        if standing is None or before > version:
+            before, standing = 0, _no_events()
+        if before < version:
+            standing = _with_later(connection, subject_id, standing, before, version)
+            self._keep(subject_id, version, standing)
+        return standing
+
+    def _keep(self, subject_id: int, version: int, standing: pl.DataFrame) -> None:
+        with self._lock:
+            if self._kept.get(subject_id, (0,))[0] > version:
+                return
+            self._kept[subject_id] = (version, standing)
+            self._kept.move_to_end(subject_id)
+            while sum(frame.height for _, frame in self._kept.values()) > self._most:
+                self._kept.popitem(last=False)
+
+
+def _no_events() -> pl.DataFrame:
+    return pl.DataFrame(schema={c: TIMELINE[c] for c in ("event_id", *_VALUES)})
+
+
+def _with_later(connection: Connection, subject_id: int, standing: pl.DataFrame, before: int, version: int) -> pl.DataFrame:
+    """The events that stand at a version, of those that stood at one before."""
+    own = (event.c.subject_id == subject_id) & (event.c.version > before) & (event.c.version <= version)
+    told = [event.c[c] for c in ("event_id", *_VALUES, "replaces", "withdrawn")]
+    later = pl.DataFrame(
+        connection.execute(sa.select(*told).where(own).order_by(event.c.event_id)).all(),
+        schema=standing.schema | {"replaces": pl.Int64, "withdrawn": pl.Boolean}, orient="row",
+    )  # fmt: skip
+    new = later.filter(~col("withdrawn")).select(standing.columns)
+    return pl.concat([standing, new]).join(later.select("replaces"), left_on="event_id", right_on="replaces", how="anti")
+
+
+def timeline(
+    connection: Connection, who: Patient, version: int | None = None, *, until: datetime, events: Events | None = None
+) -> pl.DataFrame:
     """The timeline of a patient: the events that stand, attributed as people said, in our schema.
 
     Args:
         version: as the record was then; by default as it is.
         until: streams that are complete are so up to this time.
+        events: that were read before, of versions that were committed; by default all are read.
     """
     known = who.version if version is None else version
-    later = event.alias()
-    replaced = sa.select(later.c.event_id).where((later.c.replaces == event.c.event_id) & (later.c.version <= known)).exists()
-    chosen = (event.c.subject_id == who.subject_id) & (event.c.version <= known) & ~event.c.withdrawn & ~replaced
-    rows = connection.execute(sa.select(event.c.event_id, *(event.c[c] for c in _VALUES)).where(chosen)).all()
-    frame = pl.DataFrame(rows, schema={c: TIMELINE[c] for c in ("event_id", *_VALUES)}, orient="row")
+    frame = (events or Events()).of(connection, who.subject_id, known)
     frame = frame.with_columns(subject_id=lit(who.subject_id, pl.Int64)).select(*TIMELINE)
     frame = pl.concat([frame, completed(frame, who, until)]).sort("subject_id", "time", "event_id")
     return attributed(frame, statements.log(connection, who.subject_id, known))

@@ -6,7 +6,7 @@ import contextlib
 import threading
 from collections.abc import Callable, Generator, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -22,7 +22,7 @@ from aftercar.manage.rules import RuleBook
 from aftercar.ward import audit, found, record, statements
 from aftercar.ward.accounts import Person
 from aftercar.ward.database import Database, alone, utc
-from aftercar.ward.found import AHEAD, NOW, Finder, Found
+from aftercar.ward.found import AHEAD, Finder, Found
 from aftercar.ward.record import Patient
 from aftercar.ward.tables import result
 
@@ -48,14 +48,18 @@ class Ward:
     options: Options = field(default_factory=Options)
     clock: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
     find: Finder = found.find
+    _notes: audit.Notes = field(init=False)
+    _events: record.Events = field(default_factory=record.Events)
     _graders: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "grading"))
     _waiting: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
     _asked: dict[tuple[int, int], Future[Found]] = field(default_factory=dict[tuple[int, int], "Future[Found]"])
     _writing: dict[int, int] = field(default_factory=dict[int, int])  # by subject: writes that are not answered yet
     _answered: dict[int, int] = field(default_factory=dict[int, int])  # by subject: the latest version whose write was answered
     _latest: dict[int, Found] = field(default_factory=dict[int, Found])
-    _advised: dict[int, Found] = field(default_factory=dict[int, Found])
     _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        self._notes = audit.Notes(self.database)
 
     def now(self) -> datetime:
         """Local time, without its zone, as in the records."""
@@ -140,11 +144,10 @@ class Ward:
         return number
 
     def note(
-        self, person: Person, action: str, subject_id: int | None = None, detail: Mapping[str, object] | None = None
+        self, by: Person | str, action: str, subject_id: int | None = None, detail: Mapping[str, object] | None = None
     ) -> None:
-        """A line of the audit trail of its own: of a read, or of what was refused."""
-        with self.database.writing() as connection:
-            audit.note(connection, person.name, action, subject_id, detail)
+        """A line of the audit trail of its own: of a read, or of what was refused. It is on disk when this returns."""
+        self._notes.note(audit.Line(by if isinstance(by, str) else by.name, action, subject_id, detail))
 
     # ---- what was found
 
@@ -166,18 +169,8 @@ class Ward:
         Raises:
             InputError: there is no such patient.
         """
-        found, now = self.found(subject_id), self.now()
-        if found is None or not found.turned(now):
-            return found
-        with self._lock:
-            told = self._advised.get(subject_id)
-        if told is None or told.version != found.version or told.stale(now) or told.turned(now):
-            with self.database.reading() as connection:
-                charted = record.timeline(connection, record.find(connection, subject_id), found.version, until=now + AHEAD)
-            told = self.find(charted, {subject_id: found.version}, now, self.book, self.options, NOW)[0]
-            with self._lock:
-                self._advised[subject_id] = told
-        return replace(found, as_of=told.as_of, advice=told.advice, ledger=told.ledger, limits=told.limits)
+        found = self.found(subject_id)
+        return None if found is None else found.at(self.now())
 
     def ready(self, who: Patient) -> Found | None:
         """What was found in a record, if it is known already; else it is looked for in the background."""
@@ -222,7 +215,10 @@ class Ward:
             InputError: there is no such patient.
         """
         with self.database.reading() as connection:
-            return record.timeline(connection, record.find(connection, subject_id), version, until=self.now())
+            return self._timeline(connection, record.find(connection, subject_id), version, self.now())
+
+    def _timeline(self, connection: Connection, who: Patient, version: int | None, until: datetime) -> pl.DataFrame:
+        return record.timeline(connection, who, version, until=until, events=self._events)
 
     @contextlib.contextmanager
     def a_write(self, subject_id: int) -> Generator[None]:
@@ -298,23 +294,14 @@ class Ward:
                     if not stored.stale(now):
                         made[subject_id] = stored
                         continue
-                timelines.append(record.timeline(connection, record.find(connection, subject_id), version, until=now + AHEAD))
+                timelines.append(self._timeline(connection, record.find(connection, subject_id), version, now + AHEAD))
         left = {subject_id: version for subject_id, version in versions.items() if subject_id not in made}
         if left:
             for each in self.find(pl.concat(timelines), left, now, self.book, self.options):
                 made[each.subject_id] = each
+            software = {"as_of": now, "made_at": utc(), "software": __version__}
+            told = [{"subject_id": s, "version": v, "frames": found.packed(made[s])} | software for s, v in left.items()]
             with self.database.writing() as connection:
-                told = [
-                    {
-                        "subject_id": s,
-                        "version": v,
-                        "as_of": now,
-                        "made_at": utc(),
-                        "software": __version__,
-                        "frames": found.packed(made[s]),
-                    }
-                    for s, v in left.items()
-                ]
                 connection.execute(result.insert(), told)
         for each in made.values():
             self._keep(each)

@@ -43,17 +43,17 @@ class TooMany(Exception):
         self.after_s = after_s
 
 
-def ward_of(request: Request) -> Ward:
+async def ward_of(request: Request) -> Ward:
     """The ward that the server serves."""
     return request.app.state.ward
 
 
-def settings_of(request: Request) -> Settings:
+async def settings_of(request: Request) -> Settings:
     """How the server was started."""
     return request.app.state.settings
 
 
-def jobs_of(request: Request) -> Jobs:
+async def jobs_of(request: Request) -> Jobs:
     """The jobs in the background."""
     return request.app.state.jobs
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -24,6 +25,7 @@ from aftercar.ward.found import Found
 from aftercar.ward.ward import Ward
 from aftercar.web.render import when
 
+_drawing = threading.Lock()  # one after the other: several at once take no less time, and hooks would wait for all of them
 MOST_RECORDS = 40  # of a stretch
 
 
@@ -63,11 +65,12 @@ def drawn(ward: Ward, found: Found, log: str, until: int | None = None) -> Drawn
         log: the hash with which the statements about the patient end: another one is drawn anew.
         until: only statements of this version of the record and before.
     """
-    with ward.database.reading() as connection:
-        said = statements.log(connection, found.subject_id, until)
-    charted = ward.timeline(found.subject_id, found.version)
-    own = replace(found, worst=adjudicated(found.worst, said))
-    return Drawn(sections(own, charted), stretches(own, charted))
+    with _drawing:
+        with ward.database.reading() as connection:
+            said = statements.log(connection, found.subject_id, until)
+        charted = ward.timeline(found.subject_id, found.version)
+        own = replace(found, worst=adjudicated(found.worst, said))
+        return Drawn(sections(own, charted), stretches(own, charted))
 
 
 def sections(found: Found, timeline: pl.DataFrame) -> list[Section]:

@@ -14,7 +14,9 @@ router = made("advice")
 @router.get("/patients/{subject_id}/advice", summary="Options, doses and limits")
 def advice(ward: TheWard, person: Reader, who: ThePatient, result: ResultAsked = None) -> Advice:
     """What published tables say of the record as it is: options with reasons and sources, the block list, the dose ledger and what is left of each limit."""
-    found = ward.advised(who.subject_id) if result is None else found_of(ward, who, result)
+    found = found_of(ward, who, result)
+    if found is not None:
+        found = found.at(ward.now() if result is None else found.as_of)
     ward.note(person, "patient.options.read", who.subject_id, {"version": who.version, "result": result})
     options, ledger, limits = ([], [], []) if found is None else map(rows, (found.advice, found.ledger, found.limits))
     return Advice(

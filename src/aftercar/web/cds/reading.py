@@ -103,7 +103,7 @@ class Memory:
 
 
 def patient(ward: Ward, settings: Settings, memory: Memory, hook: Hook) -> Seen:
-    """Who a hook is about, and what is found.
+    """Who a hook is about, and what is found, as of now.
 
     Raises:
         HTTPException: 412 where nothing is known of the patient, neither from the record system nor here.
@@ -125,7 +125,7 @@ def patient(ward: Ward, settings: Settings, memory: Memory, hook: Hook) -> Seen:
             pass  # what was sent may do, or the ward's own record
     seen = _graded(ward, settings, memory, hook, resources, whole, origin) if resources else None
     if seen is not None and seen.found is not None:
-        return seen
+        return replace(seen, found=seen.found.at(ward.now()))
     label = fhir_server.known_as(settings, hook.fhirServer, hook.context.patientId)
     with ward.database.reading() as connection:
         own = record.labelled(connection, label) if label is not None else None

@@ -183,8 +183,7 @@ def _note(ward: Ward, caller: Caller, action: str, seen: Seen, hook: Hook, cards
         "from": seen.origin,
         "cards": [c.uuid for c in cards],
     }
-    with ward.database.writing() as connection:
-        audit.note(connection, EHR, action, seen.who.subject_id or None, told)
+    ward.note(EHR, action, seen.who.subject_id or None, told)
 
 
 @router.post("/{service_id}/feedback", summary="What was done with cards", openapi_extra=_schema(Feedback))

@@ -59,7 +59,7 @@ class _Calls:
 
     open_: bool = field(default=False)
 
-    def __call__(self, request: Request, settings: TheSettings) -> Caller:
+    async def __call__(self, request: Request, settings: TheSettings) -> Caller:
         token = bearer(request)
         if token is None or not settings.ehr_keys:
             if self.open_ or (settings.alone is not None and not settings.require_ehr_token):
