@@ -37,6 +37,7 @@ MAY_IMPORT = {
     "conformance": "errors timeline options grade manage risk",  # worked cases, and what asks them of graders, scores and rules
     "cohort": "errors files frames intervals evidence timeline options grade",
     "simulate": "errors files frames processes evidence timeline grade",
+    "synthesis": "errors intervals evidence",
     "calibrate": "errors files frames processes intervals evidence timeline options grade manage simulate",
     "trial": "errors files frames processes spark intervals evidence timeline options grade cohort simulate",
     "export": "errors files frames evidence timeline grade",
@@ -230,9 +231,13 @@ def test_the_package_needs_only_what_it_declares() -> None:
     for path in MODULES:
         text = path.read_text(encoding="utf-8")
         more = set(re.findall(r"\.to_(numpy|pandas|arrow|torch|jax)\(", text))
-        # What simulates cannot be without it.
+        # What simulates and what compares groups cannot be without it.
         more -= (
-            {"numpy"} if module_of(path).startswith(("aftercar.simulate.", "aftercar.calibrate.", "aftercar.trial.")) else set()
+            {"numpy"}
+            if module_of(path).startswith(
+                ("aftercar.simulate.", "aftercar.calibrate.", "aftercar.trial.", "aftercar.cohort.compare")
+            )
+            else set()
         )
         assert not more, f"{path}: polars needs more than itself for it"
         for node in ast.walk(ast.parse(text)):

@@ -1,0 +1,149 @@
+"""Times to an event: Kaplan-Meier where each is known to the day, Turnbull's estimate where it is only known between two looks, and the log-rank test."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from polars import col, lit
+
+from aftercar.cohort.compare import Compared, compared, counts
+from aftercar.errors import InputError
+from aftercar.intervals import Z95
+
+Floats = NDArray[np.float64]
+
+MOST_ROUNDS = 50_000  # of Turnbull's estimate
+_GAIN = 1e-9  # of the log likelihood, by course, that any change could still bring
+
+
+def kaplan_meier(first: pl.DataFrame) -> pl.DataFrame:
+    """The share that is still without the event at the end of each day. The interval is that of log(-log), with Greenwood's variance.
+
+    Args:
+        first: `day, what`, a row a course; whatever is not `event` is censored, after the events of its day.
+    Returns:
+        `day, at_risk, events, share, low, high`, a row a day on which anybody left; `low` and `high` are null where nobody or everybody has had it.
+    """
+    days = first.group_by("day").agg(events=(col("what") == "event").sum(), gone=pl.len()).sort("day")
+    days = days.with_columns(at_risk=lit(first.height) - col("gone").cum_sum().shift(1, fill_value=0))
+    d, n = col("events").cast(pl.Float64), col("at_risk").cast(pl.Float64)
+    # On a day on which all who are left have it the share falls to 0, and what its variance would be counts nowhere.
+    greenwood = pl.when(d < n).then(d / (n * (n - d))).otherwise(0.0).cum_sum()
+    days = days.with_columns(share=(1 - d / n).cum_prod(), greenwood=greenwood)
+    s = col("share")
+    spread = (Z95 * col("greenwood").sqrt() / s.log().abs()).exp()
+    open_ = (s > 0) & (s < 1)
+    return days.select(
+        "day", col("at_risk", "events").cast(pl.Int64), "share",
+        low=pl.when(open_).then(s**spread), high=pl.when(open_).then(s ** (1 / spread)),
+    )  # fmt: skip
+
+
+def median(curve: pl.DataFrame) -> tuple[float | None, float | None, float | None]:
+    """The day by which half have had the event, with its interval (Brookmeyer and Crowley 1982); null where that is not reached.
+
+    Where the share is one half for a while, the middle of that while.
+
+    Args:
+        curve: of `kaplan_meier`.
+    """
+    return _falls_to_half(curve, "share"), _falls_to_half(curve, "low"), _falls_to_half(curve, "high")
+
+
+def _falls_to_half(curve: pl.DataFrame, column: str) -> float | None:
+    fallen = curve.filter((col(column) <= 0.5 + 1e-12) | (col("share") == 0))
+    if fallen.is_empty():
+        return None
+    day, at = float(fallen["day"][0]), fallen[column][0]
+    below = fallen.filter((col(column) < 0.5 - 1e-12) | (col("share") == 0))
+    level = at is not None and abs(at - 0.5) <= 1e-12
+    return (day + float(below["day"][0])) / 2 if level and below.height else day
+
+
+def log_rank(first: pl.DataFrame, by: str) -> Compared:
+    """The log-rank test of groups; what competes is censored, so it compares how often the event comes among those who could still have it.
+
+    Args:
+        first: `day, what` and the group, a row a course. Courses of no group are left out.
+        by: the column of the group.
+    Raises:
+        OptionError: there are not two groups.
+    """
+    groups, at_risk, events, _ = counts(
+        first.with_columns(what=pl.when(col("what") == "event").then(lit("event")).otherwise(lit("censored"))), by
+    )
+    n, d = at_risk.sum(axis=1), events.sum(axis=1)
+    part = at_risk / n[:, None]
+    excess = (events - part * d[:, None]).sum(axis=0)
+    tied = d * (n - d) / np.maximum(n - 1, 1)  # draws without replacement
+    variance = np.diag((part * tied[:, None]).sum(axis=0)) - np.einsum("ti,tj,t->ij", part, part, tied)
+    return compared(groups, excess, variance)
+
+
+@dataclass(frozen=True, eq=False)
+class Between:
+    """Turnbull's estimate: shares of events in the stretches of time to which the records bind them.
+
+    Attributes:
+        after, until: the stretches, `after < event <= until`; equal: at that very time. The last may be without an end.
+        share: of all events, in each.
+    """
+
+    after: Floats
+    until: Floats
+    share: Floats
+
+    def by(self, time: float) -> tuple[float, float]:
+        """Least and greatest share that had the event by a time: within a stretch the records do not say when."""
+        return float(self.share[self.until <= time].sum()), float(self.share[(self.after < time) | (self.until <= time)].sum())
+
+
+def turnbull(after: Floats, until: Floats) -> Between:
+    """The most likely distribution of times that are only known to lie between two looks (Turnbull 1976, J R Stat Soc B 38:290).
+
+    Args:
+        after: of each course, the last time at which it had not happened.
+        until: the first at which it had; infinite where it was never seen. Equal to `after`: it happened at that very time.
+    Raises:
+        InputError: a time is missing, or one interval ends before it begins.
+    """
+    if np.isnan(after).any() or np.isnan(until).any() or (after > until).any() or not after.size:
+        raise InputError("Each course needs two times, the second not before the first.")
+    pairs, weight = np.unique(np.column_stack([after, until]), axis=0, return_counts=True)
+    low, high = _innermost(pairs)
+    exact = low == high
+    begins, ends = pairs[:, :1], pairs[:, 1:]
+    within = np.where(
+        exact, (low > begins) & (high <= ends) | ((begins == ends) & (low == begins)), (low >= begins) & (high <= ends)
+    )
+    hold = within.astype(np.float64)
+    share = np.full(len(low), 1 / len(low))
+    n = float(weight.sum())
+    for _ in range(MOST_ROUNDS):
+        gain = (weight / (hold @ share)) @ hold / n  # more than 1: more belongs here
+        share = share * gain
+        if gain.max() - 1 < _GAIN:
+            break
+    return Between(low, high, share / share.sum())
+
+
+def _innermost(pairs: Floats) -> tuple[Floats, Floats]:
+    """The stretches that may hold events: from a left end to a right end with no other end between. A very time is one of its own."""
+    # At one time, right ends of earlier intervals come before left ends of later ones, for intervals are open on the left; a very time lies between.
+    exact = pairs[:, 0] == pairs[:, 1]
+    times = np.concatenate([pairs[~exact, 0], pairs[~exact, 1], pairs[exact, 0], pairs[exact, 0]])
+    order = np.concatenate(
+        [np.full((~exact).sum(), 3), np.full((~exact).sum(), 2), np.full(exact.sum(), 0), np.full(exact.sum(), 1)]
+    )
+    opens = np.concatenate(
+        [np.ones((~exact).sum()), np.zeros((~exact).sum()), np.ones(exact.sum()), np.zeros(exact.sum())]
+    ).astype(bool)
+    place = np.lexsort((order, times))
+    times, opens = times[place], opens[place]
+    inner = opens[:-1] & ~opens[1:]
+    low, high = times[:-1][inner], times[1:][inner]
+    both = np.unique(np.column_stack([low, high]), axis=0)
+    return both[:, 0], both[:, 1]
