@@ -1,4 +1,4 @@
-"""Ask the OSV database (https://osv.dev) for known vulnerabilities of all that the lock files name; part of `make check`.
+"""Ask the OSV database for known vulnerabilities of all that the lock files name; part of `make check`.
 
     .venv/bin/python dev/audit.py
 
