@@ -25,7 +25,7 @@ serve:  ## serve a ward of made-up patients to the browser, on this machine alon
 	@$(PY) dev/setup.py --ward
 	$(BIN)/aftercar serve
 
-check:  ## format, lint, types, evidence, rules of management, locks; only reads
+check:  ## format, lint, types, evidence, rules of management, locks and what is known against them; only reads
 	@$(PY) dev/setup.py --dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -33,6 +33,7 @@ check:  ## format, lint, types, evidence, rules of management, locks; only reads
 	$(BIN)/aftercar evidence check
 	$(BIN)/aftercar rules --lint
 	@if grep -n '://' requirements*.lock; then echo "A lock holds an address: see 'make lock'."; exit 1; fi
+	@$(BIN)/python dev/audit.py
 
 fix:  ## format, mend what the linter can, print docs/scales.md
 	@$(PY) dev/setup.py --dev

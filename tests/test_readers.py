@@ -16,12 +16,13 @@ from hypothesis import strategies as st
 from polars import col
 
 from aftercar.errors import InputError, MappingError, UnitError
-from aftercar.timeline.concepts import concept
+from aftercar.manage.rules import DEFAULT_PROFILE, rulebook
+from aftercar.timeline.concepts import concept, concepts
 from aftercar.timeline.readers import Intake, open_pieces, read
 from aftercar.timeline.readers.mapping import Mapping, read_mapping
 from aftercar.timeline.readers.table import parse_time
 from aftercar.timeline.store import import_folder
-from aftercar.timeline.units import line, ucum
+from aftercar.timeline.units import line, times, ucum
 
 HEAD = "subject_id,time,code,value,unit"
 Csv = Callable[..., Path]
@@ -86,6 +87,11 @@ def test_units(csv: Csv, code: str, value: str, unit: str, expected: float) -> N
         ("crp", "42", "U/L", "unknown_unit"),
         ("anc", "4500", "K/uL", "implausible_value"),
         ("temperature", "60", "Cel", "implausible_value"),
+        ("tocilizumab", "640", "g", "implausible_value"),
+        ("tocilizumab", "1601", "mg", "implausible_value"),
+        ("tocilizumab", "640", "mg/kg", "implausible_value"),
+        ("filgrastim", "300", "mg", "implausible_value"),
+        ("ivig", "0.4", "kg/kg", "implausible_value"),
         ("fio2", "0", "%", "implausible_value"),
         ("map", "-23", "mmHg", "implausible_value"),
         ("ice", "11", "", "implausible_value"),
@@ -101,6 +107,71 @@ def test_units(csv: Csv, code: str, value: str, unit: str, expected: float) -> N
 )
 def test_refusals(csv: Csv, code: str, value: str, unit: str, reason: str) -> None:
     assert value_of(csv, code, value, unit)[1] == reason
+
+
+@pytest.mark.parametrize(
+    ("drug", "value", "unit"),
+    [
+        ("tocilizumab", "1600", "mg"),
+        ("tocilizumab", "0.64", "g"),
+        ("tocilizumab", "640000", "mcg"),
+        ("tocilizumab", "12", "mg/kg"),
+        ("filgrastim", "300", "mcg"),
+        ("filgrastim", "5", "mcg/kg"),
+        ("filgrastim", "0.48", "mg"),
+        # What does not convert is kept as it was charted.
+        ("tocilizumab", "640000", ""),
+        ("tocilizumab", "640000", "mg/h"),
+        ("filgrastim", "48000000", "[iU]"),
+        ("cyclophosphamide", "1500", "g/m2"),
+        ("plasma", "640", "kg"),
+    ],
+)
+def test_doses_that_somebody_can_have_been_given_stay_as_charted(csv: Csv, drug: str, value: str, unit: str) -> None:
+    found = read(csv(HEAD, f"1,2024-05-02T08:00,{drug},{value},{unit}"))
+    assert found.rejected.is_empty()
+    given = found.timeline.filter(code=drug).select("numeric_value", "unit", "note")
+    assert given.rows() == [(float(value), unit or None, None)]
+
+
+def test_a_drug_whose_dose_nobody_can_have_been_given_counts_as_given(csv: Csv) -> None:
+    """A slip of the unit must not make a treated fever an untreated one."""
+    found = read(
+        csv(
+            "subject_id,time,code,value,unit,text_value,end_time",
+            "1,2024-05-02T08:00,tocilizumab,640,g,,2024-05-02T09:00",
+            "1,2024-05-02T09:00,dexamethasone,10,kg,prophylaxis,",
+            "1,2024-05-02T10:00,dexamethasone,10,kg,held,",
+            "1,2024-05-02T11:00,dexamethasone,10,mg,,",
+        )
+    )
+    assert (found.read, found.accepted) == (4, 1)
+    assert found.rejected["reason"].to_list() == ["implausible_value", "implausible_value", "not_given"]
+    assert not any("640" in str(detail) for detail in found.rejected["detail"])
+    given = (
+        found.timeline.filter(col("code") != "record_complete")
+        .sort("time")
+        .select("code", "numeric_value", "unit", "text_value", col("end_time").dt.hour())
+    )
+    assert given.rows() == [
+        ("tocilizumab", None, None, None, 9),
+        ("dexamethasone", None, None, "prophylaxis", None),
+        ("dexamethasone", 10.0, "mg", None, None),
+    ]
+    assert found.repairs["tocilizumab: row rejected (implausible_value): taken as given, dose unknown"] == 1
+
+
+def test_every_limit_of_a_dose_is_in_a_unit_and_holds_the_doses_of_the_rules() -> None:
+    limited = [c for c in concepts().values() if c.plausible_dose]
+    assert limited and all(c.kind == "drug" for c in limited)
+    assert all(times(unit, unit) == 1.0 and 0 == low < high for c in limited for unit, (low, high) in c.plausible_dose.items())
+    for drug in rulebook(DEFAULT_PROFILE, None).drugs.values():
+        for band in drug.dose if drug.name in concepts() else ():
+            limits = concept(drug.name).plausible_dose
+            assert any(band.value * (times(band.unit, own) or float("inf")) <= high for own, (_, high) in limits.items()), (
+                drug.name
+            )
+            assert band.maximum is None or band.maximum <= limits["mg"][1]
 
 
 def test_a_refusal_names_file_row_and_what_to_do_and_no_value(csv: Csv) -> None:

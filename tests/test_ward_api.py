@@ -143,6 +143,48 @@ def test_rows_are_counted_and_no_value_is_said_of_those_refused(ward: Ward, clie
     assert len(body["events"]) == body["accepted"]
 
 
+def test_what_was_read_otherwise_than_charted_is_told(ward: Ward, client: Any) -> None:
+    number = registered(client)
+    rows = [
+        {"time": hours_ago(5), "code": "temperature", "numeric_value": 38.5, "unit": "Cel"},
+        {"time": hours_ago(5), "code": "temperature", "numeric_value": 101, "unit": "Cel"},
+        {"time": hours_ago(5), "code": "tocilizumab", "numeric_value": 640, "unit": "g"},
+        {"time": hours_ago(4), "code": "temperature", "numeric_value": 30, "unit": "Cel"},
+    ]
+    path = f"{API}/patients/{number}/events"
+    body = client.post(path, json={"rows": rows}).json()
+    assert [(r["row"], r["reason"]) for r in body["rejected"]] == [(3, "implausible_value")] and body["accepted"] == 3
+    assert [(w["row"], w["code"], w["detail"]) for w in body["warnings"]] == [
+        (2, "temperature", "read as [degF]: charted as Cel"),
+        (3, "tocilizumab", "row rejected (implausible_value): taken as given, dose unknown"),
+    ]
+    assert "101" not in str(body["warnings"]) and "640" not in str(body)
+    corrected = client.put(f"{path}/{body['events'][0]}", json=rows[1]).json()
+    assert [w["detail"] for w in corrected["warnings"]] == ["read as [degF]: charted as Cel"]
+    resource = observed("P-1", "8310-5", 101.5, "Cel", 3)
+    assert client.post(f"{API}/patients/{number}/fhir", json=resource).json()["warnings"][0]["code"] == "temperature"
+
+
+def test_what_lies_ahead_is_refused_whole_and_clocks_may_differ_a_little(ward: Ward, client: Any) -> None:
+    number = registered(client, rows=ROWS)
+    path, before = f"{API}/patients/{number}/events", count(ward, event)
+    late = {**ROWS[3], "time": hours_ago(-11 / 60)}
+    told = client.post(path, json={"rows": [ROWS[4], late]})
+    assert told.status_code == 422 and told.json()["detail"].startswith("Row 2, time: it lies more than 10 minutes ahead")
+    assert client.put(f"{path}/{before}", json=late).status_code == 422
+    ahead = observed("P-1", "8310-5", 38.5, "Cel", -2)
+    assert client.post(f"{API}/patients/{number}/fhir", json=ahead).status_code == 422
+    assert count(ward, event) == before
+    for fine in (
+        {**ROWS[3], "time": hours_ago(-9 / 60)},
+        {**ROWS[3], "end_time": hours_ago(-20)},
+        {"time": "2026-03-10", "code": "death"},
+    ):
+        assert client.post(path, json={"rows": [fine]}).status_code == 201
+    offset = {**ROWS[3], "time": "2026-03-10T12:00:00-05:00"}
+    assert client.post(path, json={"rows": [offset]}).status_code == 422
+
+
 def test_a_request_of_a_wrong_shape_writes_nothing(ward: Ward, client: Any) -> None:
     number, before = registered(client), count(ward, audit)
     for rows in (

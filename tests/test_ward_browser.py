@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Error, Page, expect, sync_playwright
 from ward_support import PASSWORD, ROOT, Live, a_server, accounts_of_all_roles, events, needed, registered
 
+from aftercar.ward import accounts
+from aftercar.ward.accounts import Role
 from aftercar.ward.database import opened
 
 pytestmark = pytest.mark.slow
@@ -30,7 +33,7 @@ FLAGS = (
 WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 # Pages of a patient and of the ward; a page that is added is added here.
 PAGES = {
-    "ward": "/", "cohort": "/cohort", "evidence": "/evidence", "mechanism": "/mechanism", "simulate": "/simulate", "register": "/patients/new",
+    "ward": "/", "cohort": "/cohort", "evidence": "/evidence", "references": "/evidence/references", "mechanism": "/mechanism", "simulate": "/simulate", "register": "/patients/new",
     "timeline": "/patients/{n}", "options": "/patients/{n}/options", "enter": "/patients/{n}/enter", "history": "/patients/{n}/history",
     "scores": "/patients/{n}/scores", "calendar": "/patients/{n}/calendar", "adjudicate": "/patients/{n}/adjudicate", "infusion": "/patients/{n}/infusion",
 }  # fmt: skip
@@ -55,11 +58,13 @@ def example(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    """A ward with an account for each role."""
+    """A ward with an account for each role, and a second adjudicator."""
     folder = tmp_path_factory.mktemp("guarded")
     url = f"sqlite:///{folder}/ward.db"
     with opened(url) as database:
         accounts_of_all_roles(database)
+        with database.writing() as connection:
+            accounts.add(connection, "second", Role.ADJUDICATOR, PASSWORD)
         registered(database, "P-1", events((0, "cart_infusion", None), (10, "temperature", 39.0)))
     with a_server(folder, "--database", url) as live:
         yield live
@@ -344,6 +349,162 @@ def test_who_may_not_enter_is_not_shown_how(page: Page, guarded: Live, role: str
     page.keyboard.press("Enter")
     expect(page.locator("h1")).to_contain_text("P-1")
     assert page.get_by_role("link", name="Enter").count() == (role != "reader")
+
+
+@contextmanager
+def signed_in(chromium: Browser, live: Live, name: str, path: str, password: str = PASSWORD) -> Iterator[Page]:
+    """A browser of its own in which somebody is signed in, at a page."""
+    context = chromium.new_context(viewport=WIDE, locale="en-GB")
+    page = watched(context)
+    page.goto(f"{live.url}/sign-in?next={path}")
+    page.get_by_label("Name").fill(name)
+    page.get_by_label("Password").fill(password)
+    page.get_by_role("button", name="Sign in").click()
+    yield page
+    context.close()
+    assert page.complaints == []  # type: ignore[attr-defined]
+
+
+def looked_at(page: Page, name: str) -> None:
+    """Pictures at both widths, without a serious fault and without scrolling sideways."""
+    for width in (WIDE, NARROW):
+        page.set_viewport_size(width)  # type: ignore[arg-type]
+        picture(page, f"{name}-{width['width']}")
+        assert serious(page) == []
+        assert page.evaluate("document.documentElement.scrollWidth") <= width["width"]
+    page.set_viewport_size(WIDE)  # type: ignore[arg-type]
+
+
+def test_an_administrator_adds_changes_and_turns_off_an_account_and_verifies_the_trail(chromium: Browser, guarded: Live) -> None:
+    with signed_in(chromium, guarded, "administrator", "/administration") as page:
+        expect(page.locator("h1")).to_have_text("Accounts")
+        looked_at(page, "administration")
+        form = page.locator("form.form", has=page.get_by_role("button", name="Add", exact=True))
+        form.get_by_label("Name").fill("newcomer")
+        form.get_by_label("Role").select_option("reader")
+        form.get_by_label("Password").fill(PASSWORD)
+        form.get_by_role("button", name="Add").click()
+        expect(page.get_by_role("status")).to_have_text("The account was added.")
+        with signed_in(chromium, guarded, "newcomer", "/patients/1") as other:
+            expect(other.locator("h1")).to_contain_text("P-1")
+            page.get_by_label("Role of newcomer", exact=True).select_option("charting")
+            page.get_by_role("button", name="Change the role of newcomer").click()
+            expect(page.get_by_role("status")).to_have_text("The account was changed.")
+            other.reload()
+            expect(other.locator("h1")).to_have_text("Sign in")  # who is changed signs in again
+        page.get_by_role("button", name="Turn newcomer off").click()
+        row = page.locator("tbody tr", has=page.get_by_role("rowheader", name="newcomer"))
+        expect(row).to_contain_text("charting")
+        expect(row.get_by_role("cell", name="off", exact=True)).to_be_visible()
+        picture(page, "administration-changed")
+        context = chromium.new_context()
+        refused = context.new_page()
+        refused.goto(f"{guarded.url}/sign-in")
+        refused.get_by_label("Name").fill("newcomer")
+        refused.get_by_label("Password").fill(PASSWORD)
+        refused.get_by_role("button", name="Sign in").click()
+        expect(refused.get_by_role("alert")).to_be_visible()
+        context.close()
+        page.get_by_role("link", name="trail").click()
+        looked_at(page, "trail")
+        assert "account.add" in page.inner_text("main") and "account newcomer" in page.inner_text("main")
+        page.get_by_role("button", name="Verify the whole trail").click()
+        expect(page.get_by_role("status")).to_contain_text("unbroken. Last hash")
+        looked_at(page, "trail-verified")
+
+
+def test_two_readers_grade_blind_and_lock_what_they_agree_on(chromium: Browser, guarded: Live) -> None:
+    path = "/patients/1/adjudicate"
+    with signed_in(chromium, guarded, "adjudicator", path) as one, signed_in(chromium, guarded, "second", path) as two:
+
+        def crs(page: Page) -> Any:
+            return page.locator("[id='crs-1']")
+
+        crs(one).get_by_label("Grade").select_option("2")
+        crs(one).get_by_label("Comment").fill("sicker than charted")
+        crs(one).get_by_role("button", name="Grade").click()
+        expect(crs(one)).to_contain_text("Your grade: 2")
+        two.reload()
+        expect(crs(two)).to_contain_text("1 other reader has graded")
+        looked_at(two, "adjudicate-blind")
+        assert "sicker than charted" not in two.content() and "adjudicator 2" not in two.inner_text("main")
+        assert crs(two).get_by_role("button", name="Agree to lock").count() == 0
+        crs(two).get_by_label("Grade").select_option("1")
+        crs(two).get_by_role("button", name="Grade").click()
+        expect(crs(two)).to_contain_text("adjudicator 2")
+        assert crs(two).get_by_role("button", name="Agree to lock").count() == 0, "they differ"
+        crs(two).get_by_label("Grade").select_option("2")
+        crs(two).get_by_role("button", name="Grade again").click()
+        crs(two).get_by_role("button", name="Agree to lock").click()
+        expect(crs(two)).to_contain_text("second agreed to lock; a second reader must agree")
+        one.reload()
+        looked_at(one, "adjudicate-agree")
+        crs(one).get_by_role("button", name="Agree to lock").click()
+        expect(crs(one)).to_contain_text("Locked: grade 2, by")
+        looked_at(one, "adjudicate-locked")
+        two.goto(f"{guarded.url}/patients/1")
+        expect(two.locator("main")).to_contain_text("locked by")
+        looked_at(two, "timeline-locked")
+
+
+def test_a_simulation_shows_how_far_it_is_and_can_be_cancelled(page: Page, example: Live) -> None:
+    def asked(n: str) -> None:
+        page.goto(f"{example.url}/simulate")
+        page.get_by_label("Product").select_option("axi-cel")
+        page.locator("select[name=disease]").select_option("LBCL")
+        page.get_by_label("Virtual patients").fill(n)
+        page.get_by_label("Days charted").fill("14")
+        page.get_by_role("button", name="Simulate").click()
+        expect(page.locator("h1")).to_contain_text("axi-cel in LBCL")
+
+    asked("2000")
+    expect(page.get_by_role("status")).to_contain_text(
+        re.compile("Running: [1-9][0-9]* of 2000"), timeout=120_000
+    )  # the page looks again by itself
+    page.evaluate("() => { for (let n = 0; n < 1000; n++) clearTimeout(n) }")  # hold it still for the pictures
+    assert page.locator("progress").is_visible()
+    looked_at(page, "simulation-running")
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.get_by_role("status")).to_contain_text(re.compile("Cancelled, after [0-9]+ of 2000 patients"))
+    looked_at(page, "simulation-cancelled")
+    asked("20")
+    expect(page.get_by_role("heading", name="Beside what was published")).to_be_visible(timeout=240_000)
+    assert "ZUMA-1" in page.inner_text("main") and page.locator("figure svg").count() >= 3
+    looked_at(page, "simulation-done")
+    page.goto(f"{example.url}/simulate")
+    assert [page.locator("tbody tr").nth(-k).locator("td").last.inner_text() for k in (2, 1)] == ["done", "cancelled"]
+
+
+def test_a_patient_is_registered_and_given_a_second_infusion(page: Page, example: Live) -> None:
+    def local(ago: timedelta) -> str:
+        now = datetime.fromisoformat(page.locator("[data-now]").first.get_attribute("data-now") or "")
+        return f"{now - ago:%Y-%m-%dT%H:%M}"
+
+    page.goto(f"{example.url}/patients/new")
+    page.get_by_label("Label").fill("CART-900")
+    told = {"disease": "LBCL", "age": "61", "weight": "80", "ice_baseline": "10", "product": "axi-cel", "language": "Turkish"}
+    for name, value in told.items():
+        page.locator(f"input[name={name}]").fill(value)
+    page.get_by_label("Sex").select_option("female")
+    page.get_by_label("Hearing").select_option("impaired")
+    page.get_by_label("Time").fill(local(timedelta(days=60)))
+    page.get_by_label("drugs given").check()
+    picture(page, "register-filled")
+    page.get_by_role("button", name="Register").click()
+    expect(page.locator("h1")).to_contain_text("CART-900")
+    expect(page.locator("main")).to_contain_text("day 60")
+    number = page.url.rpartition("/")[2]
+    page.goto(f"{example.url}/patients/{number}/infusion")
+    page.locator("input[name=product]").fill("axi-cel")
+    page.locator("input[name=language]").fill("Turkish")
+    page.get_by_label("Time").fill(local(timedelta(days=2)))
+    page.get_by_role("button", name="Keep").click()
+    expect(page.locator("main")).to_contain_text("day 2")
+    looked_at(page, "second-infusion")
+    page.goto(f"{example.url}/patients/{number}/enter")
+    assert "turkish" in page.inner_text("main").lower() and "10" in page.inner_text("main")
+    page.goto(f"{example.url}/patients/{number}/history")
+    assert page.locator("table").last.inner_text().count("axi-cel") == 2
 
 
 def test_without_scripts_the_pages_say_the_same(chromium: Browser, example: Live) -> None:

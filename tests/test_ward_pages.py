@@ -1,4 +1,4 @@
-"""The pages of a ward on SQLite: what each role sees and does, and what is kept of it."""
+"""The pages of a ward, on both databases: what each role sees and does, and what is kept of it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from zoneinfo import ZoneInfo
 import polars as pl
 import pytest
 import ward_work
-from sqlalchemy import URL
 
 from aftercar.errors import InputError, OptionError
 from aftercar.evidence.tables import tables as tables_of_evidence
@@ -99,9 +98,9 @@ FEVER = [
 
 
 @pytest.fixture
-def served(tmp_path: Path) -> Iterator[Served]:
-    """A ward with one patient and an account of each role."""
-    database = opened(str(URL.create("sqlite", database=str(tmp_path / "ward.db"))))
+def served(url: str) -> Iterator[Served]:
+    """A ward with one patient and an account of each role, on a database of each kind."""
+    database = opened(url)
     ward = Ward(database, ZoneInfo("UTC"), rulebook(DEFAULT_PROFILE, None), clock=lambda: NOW)
     with database.writing() as connection:
         for name, role in ROLES.items():
@@ -302,8 +301,8 @@ def test_a_job_of_a_server_that_ended_is_told_as_failed_and_its_process_ends(job
     assert found.state == "failed" and "server ended" in str(found.problem)
 
 
-def test_the_process_of_a_job_ends_with_a_server_that_is_killed(tmp_path: Path) -> None:
-    url, beat = str(URL.create("sqlite", database=str(tmp_path / "killed.db"))), tmp_path / "beat"
+def test_the_process_of_a_job_ends_with_a_server_that_is_killed(url: str, tmp_path: Path) -> None:
+    beat = tmp_path / "beat"
     program = (
         "import sys, time; import ward_work; from aftercar.ward.jobs import Jobs; from aftercar.ward.database import opened; "
         "from aftercar.ward.accounts import Person, Role\n"

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -285,8 +286,8 @@ def test_a_late_observation_changes_grades_from_its_time_on(ward: Ward, seed: in
     after = aftercar.grade_timeline(followed(ward.timeline(number), NOW.replace(tzinfo=None)), ["crs", "icans"]).grades
     at = one["time"][0]
     times = {t for t in [*before["start"], *after["start"]] if ZERO <= t < at} | {at - timedelta(seconds=1)}
-    for time in times:
-        assert grade_at(before, time) == grade_at(after, time)
+    for then in times:
+        assert grade_at(before, then) == grade_at(after, then)
     former = aftercar.grade_timeline(followed(ward.timeline(number, 1), NOW.replace(tzinfo=None)), ["crs", "icans"]).grades
     assert_frame_equal(former, before)
 
@@ -318,6 +319,24 @@ def test_a_record_is_graded_anew_when_a_day_has_gone_by_and_not_before(ward: War
     assert [r["version"] for r in ward.formerly(number)] == [1, 1]
 
 
+def test_an_event_that_lay_ahead_counts_from_its_time_on_also_after_a_restart(url: str) -> None:
+    now = NOW.replace(tzinfo=None)
+    early = conform(events((0, "sbp", 80.0), (0, "norepinephrine", 5.0)).with_columns(time=now + timedelta(minutes=5)))
+    with a_ward(url) as ward:
+        number = registered(ward.database, "P-1", FEVER)
+        ward.enter(PERSON, number, early)
+        first = ward.found(number)
+        assert first is not None and first.coming == early["time"][0] and first.last_charted.get("norepinephrine") is None
+        assert ward.found(number) is first
+    with a_ward(url) as ward:
+        ward.clock = lambda: NOW + timedelta(minutes=4)
+        again = ward.found(number)
+        assert again is not None and (again.as_of, again.coming) == (now, first.coming)
+        ward.clock = lambda: NOW + timedelta(minutes=6)
+        later = ward.found(number)
+        assert later is not None and later.coming is None and later.last_charted["norepinephrine"] == first.coming
+
+
 def test_a_restart_takes_what_was_found(url: str) -> None:
     with a_ward(url) as ward:
         number = registered(ward.database, "P-1", FEVER)
@@ -330,6 +349,30 @@ def test_a_restart_takes_what_was_found(url: str) -> None:
 
 
 # ---- many at once
+
+
+def test_an_entry_and_a_statement_about_one_patient_do_not_wait_for_each_other(ward: Ward) -> None:
+    number = registered(ward.database, "P-1", FEVER)
+    log = pl.DataFrame(
+        [{"rater": "ann", "kind": "attribution", "subject_id": str(number), "event_id": 1, "attributable_to": "other"}]
+    )
+    begun, said = threading.Event(), list[int]()
+
+    def speak() -> None:
+        begun.set()
+        said.append(ward.say(PERSON, number, lambda _: log, "statement.attribution").height)
+
+    speaker = threading.Thread(target=speak)
+    with ward.database.writing() as connection:
+        record.changed(connection, number)  # as an entry begins
+        speaker.start()
+        begun.wait()
+        time.sleep(0.5)  # the other holds all that it can get
+        audit.note(connection, "ben", "event.write", number)  # as it ends
+    speaker.join(30)
+    assert said == [1]
+    with ward.database.reading() as connection:
+        assert record.find(connection, number).version == 3
 
 
 def test_threads_that_write_at_once_lose_nothing(ward: Ward) -> None:

@@ -26,6 +26,7 @@ class Concept:
     unit: str | None = None
     plausible: tuple[float, float] | None = None
     look_alike: dict[str, tuple[float, float]] = field(default_factory=dict)
+    plausible_dose: dict[str, tuple[float, float]] = field(default_factory=dict)  # of a drug, by unit
     valid_for_h: float | None = None
     worst: Literal["max", "min"] = "max"
     unit_optional: bool = False
@@ -41,8 +42,8 @@ class Concept:
 
 def _concept(name: str, entry: dict[str, Any]) -> Concept:
     fixed: dict[str, Any] = {k: tuple(v) if isinstance(v, list) and k != "codes" else v for k, v in entry.items()}
-    if "look_alike" in fixed:
-        fixed["look_alike"] = {unit: (low, high) for unit, (low, high) in fixed["look_alike"].items()}
+    for by_unit in fixed.keys() & {"look_alike", "plausible_dose"}:
+        fixed[by_unit] = {unit: (low, high) for unit, (low, high) in fixed[by_unit].items()}
     return Concept(name=name, **fixed)
 
 

@@ -122,6 +122,31 @@ def line(unit: str, concept: Concept) -> tuple[float, float]:
         ) from None
 
 
+def ucum_dose(unit: str) -> str:
+    """The unit of a dose as UCUM: beside `ucum`, micrograms and units as charts write them before anything.
+
+    >>> ucum_dose("mcg/kg"), ucum_dose("units/kg")
+    ('ug/kg', 'U/kg')
+    """
+    return re.sub(r"^(mcg|units?)", lambda m: "ug" if m[0] == "mcg" else "U", ucum(unit))
+
+
+@cache
+def times(unit: str, own: str) -> float | None:
+    """How many of a dose's `own` unit one of `unit` is; null where it measures something else. A dose per kilogram is none in all, nor the reverse.
+
+    >>> times("g", "mg"), times("mcg/kg", "mg/kg"), times("mg/kg", "mg"), times("mg/h", "mg")
+    (1000.0, 0.001, None, None)
+    """
+    given, wanted = ucum_dose(unit).split("/kg", 1), own.split("/kg", 1)
+    if given[1:] != wanted[1:]:
+        return None
+    try:
+        return _line(given[0], wanted[0], None)[0]
+    except UnitError:
+        return None
+
+
 @cache
 def rate(unit: str) -> tuple[float, bool] | None:
     """A drug's rate unit as micrograms per minute: the factor, and whether it is per kilogram; null where it is no mass per time.

@@ -47,6 +47,7 @@ class Found:
         advice, ledger, limits: what the rules say at `as_of` and, where nothing more is charted, until a day after it, each row from `time` `until`; `at` has those of one
             time.
         last: `subject_id, code, time`: when each concept was last charted.
+        coming: the time of the first event that lies after `as_of` and so is not read yet; null where none does.
     """
 
     subject_id: int
@@ -61,6 +62,7 @@ class Found:
     ledger: pl.DataFrame
     limits: pl.DataFrame
     last: pl.DataFrame
+    coming: datetime | None = None
 
     def standing(self, now: datetime) -> list[dict[str, Any]]:
         """The rows of `ahead` that hold at a time: one a course and scale."""
@@ -99,7 +101,7 @@ class Found:
 
     def stale(self, now: datetime) -> bool:
         """Whether the record must be read anew to say what stands at a time."""
-        return not self.as_of <= now < self.as_of + AHEAD
+        return not self.as_of <= now < min(self.as_of + AHEAD, self.coming or datetime.max)
 
 
 def find(
@@ -128,9 +130,17 @@ def find(
         "subjects": result.subjects, "grades": result.grades, "worst": result.worst, "episodes": result.episodes,
         "ahead": ahead.grades.filter(col("toxicity").is_in(list(NOW))), "advice": advice, "ledger": ledger, "limits": limits, "last": last,
     }  # fmt: skip
+    later = timeline.filter((col("time") > as_of) & (col("event_id") >= 0)).group_by("subject_id").agg(col("time").min())
+    coming: dict[int, datetime] = dict(later.iter_rows())
     parts = {name: table.partition_by("subject_id", as_dict=True, maintain_order=True) for name, table in tables.items()}
     return [
-        Found(subject, version, as_of, **{name: parts[name].get((subject,), table.clear()) for name, table in tables.items()})
+        Found(
+            subject,
+            version,
+            as_of,
+            **{name: parts[name].get((subject,), table.clear()) for name, table in tables.items()},
+            coming=coming.get(subject),
+        )
         for subject, version in versions.items()
     ]
 
@@ -150,7 +160,7 @@ def followed(timeline: pl.DataFrame, until: datetime) -> pl.DataFrame:
     return conform(pl.concat([own, ends], how="diagonal"))
 
 
-_FRAMES = [f.name for f in fields(Found) if f.name not in ("subject_id", "version", "as_of")]
+_FRAMES = [f.name for f in fields(Found) if f.name not in ("subject_id", "version", "as_of", "coming")]
 
 
 def packed(found: Found) -> bytes:
@@ -166,4 +176,5 @@ def packed(found: Found) -> bytes:
 def unpacked(subject_id: int, version: int, as_of: datetime, frames: bytes) -> Found:
     """What was `packed`."""
     parts = msgspec.msgpack.decode(frames, type=dict[str, bytes])
-    return Found(subject_id, version, as_of, **{name: pl.read_ipc(io.BytesIO(parts[name])) for name in _FRAMES})
+    told: dict[str, Any] = {name: pl.read_ipc(io.BytesIO(parts[name])) for name in _FRAMES}
+    return Found(subject_id, version, as_of, **told)

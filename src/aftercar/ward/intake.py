@@ -7,7 +7,7 @@ import io
 import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ from aftercar.timeline.readers import Imported, Intake, open_pieces
 from aftercar.timeline.readers.mapping import Mappings, Target, read_mapping
 
 COLUMNS = ("time", "code", "numeric_value", "text_value", "unit", "end_time")
+CLOCKS_DIFFER = timedelta(minutes=10)  # so far ahead of our clock a time may lie that a program hands in
+_ROW = col("source").str.split(":").list.get(1, null_on_oob=True).cast(pl.Int64, strict=False)  # the row in what was handed in
 ENTRY = "entry"  # where rows came from that were handed in one by one
 SYSTEM = "urn:aftercar:concept"  # the code system of our concepts in FHIR, for what has no public code
 
@@ -92,11 +94,25 @@ def time_of(text: str) -> datetime | None:
     return time if time.tzinfo is None else None
 
 
+def ahead(rows: pl.DataFrame, now: datetime) -> list[int | None]:
+    """The rows, counted from 1, whose time lies ahead: nothing of it has happened. A death of today of which the day alone is known does not."""
+    end_of_today = now.replace(hour=23, minute=59, second=59)
+    last = (
+        pl.when(col("code").is_in(["death", "last_follow_up"]))
+        .then(lit(max(end_of_today, now + CLOCKS_DIFFER)))
+        .otherwise(lit(now + CLOCKS_DIFFER))
+    )
+    return rows.filter(col("time") > last).select(_ROW)["source"].to_list()
+
+
+def noted(rows: pl.DataFrame) -> pl.DataFrame:
+    """Rows that were read otherwise than they were charted, as `row, code, detail`, such as a temperature in Fahrenheit that was charted as Celsius."""
+    return rows.drop_nulls("note").select(_ROW.alias("row"), "code", detail="note").sort("row", maintain_order=True)
+
+
 def _of_the_record(rows: pl.DataFrame) -> pl.DataFrame:
     """Rows that say which streams are complete, as rejected ones: the record says so itself. What a mapping declares is no row of what was read."""
-    told = rows.with_columns(
-        row=col("source").str.split(":").list.get(1, null_on_oob=True).cast(pl.Int64, strict=False)
-    ).drop_nulls("row")
+    told = rows.with_columns(row=_ROW).drop_nulls("row")
     return told.select(
         file=col("source").str.split(":").list.first(), row="row", column=lit(None, pl.String), reason=lit("of_the_record"), code="code",
         detail=lit("which streams are complete is said when the patient is registered"),

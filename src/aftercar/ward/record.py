@@ -120,9 +120,7 @@ def correct(connection: Connection, subject_id: int, event_id: int, row: dict[st
     Raises:
         InputError: there is no such event of this patient, or it was replaced already.
     """
-    # Who else corrects this record waits here, and then sees what was done.
-    if connection.execute(sa.select(patient.c.version).where(_is(subject_id)).with_for_update()).first() is None:
-        raise InputError("There is no patient of that number.")
+    hold(connection, subject_id)  # who else corrects this record waits here, and then sees what was done
     if (former := entry(connection, subject_id, event_id)) is None:
         raise InputError("This patient has no event of that number.")
     if former["replaced_by"] is not None:
@@ -131,6 +129,18 @@ def correct(connection: Connection, subject_id: int, event_id: int, row: dict[st
         raise InputError("That event says that another was withdrawn; enter it anew.")
     told = {key: former[key] for key in _VALUES} if row is None else {key: row.get(key) for key in _VALUES}
     return _added(connection, subject_id, [told | {"replaces": event_id, "withdrawn": row is None}], by)
+
+
+def hold(connection: Connection, subject_id: int) -> int:
+    """The version of a record, which nobody else changes until the transaction ends.
+
+    Raises:
+        InputError: there is no such patient.
+    """
+    version = connection.execute(sa.select(patient.c.version).where(_is(subject_id)).with_for_update()).scalar()
+    if version is None:
+        raise InputError("There is no patient of that number.")
+    return int(version)
 
 
 def _added(connection: Connection, subject_id: int, rows: list[dict[str, Any]], by: str) -> tuple[int, list[int]]:
@@ -226,6 +236,12 @@ def timeline(
     frame = frame.with_columns(subject_id=lit(who.subject_id, pl.Int64)).select(*TIMELINE)
     frame = pl.concat([frame, completed(frame, who, until)]).sort("subject_id", "time", "event_id")
     return attributed(frame, statements.log(connection, who.subject_id, known))
+
+
+def coming(connection: Connection, subject_id: int, version: int, after: datetime) -> datetime | None:
+    """The earliest time after another at which an event of a version lies, also of one that was corrected since; null where there is none."""
+    own = (event.c.subject_id == subject_id) & (event.c.version <= version) & (event.c.time > after)
+    return connection.execute(sa.select(sa.func.min(event.c.time)).where(own)).scalar()
 
 
 def completed(frame: pl.DataFrame, who: Patient, until: datetime) -> pl.DataFrame:

@@ -6,7 +6,7 @@ import contextlib
 import threading
 from collections.abc import Callable, Generator, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -115,11 +115,12 @@ class Ward:
         """
         with self.a_write(subject_id):
             with self.database.writing() as connection:
+                # Every write takes its record first and the chains then: in another order two could wait for each other for ever.
+                held = record.hold(connection, subject_id)
                 alone(connection)
-                who = record.find(connection, subject_id)
                 rows = said(statements.log(connection, subject_id))
                 regraded = "attribution" in rows["kind"]
-                version = record.changed(connection, subject_id) if regraded else who.version
+                version = record.changed(connection, subject_id) if regraded else held
                 new = statements.add(connection, rows, version)
                 audit.note(connection, person.name, action, subject_id, {"version": version, "statements": new.height})
             if regraded:
@@ -291,6 +292,7 @@ class Ward:
                 row = _stored(connection, subject_id, version)
                 if row is not None and row.software == __version__:
                     stored = found.unpacked(subject_id, version, row.as_of, row.frames)
+                    stored = replace(stored, coming=record.coming(connection, subject_id, version, row.as_of))
                     if not stored.stale(now):
                         made[subject_id] = stored
                         continue

@@ -16,7 +16,7 @@ from aftercar.errors import UnitError
 from aftercar.timeline.concepts import Concept, coded_words, codes, concepts
 from aftercar.timeline.readers.mapping import Mapping, Target
 from aftercar.timeline.schema import ATTRIBUTIONS, REJECTED, TIMELINE
-from aftercar.timeline.units import is_ucum, line, ucum
+from aftercar.timeline.units import is_ucum, line, times, ucum_dose
 
 RELATIVE_EPOCH = "2000-01-01"  # the infusion of a table whose times are hours or days since it
 
@@ -51,6 +51,7 @@ UNSETTLED: dict[str, type[pl.DataType] | pl.DataType] = {
 }
 
 _HAIR = 1e-6
+_WITHIN = col("numeric_value").is_between("low", "high") | col("low").is_null()
 _YEARS = (1850, 2300)  # de-identified records may be shifted by centuries, but not further
 # Words that may stand beside a dose; the second line says that it was not given.
 _DRUG_WORDS = {
@@ -110,7 +111,7 @@ _AMOUNT_UNREAD = ("not_a_number", "missing_unit", "unknown_unit", "implausible_v
 class Normalised:
     """Rows of one piece: `rows` (columns of `UNSETTLED`) and `rejected`; `accepted` counts charted rows that are not rejected.
 
-    `rows` also holds a row `unknown` for each rejected row that ends a state.
+    `rows` also holds a row `unknown` for each rejected row that ends a state, and one without its dose for each that says that a drug was given.
     """
 
     rows: pl.DataFrame
@@ -137,10 +138,13 @@ def normalise(charted: pl.DataFrame, mapping: Mapping, targets: dict[str, Target
             pl.when(col("attributable_to").is_not_null() & ~col("attributable_to").is_in(ATTRIBUTIONS)).then(
                 lit("unknown_attribution")
             ),
+            pl.when((col("kind") == "drug") & ~_WITHIN).then(lit("implausible_value")),
         )
     )
     bad = col("reason").is_not_null()
     good = rows.filter(~bad)
+    accepted = good.height
+    good = pl.concat([good, _given_all_the_same(rows)])
     hangs = col("edge").is_not_null() | col("take").is_not_null()
     good = good.with_columns(
         state=pl.when(col("edge").is_not_null()).then(col("map_text").fill_null("")), written=pl.when(hangs).then("code")
@@ -149,7 +153,7 @@ def normalise(charted: pl.DataFrame, mapping: Mapping, targets: dict[str, Target
     return Normalised(
         rows=pl.concat([good, unknown]).with_columns(code="concept").select(col(c).cast(t) for c, t in UNSETTLED.items()),
         rejected=_rejected(rows.filter(bad)),
-        accepted=good.height,
+        accepted=accepted,
     )
 
 
@@ -175,6 +179,15 @@ def settle(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     column = pl.when(col("column").is_null()).then(lit("")).otherwise(pl.format(":{}", "column"))
     rows = rows.with_columns(source=pl.format("{}:{}{}", "file", "row", column))
     return rows.select(c for c in TIMELINE if c != "event_id"), refused
+
+
+def _given_all_the_same(rows: pl.DataFrame) -> pl.DataFrame:
+    """What a row still says whose dose nobody can have been given: the drug was. Without this a fever would not count as treated."""
+    return rows.filter((col("kind") == "drug") & (col("reason") == "implausible_value")).with_columns(
+        numeric_value=lit(None, pl.Float64),
+        unit=lit(None, pl.String),
+        note=lit("row rejected (implausible_value): taken as given, dose unknown"),
+    )
 
 
 def _unknown_states(rows: pl.DataFrame) -> pl.DataFrame:
@@ -355,7 +368,6 @@ def _numbers(rows: pl.DataFrame) -> pl.DataFrame:
     )
     rows = _look_alikes(rows)
     unit = pl.when(col("kind") == "number").then("own_unit").when(col("kind") == "drug").then("unit")
-    within = number.is_between("low", "high") | col("low").is_null()
     return rows.with_columns(
         unit=unit,
         # A dose that stood in the same cell as words do is a number now.
@@ -366,7 +378,7 @@ def _numbers(rows: pl.DataFrame) -> pl.DataFrame:
             "reason",
             pl.when((col("kind") == "drug") & (number < 0)).then(lit("negative_dose")),
             pl.when((col("kind") == "flag") & ~number.is_in([0.0, 1.0])).then(lit("unknown_value")),
-            pl.when((col("kind") == "number") & ~within).then(lit("implausible_value")),
+            pl.when((col("kind") == "number") & ~_WITHIN).then(lit("implausible_value")),
             pl.when((col("kind") == "number") & col("whole") & (number != number.round())).then(lit("not_whole")),
         ),
     )
@@ -386,6 +398,8 @@ def _unit_table(rows: pl.DataFrame) -> pl.DataFrame:
                 "high": concept.plausible[1],
                 "whole": concept.whole,
             }
+        elif unit is not None:
+            entry |= _dose_range(concept, unit)
         table.append(entry)
     schema = {
         "concept": pl.String, "unit": pl.String, "a": pl.Float64, "b": pl.Float64, "unit_reason": pl.String,
@@ -394,9 +408,17 @@ def _unit_table(rows: pl.DataFrame) -> pl.DataFrame:
     return pl.DataFrame(table, schema=schema)
 
 
+def _dose_range(concept: Concept, unit: str) -> dict[str, float]:
+    """What is plausible of a dose, in the unit it was charted in; nothing where no limit is in a unit that it converts to."""
+    for own, (low, high) in concept.plausible_dose.items():
+        if factor := times(unit, own):
+            return {"low": float(f"{low / factor:.12g}"), "high": float(f"{high / factor:.12g}")}
+    return {}
+
+
 def _unit(concept: Concept, unit: str | None) -> dict[str, object]:
     if concept.kind == "drug":  # a dose keeps the unit it was charted in; it must only be one
-        if unit is None or is_ucum(re.sub(r"^(mcg|units?)", lambda m: "ug" if m[0] == "mcg" else "U", ucum(unit))):
+        if unit is None or is_ucum(ucum_dose(unit)):
             return {}
         # That the drug was given counts, whatever was meant by the dose.
         return {"dose_unknown": True}

@@ -148,6 +148,14 @@ class Rejected(Given):
     detail: Annotated[str | None, Field(description="What to do.")]
 
 
+class Noted(Given):
+    """A row that was read otherwise than it was charted, and how. Never a value."""
+
+    row: int | None
+    code: str
+    detail: Annotated[str, Field(examples=["read as [degF]: charted as Cel"])]
+
+
 class Written(Given):
     """What a write made. `accepted + rejected = read`."""
 
@@ -157,6 +165,12 @@ class Written(Given):
     read: int
     accepted: int
     rejected: list[Rejected]
+    warnings: Annotated[
+        list[Noted],
+        Field(
+            description="What was kept, but read otherwise than it was charted, as a unit mistaken for another. Correct it where that is wrong."
+        ),
+    ]
 
 
 class Event(Given):
@@ -511,6 +525,11 @@ def _value(key: str, value: Any) -> Any:
 def rejected(frame: pl.DataFrame) -> list[Rejected]:
     """The rows of a read that were not used, without a file's name."""
     return [Rejected.model_validate(row) for row in _known(frame.iter_rows(named=True))]
+
+
+def noted(frame: pl.DataFrame) -> list[Noted]:
+    """The rows of `intake.noted`."""
+    return [Noted.model_validate(row) for row in frame.iter_rows(named=True)]
 
 
 def _known(read: Iterable[dict[str, Any]]) -> Iterable[dict[str, Any]]:

@@ -15,7 +15,7 @@ from aftercar.ward.accounts import Person
 from aftercar.ward.record import Patient
 from aftercar.ward.ward import Ward, correct, enter
 from aftercar.web.access import Charting, Reader, TheSettings, TheWard
-from aftercar.web.api.models import Event, Page, RowIn, RowsIn, Written, rejected
+from aftercar.web.api.models import Event, Page, RowIn, RowsIn, Written, noted, rejected
 from aftercar.web.api.shared import Cursor, Limit, Number, ThePatient, decoded, encoded, local
 from aftercar.web.api.shared import router as made
 from aftercar.web.api.writes import IfMatch, Key, TheBody, expect, once
@@ -51,6 +51,7 @@ def enter_rows(
 ) -> Response:  # fmt: skip
     """Add what was charted. Rows that cannot be used are listed with the reason; the others are on disk and graded when this answers."""
     read = intake.rows([_entry(row, ward) for row in told.rows], who.subject_id, f"rest {person.name}", settings.mapping)
+    _has_happened(read, ward)
     return once(ward, person, request, body, key, _added(person, who, read, if_match), who.subject_id)
 
 
@@ -65,6 +66,7 @@ def enter_fhir(
     if not body.strip().removeprefix(codecs.BOM_UTF8):
         raise HTTPException(422, "The body is empty: send a FHIR R4 Bundle or resource.")
     read = intake.file(body, "resources.json", who.subject_id, f"rest {person.name}", settings.mapping)
+    _has_happened(read, ward)
     return once(ward, person, request, body, key, _added(person, who, read, if_match), who.subject_id)
 
 
@@ -78,11 +80,26 @@ def _added(person: Person, who: Patient, read: Imported, if_match: str | None) -
             version, numbers = enter(connection, person, who.subject_id, read.timeline)
         told = Written(
             subject_id=who.subject_id, version=version, events=numbers, read=read.read, accepted=read.accepted,
-            rejected=rejected(read.rejected),
+            rejected=rejected(read.rejected), warnings=noted(intake.noted(read.timeline)),
         )  # fmt: skip
         return 201, told
 
     return write
+
+
+def _has_happened(read: Imported, ward: Ward) -> None:
+    """Refuse what lies ahead: a plan is not an event, and until its time came nobody would see it in a grade.
+
+    Raises:
+        HTTPException: the first row whose time does.
+    """
+    if lies_ahead := intake.ahead(read.timeline, ward.now()):
+        minutes = intake.CLOCKS_DIFFER.total_seconds() / 60
+        raise HTTPException(
+            422,
+            f"Row {lies_ahead[0]}, time: it lies more than {minutes:g} minutes ahead of the clock of the ward ({ward.zone}). Nothing was kept. "
+            "Hand in what has happened, with its offset from UTC where the zone may be another.",
+        )
 
 
 def _entry(row: RowIn, ward: Ward) -> dict[str, Any]:
@@ -103,6 +120,7 @@ def correct_event(
 ) -> Response:  # fmt: skip
     """Put another row in the place of one. The former stays in the history and no longer counts; grades change from that time on."""
     read = intake.rows([_entry(told, ward)], who.subject_id, f"rest {person.name}", settings.mapping)
+    _has_happened(read, ward)
 
     def write(connection: Connection) -> tuple[int, Written]:
         _there(connection, who, event_id)
@@ -111,7 +129,15 @@ def correct_event(
             why = read.rejected["detail"].to_list() or ["It holds no value."]
             raise HTTPException(422, f"Nothing was changed: {why[0]}")
         version, numbers = correct(connection, person, who.subject_id, event_id, read.timeline.row(0, named=True))
-        return 200, Written(subject_id=who.subject_id, version=version, events=numbers, read=1, accepted=1, rejected=[])
+        return 200, Written(
+            subject_id=who.subject_id,
+            version=version,
+            events=numbers,
+            read=1,
+            accepted=1,
+            rejected=[],
+            warnings=noted(intake.noted(read.timeline)),
+        )
 
     return once(ward, person, request, body, key, write, who.subject_id)
 
@@ -127,7 +153,9 @@ def withdraw_event(
         _there(connection, who, event_id)
         expect(connection, who.subject_id, if_match)
         version, numbers = correct(connection, person, who.subject_id, event_id, None)
-        return 200, Written(subject_id=who.subject_id, version=version, events=numbers, read=0, accepted=0, rejected=[])
+        return 200, Written(
+            subject_id=who.subject_id, version=version, events=numbers, read=0, accepted=0, rejected=[], warnings=[]
+        )
 
     return once(ward, person, request, body, key, write, who.subject_id)
 

@@ -15,9 +15,10 @@ from pydantic import BaseModel
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
+from aftercar.ward import record
 from aftercar.ward.accounts import Person
 from aftercar.ward.database import utc
-from aftercar.ward.tables import answered, patient
+from aftercar.ward.tables import answered
 from aftercar.ward.ward import Ward
 from aftercar.web.api.models import Written
 
@@ -120,8 +121,5 @@ def expect(connection: Connection, subject_id: int, if_match: str | None) -> Non
     """
     if if_match is None or if_match.strip() == "*":
         return
-    version = connection.execute(
-        sa.select(patient.c.version).where(patient.c.subject_id == subject_id).with_for_update()
-    ).scalar()
-    if etag(version or 0) not in [each.strip().removeprefix("W/") for each in if_match.split(",")]:
+    if etag(record.hold(connection, subject_id)) not in [each.strip().removeprefix("W/") for each in if_match.split(",")]:
         raise HTTPException(412, "The record was changed since you read it. Read it again.")
