@@ -88,6 +88,7 @@ class Question:
 @router.get("")
 def ask(request: Request, ward: TheWard, settings: TheSettings, person: Adjudicator, subject_id: int) -> Response:
     """What can be graded, locked and attributed, and what was said."""
+    who_is(ward, subject_id)
     ward.note(person, "patient.adjudication.read", subject_id)
     return _page(request, ward, person, subject_id, alone=settings.alone is not None)
 

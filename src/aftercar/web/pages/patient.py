@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from aftercar.errors import InputError
+from aftercar.errors import NotFound
 from aftercar.grade.adjudicate import locks
 from aftercar.ward import record, statements
 from aftercar.ward.overview import line
@@ -37,7 +37,7 @@ def timeline(request: Request, ward: TheWard, person: Reader, subject_id: int, r
     who = who_is(ward, subject_id)
     found = ward.found(subject_id) if result is None else ward.former(subject_id, result)
     if found is None and result is not None:
-        raise InputError("This patient has no result of that number.")
+        raise NotFound("This patient has no result of that number.")
     if found is None:
         ward.note(person, "patient.read", subject_id)
         return render.page(request, "blank.html.j2", person, who=who, line=line(who, None, ward.now()))
