@@ -94,7 +94,7 @@ def source(key: str | None) -> Source:
 
 def short(text: str) -> str:
     """A summary of the length that is allowed, cut between words."""
-    return textwrap.shorten(text, LONGEST, placeholder="…")
+    return textwrap.shorten(text, LONGEST, placeholder="…", break_on_hyphens=False)
 
 
 def several(n: int, what: str) -> str:
