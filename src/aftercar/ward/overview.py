@@ -26,22 +26,22 @@ class Round:
 
     Attributes:
         days: after the infusion, from and to.
-        mark: what stands behind `every_h`.
+        source, mark: what stands behind `every_h`: a paper, where there is one, and a mark of `evidence.sources`.
     """
 
     label: str
     any_of: tuple[str, ...]
     every_h: float
     days: tuple[float, float]
-    source: str
+    source: str | None
     mark: str
 
     @property
     def behind(self) -> str:
         """How often, when, and what stands behind that, in words."""
-        paper = references().get(self.source)
-        source = f"{paper.first_author} {paper.year}" if paper else self.source
-        return f"every {self.every_h:g} h, day {self.days[0]:g} to {self.days[1]:g}; {source}, {MARKS[self.mark]}"
+        paper = references().get(self.source or "")
+        source = f"{paper.first_author} {paper.year}, " if paper else f"{self.source}, " if self.source else ""
+        return f"every {self.every_h:g} h, day {self.days[0]:g} to {self.days[1]:g}; {source}{MARKS[self.mark]}"
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ def rounds() -> tuple[Round, ...]:
     """The assessments of a ward."""
     told = tomllib.loads(files(aftercar.ward).joinpath("rounds.toml").read_text(encoding="utf-8"))
     return tuple(
-        Round(r["label"], tuple(r["any_of"]), r["every_h"], (r["days"][0], r["days"][1]), r["source"], r["mark"])
+        Round(r["label"], tuple(r["any_of"]), r["every_h"], (r["days"][0], r["days"][1]), r.get("source"), r["mark"])
         for r in told.values()
     )
 

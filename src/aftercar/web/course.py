@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
@@ -29,7 +30,7 @@ from aftercar.web.render import when
 
 _drawing = threading.Lock()  # one after the other: several at once take no less time, and hooks would wait for all of them
 MOST_RECORDS = 40  # of a stretch
-MOST_TOLD = 200  # of a stretch where people say what each came from
+MOST_TOLD = 200  # of a time of one grade, where people say what each came from
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,18 @@ class Stretch:
     more: int
     rules: str
     source: str
+
+
+@dataclass(frozen=True)
+class Held:
+    """A time of one sure grade, with the records that may carry it; `more` are left out."""
+
+    name: str
+    start: Any
+    end: Any
+    grade: int
+    records: list[dict[str, Any]]
+    more: int
 
 
 @dataclass(frozen=True)
@@ -94,15 +107,50 @@ def stretches(found: Found, timeline: pl.DataFrame) -> list[Stretch]:
     return [_stretch(row, _deciding(row, records), MOST_RECORDS) for row in rows.iter_rows(named=True)]
 
 
-def whole_stretches(found: Found, timeline: pl.DataFrame, toxicities: Sequence[str]) -> list[Stretch]:
-    """Every stretch of some toxicities that is above grade 0, the latest first, with all records that may carry it: what decides it where it begins, and
-    whatever of the same kind was charted until it ends. Leaving the first fever out leaves the grade, where another came after it."""
-    rows = _graded(found, toxicities).filter(col("grade") > 0)
+def held(found: Found, timeline: pl.DataFrame, toxicities: Sequence[str]) -> list[Held]:
+    """The times in which some toxicities surely have one grade above 0, the latest first, with all records that may carry it: what decides each stretch where
+    it begins, and whatever of the same kind was charted until it ends. Leaving the first fever out leaves the grade where another came after it."""
+    rows = _graded(found, toxicities).filter(col("grade") > 0).sort("scale", "infusion", "start")
     records = _records(timeline, rows)
     charted: dict[str, list[dict[str, Any]]] = {}
     for event in timeline.filter((col("event_id") >= 0) & col("time").is_not_null()).sort("time").iter_rows(named=True):
         charted.setdefault(event["code"], []).append(event)
-    return [_stretch(row, _carrying(row, records, charted), MOST_TOLD) for row in rows.iter_rows(named=True)]
+    runs: list[list[dict[str, Any]]] = []
+    for row in rows.iter_rows(named=True):
+        before = runs[-1][-1] if runs else None
+        goes_on = (
+            before is not None
+            and all(before[c] == row[c] for c in ("scale", "infusion", "grade"))
+            and before["end"] == row["start"]
+        )
+        runs[-1].append(row) if goes_on else runs.append([row])
+    return sorted((_held(run, records, charted) for run in runs), key=lambda each: each.start, reverse=True)
+
+
+def _held(run: list[dict[str, Any]], records: dict[int, dict[str, Any]], charted: dict[str, list[dict[str, Any]]]) -> Held:
+    """Stretches of one grade that follow each other, as one."""
+    behind = {event["event_id"]: event for row in run for event in _carrying(row, records, charted)}
+    told = sorted(behind.values(), key=lambda event: (event["time"], event["event_id"]))
+    first, most = run[0], MOST_TOLD
+    return Held(
+        toxicity_name(first["toxicity"]), first["start"], run[-1]["end"], first["grade"], told[:most], max(len(told) - most, 0)
+    )
+
+
+def _carrying(
+    row: dict[str, Any], records: dict[int, dict[str, Any]], charted: dict[str, list[dict[str, Any]]]
+) -> list[dict[str, Any]]:
+    """What decides a stretch, and what was charted within it of the same concept, of one of its group, or of ICE and its items."""
+    first = _deciding(row, records)
+    kinds = {event["code"] for event in first}
+    groups = {group for code in kinds if code in concepts() for group in concepts()[code].groups}
+    ice = {"ice", *ICE_ITEMS}
+    alike = [
+        code for code in SCALES[row["scale"]].codes
+        if code in kinds or (code in concepts() and groups & set(concepts()[code].groups)) or (code in ice and kinds & ice)
+    ]  # fmt: skip
+    end = row["end"] or datetime.max
+    return [*first, *(event for code in alike for event in charted.get(code, ()) if row["start"] <= event["time"] < end)]
 
 
 def _graded(found: Found, toxicities: Sequence[str]) -> pl.DataFrame:
@@ -119,28 +167,6 @@ def _records(timeline: pl.DataFrame, rows: pl.DataFrame) -> dict[int, dict[str, 
 
 def _deciding(row: dict[str, Any], records: dict[int, dict[str, Any]]) -> list[dict[str, Any]]:
     return [records[e] for e in row["evidence"] or () if e in records]
-
-
-def _carrying(
-    row: dict[str, Any], records: dict[int, dict[str, Any]], charted: dict[str, list[dict[str, Any]]]
-) -> list[dict[str, Any]]:
-    """What decides a stretch where it begins, and what was charted within it of the same kind: of the same concept, or of one of its group or of the items of ICE."""
-    first = _deciding(row, records)
-    kinds = {event["code"] for event in first}
-    groups = {group for code in kinds if code in concepts() for group in concepts()[code].groups}
-    ice = ("ice", *ICE_ITEMS)
-    alike = [
-        code for code in SCALES[row["scale"]].codes
-        if code in kinds or (code in concepts() and groups & set(concepts()[code].groups)) or (code in ice and kinds & set(ice))
-    ]  # fmt: skip
-    within = [
-        e
-        for code in alike
-        for e in charted.get(code, ())
-        if row["start"] <= e["time"] and (row["end"] is None or e["time"] < row["end"])
-    ]
-    behind = {e["event_id"]: e for e in (*first, *within)}
-    return sorted(behind.values(), key=lambda e: (e["time"], e["event_id"]))
 
 
 def _stretch(row: dict[str, Any], behind: list[dict[str, Any]], most: int) -> Stretch:

@@ -105,7 +105,7 @@ def _page(
     return render.page(
         request, "adjudicate.html.j2", person, 422 if wrong else 200, who=who, line=line(who, found, ward.now()), found=found, wrong=wrong, one_person=alone,
         questions=_questions(found, log, person.name), several=found.subjects.height > 1, filled=filled or {}, causes=CAUSES,
-        stretches=course.whole_stretches(found, charted, NOW), attributed=_attributed(charted, log),
+        held=course.held(found, charted, NOW), attributed=_attributed(charted, log),
         said=blind(history(log), person.name).sort("n", descending=True).to_dicts(), me=person.name,
     )  # fmt: skip
 
