@@ -130,7 +130,7 @@ def held(found: Found, timeline: pl.DataFrame, toxicities: Sequence[str]) -> lis
 def _held(run: list[dict[str, Any]], records: dict[int, dict[str, Any]], charted: dict[str, list[dict[str, Any]]]) -> Held:
     """Stretches of one grade that follow each other, as one."""
     behind = {event["event_id"]: event for row in run for event in _carrying(row, records, charted)}
-    told = sorted(behind.values(), key=lambda event: (event["time"], event["event_id"]))
+    told = sorted(behind.values(), key=lambda event: (event["time"] or datetime.min, event["event_id"]))
     first, most = run[0], MOST_TOLD
     return Held(
         toxicity_name(first["toxicity"]), first["start"], run[-1]["end"], first["grade"], told[:most], max(len(told) - most, 0)
