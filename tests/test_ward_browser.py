@@ -183,7 +183,8 @@ def test_the_list_fits_a_phone(page: Page, example: Live) -> None:
     first = page.locator("table.ward tbody tr").first
     labels = first.locator("td").evaluate_all("all => all.map(e => getComputedStyle(e, '::before').content.replaceAll('\"', ''))")
     assert ["Patient", *labels] == wide, "each value is named as its column is"
-    assert first.get_by_role("cell").count() == len(labels), "a program that reads the page aloud still finds a table"
+    shown = first.locator("td:visible").count()
+    assert first.get_by_role("cell").count() == shown > 4, "a program that reads the page aloud still finds a table"
 
 
 def test_the_list_says_grades_in_words_and_not_by_colour_alone(page: Page, example: Live) -> None:
