@@ -148,6 +148,31 @@ def test_the_record_of_the_ward_answers_where_nothing_was_sent(tmp_path: Path) -
     (card, *_) = client.post(GRADES, json=request).json()["cards"]
     assert card["summary"].startswith("CRS 1–") and "the ward's own record" in card["detail"]
     assert card["links"] == [{"label": "The course in aftercar", "url": f"{BASE}/patients/{number}", "type": "absolute"}]
+
+
+def test_cards_say_since_when_another_therapy_may_be_the_cause_and_end_with_the_life(tmp_path: Path) -> None:
+    ward = ward_at(tmp_path)
+    with ward.database.writing() as connection:
+        number = record.register(connection, "W-8")
+    rows = [
+        {"time": hours_ago(50), "code": "cart_infusion", "text_value": "axi-cel"},
+        {"time": hours_ago(30), "code": "next_therapy"},
+        *(
+            {"time": hours_ago(1), "code": c, "numeric_value": v, "unit": u}
+            for c, v, u in (("temperature", 39.0, "Cel"), ("sbp", 80, "mm[Hg]"))
+        ),
+    ]
+    ward.enter(ALONE, number, intake.rows(rows, number).timeline)
+    client = client_of(ward, alone=ALONE)
+    request = {"hook": "patient-view", "hookInstance": "1", "context": {"patientId": "W-8", "userId": "Practitioner/1"}}
+    cards = client.post(GRADES, json=request).json()["cards"]
+    said = f"after next anti-tumour therapy on {hours_ago(30)[:10]}: check the cause"
+    assert len(cards) > 1 and said in cards[0]["summary"]
+    assert all(card["detail"].startswith(f"**Note:** {said}.") for card in cards)
+    for card in cards[1:]:
+        assert len(card["summary"]) <= LONGEST
+    ward.enter(ALONE, number, intake.rows([{"time": hours_ago(0.5), "code": "death"}], number).timeline)
+    assert client.post(GRADES, json=request | {"hookInstance": "2"}).json()["cards"] == []
     assert trail(ward)[-1]["subject_id"] == number
     # Of two record systems, patients with the same id may be two: then an id alone names nobody.
     two = client_of(ward, alone=ALONE, fhir_servers=("https://hospital.example/a", "https://hospital.example/b"))

@@ -163,6 +163,35 @@ def test_every_page_in_print(page: Page, example: Live, name: str) -> None:
     (PICTURES / f"{name}.pdf").write_bytes(page.pdf(format="A4"))
 
 
+def test_on_paper_every_stretch_shows_its_reasons_and_no_hint_to_click(page: Page, example: Live) -> None:
+    page.goto(f"{example.url}/patients/{first_patient(page, example)}")
+    hint, reasons = page.get_by_text("click a grade band"), page.locator("details.why dl")
+    shown = "all => [all.length, all.filter(e => e.checkVisibility() && e.getBoundingClientRect().height > 0).length]"
+    assert hint.is_visible() and reasons.evaluate_all(shown)[1] == 0
+    page.emulate_media(media="print")
+    found, visible = reasons.evaluate_all(shown)
+    assert found == visible > 0 and not hint.is_visible()
+    assert page.get_by_text("is for research, education").is_visible()  # the intended use too
+    page.emulate_media(media="screen")
+    reasons.first.evaluate("e => window.dispatchEvent(new Event('beforeprint'))")  # of browsers that know no ::details-content
+    assert reasons.evaluate_all(shown) == [found, found]
+    reasons.first.evaluate("e => window.dispatchEvent(new Event('afterprint'))")
+    assert reasons.evaluate_all(shown) == [found, 0]
+
+
+def test_the_list_fits_a_phone(page: Page, example: Live) -> None:
+    settled(page, example.url)
+    wide = page.locator("table.ward thead th").all_inner_texts()
+    page.set_viewport_size(NARROW)  # type: ignore[arg-type]
+    beyond = "all => all.filter(e => e.getBoundingClientRect().right > innerWidth || e.scrollWidth > e.clientWidth + 1).length"
+    assert page.locator("table.ward, table.ward tbody, table.ward tbody tr, table.ward tbody td").evaluate_all(beyond) == 0
+    first = page.locator("table.ward tbody tr").first
+    labels = first.locator("td").evaluate_all("all => all.map(e => getComputedStyle(e, '::before').content.replaceAll('\"', ''))")
+    assert ["Patient", *labels] == wide, "each value is named as its column is"
+    shown = first.locator("td:visible").count()
+    assert first.get_by_role("cell").count() == shown > 4, "a program that reads the page aloud still finds a table"
+
+
 def test_the_list_says_grades_in_words_and_not_by_colour_alone(page: Page, example: Live) -> None:
     settled(page, example.url)
     grades = page.locator("table.ward .grade").all_inner_texts()
@@ -271,11 +300,20 @@ def test_a_value_is_corrected_and_withdrawn_and_both_stay_in_the_history(page: P
     form.get_by_role("button", name="Keep").click()
     expect(page.locator(".notice[role=status]")).to_contain_text("Kept: 1 entry")
     row = page.locator("tbody tr", has_text="41.3").first
+    row.locator("summary", has_text="Correct").click()
     row.get_by_role("spinbutton").fill("38.7")
-    row.get_by_role("button", name="Correct").click()
+    row.get_by_role("button", name="Keep").click()
     expect(page.locator("tbody tr", has_text="38.7").first).to_be_visible()
     assert not page.locator("tbody tr", has_text="41.3").count()
-    page.locator("tbody tr", has_text="38.7").first.get_by_role("button", name=re.compile("Withdraw")).click()
+    row = page.locator("tbody tr", has_text="38.7").first
+    assert not row.get_by_role("button").count(), "one click does not withdraw"
+    row.locator("summary", has_text="Withdraw").focus()
+    page.keyboard.press("Enter")
+    expect(row).to_contain_text("it stays in the history and no longer counts")
+    picture(page, "enter-withdraw", whole=False)
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(page.locator(".notice[role=status]")).to_contain_text("Kept: 1 entry")
     assert not page.locator("tbody tr", has_text="38.7").count()
     page.goto(f"{example.url}/patients/{number}/history")
     text = page.locator("table").last.inner_text()

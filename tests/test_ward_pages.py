@@ -29,9 +29,12 @@ from aftercar.ward import accounts, audit, intake, record, statements, tables
 from aftercar.ward.accounts import Person, Role
 from aftercar.ward.database import Database, opened
 from aftercar.ward.jobs import MOST_WAITING, Jobs
+from aftercar.ward.overview import line, rounds
 from aftercar.ward.ward import Ward
-from aftercar.web import simulated
+from aftercar.web import cohort as web_cohort
+from aftercar.web import course, simulated
 from aftercar.web.app import create_app
+from aftercar.web.cds import cards
 from aftercar.web.settings import Settings
 
 with warnings.catch_warnings(action="ignore"):  # that httpx serves here; what it would rather have is not needed
@@ -591,3 +594,260 @@ def test_the_calendar_names_what_is_due_with_its_source_and_can_be_taken_along(s
     with served.ward.database.writing() as connection:
         bare = record.register(connection, "T-2")
     assert "nothing to count from" in rea.page(f"/patients/{bare}/calendar")
+
+
+# ---- what a reader must not be led to think
+
+
+def charted(served: Served, rows: list[tuple[float, str, object]], label: str = "T-2") -> int:
+    """Another patient."""
+    with served.ward.database.writing() as connection:
+        number = record.register(connection, label)
+        record.add(connection, number, entries(number, rows), "test")
+    served.ward.found(number)
+    return number
+
+
+def row_of(page: str, label: str) -> str:
+    """The row of a patient in the list."""
+    return next(row for row in re.findall(r"<tr.*?</tr>", page, re.DOTALL) if f">{label}</a>" in row)
+
+
+SHOCK = [*FEVER, (140.0, "temperature", 39.5), (140.0, "sbp", 80), (140.0, "norepinephrine", 8), (140.0, "ice", 4)]
+
+
+def test_who_died_is_told_as_dead_and_nothing_stands(served: Served) -> None:
+    rea, dead = served.browser("rea"), charted(served, [*SHOCK, (141.0, "death", None)])
+    served.ward.found(1)
+    listed = rea.page("/")
+    row = row_of(listed, "T-2")
+    assert "<b>died</b> 2026-03-10" in row and 'data-label="CRS now"' not in row and "late" not in row and ">none<" not in row
+    assert "CRS 3" in row  # at worst
+    assert listed.index(">T-1</a>") < listed.index(">T-2</a>")
+    page = rea.page(f"/patients/{dead}")
+    assert "Died on 2026-03-10" in page and "CRS now" not in page and "overdue since" not in page
+    options = rea.page(f"/patients/{dead}/options")
+    assert "there are no options" in options and "<article" not in options
+
+
+def test_another_therapy_or_a_relapse_is_told_wherever_a_grade_or_an_option_is(served: Served) -> None:
+    rea = served.browser("rea")
+    number = charted(served, [*SHOCK, (130.0, "next_therapy", None), (120.0, "progression", None)])
+    served.ward.found(1)
+    said = "after progression on 2026-03-09 and next anti-tumour therapy on 2026-03-09: check the cause"
+    listed = rea.page("/")
+    assert said in row_of(listed, "T-2") and "check the cause" not in row_of(listed, "T-1")
+    for path in ("", "/options"):
+        assert said[1:] in rea.page(f"/patients/{number}{path}")
+        assert "check the cause" not in rea.page(f"/patients/1{path}")
+    before = served.ward.found(number)
+    assert before is not None
+    with served.ward.database.reading() as connection:
+        who = record.find(connection, number)
+    assert line(who, before, ZERO + timedelta(hours=125)).check == "after progression on 2026-03-09: check the cause"
+    assert line(who, before, ZERO + timedelta(hours=100)).check is None
+
+
+def test_nobody_of_a_number_is_not_found(served: Served) -> None:
+    ann = served.browser("ann")
+    for path in ("", "/options", "/history", "/enter", "/scores", "/calendar", "/adjudicate", "/infusion"):
+        for number in (4711, 0, 2**70):
+            assert "no patient of that number" in ann.page(f"/patients/{number}{path}", 404)
+    for path in ("enter", "infusion", "events/1/withdraw", "events/1/correct", "adjudicate/grade"):
+        ann.send(f"/patients/4711/{path}", 404, number="38", **CRS)
+    assert "no result of that number" in ann.page("/patients/1?result=4711", 404)
+
+
+# ---- corrections
+
+
+def event_of(served: Served, code: str, subject: int = 1) -> dict[str, object]:
+    """The first event of a concept."""
+    rows = served.ward.timeline(subject).filter(pl.col("code") == code).sort("time")
+    return rows.row(0, named=True)
+
+
+def test_an_entry_is_shown_once_more_before_it_is_withdrawn(served: Served) -> None:
+    cat = served.browser("cat")
+    number = event_of(served, "spo2")["event_id"]
+    for path in ("/patients/1/enter", "/patients/1/history"):
+        page = cat.page(path)
+        folded = re.findall(
+            rf"<details><summary>Withdraw(?:(?!</details>).)*events/{number}/withdraw.*?</details>", page, re.DOTALL
+        )
+        assert len(folded) == 1 and "spo2 90" in folded[0] and "2026-03-05 10:00" in folded[0] and "Yes, withdraw it" in folded[0]
+        assert page.count(f"events/{number}/withdraw") == 1  # and there is no other way
+    cat.send(f"/patients/1/events/{number}/withdraw")
+    assert "events/{number}/withdraw" not in cat.page("/patients/1/history")
+    assert "/withdraw" not in served.browser("rea").page("/patients/1/history")
+
+
+def test_one_pages_back_through_all_entries_and_corrects_the_oldest(served: Served) -> None:
+    cat = served.browser("cat")
+    with served.ward.database.writing() as connection:
+        record.add(connection, 1, entries(1, [(48 + n / 10, "temperature", 37.0) for n in range(230)]), "test")
+    seen: list[int] = []
+    path: str | None = "/patients/1/history"
+    while path:
+        page = cat.page(path)
+        own = [int(n) for n in re.findall(r"events/(\d+)/correct", page)]
+        assert 0 < len(own) <= 100
+        seen += own
+        older = re.search(r'href="([^"]*before=\d+)[^"]*">Earlier entries', page)
+        last, path = path, older and older[1]
+    assert seen == sorted(seen, reverse=True) and len(seen) == 230 + len(FEVER)
+    oldest, before = event_of(served, "temperature"), re.sub(r".*before=", "", last)
+    back = cat.client.post(
+        f"/patients/1/events/{oldest['event_id']}/correct",
+        data={"csrf": cat.csrf, "number": "38.4", "before": before},
+        follow_redirects=False,
+    )
+    assert back.headers["location"] == f"/patients/1/history?saved=1&before={before}"
+    assert event_of(served, "temperature")["numeric_value"] == 38.4
+    cat.page("/patients/1/history?before=0", 422)
+
+
+def test_a_correction_moves_the_time_and_the_grade_with_it(served: Served) -> None:
+    cat = served.browser("cat")
+    former = event_of(served, "temperature")
+    moved = {"number": "38.9", "time": "2026-03-04T12:00"}
+    for wrong in ("", "soon", "2026-03-10T12:01"):
+        assert "Nothing was kept" in cat.send(f"/patients/1/events/{former['event_id']}/correct", 422, **moved | {"time": wrong})
+    cat.send(f"/patients/1/events/{former['event_id']}/correct", **moved)
+    after = event_of(served, "temperature")
+    assert (after["time"], after["numeric_value"], after["event_id"] != former["event_id"]) == (
+        datetime(2026, 3, 4, 12),
+        38.9,
+        True,
+    )
+    found = served.ward.found(1)
+    assert found is not None
+    assert found.episodes.filter(pl.col("toxicity") == "crs")["onset"].min() == datetime(2026, 3, 4, 12)
+    cat.send(f"/patients/1/events/{after['event_id']}/correct", time="2026-03-04T13:00")  # the time alone
+    assert (event_of(served, "temperature")["time"], event_of(served, "temperature")["numeric_value"]) == (
+        datetime(2026, 3, 4, 13),
+        38.9,
+    )
+
+
+def test_a_time_that_was_not_changed_keeps_its_seconds(served: Served) -> None:
+    cat = served.browser("cat")
+    with served.ward.database.writing() as connection:
+        record.add(connection, 1, entries(1, [(50.0125, "crp", 20)]), "test")
+    crp = event_of(served, "crp")
+    assert crp["time"].second == 45  # type: ignore[union-attr]
+    cat.send(f"/patients/1/events/{crp['event_id']}/correct", number="25", time="2026-03-06T12:00")
+    assert event_of(served, "crp")["time"] == crp["time"]
+
+
+def test_an_infusion_that_has_ended_is_entered_with_its_end_and_one_that_ran_is_ended_later(served: Served) -> None:
+    cat = served.browser("cat")
+    drug = {"drug": "norepinephrine", "dose": "0.1", "dose_unit": "ug/kg/min", "time": "2026-03-08T10:00"}
+    assert 'name="end"' in cat.page("/patients/1/enter")
+    for wrong in ("2026-03-08T09:00", "2026-03-10T12:30", "soon"):
+        assert "Nothing was kept" in cat.send("/patients/1/enter", 422, **drug, end=wrong)
+    cat.send("/patients/1/enter", **drug, end="2026-03-08T20:30")
+    assert event_of(served, "norepinephrine")["end_time"] == datetime(2026, 3, 8, 20, 30)
+    cat.send("/patients/1/enter", **drug | {"drug": "vasopressin", "dose_unit": "", "dose": ""})
+    runs = event_of(served, "vasopressin")
+    assert runs["end_time"] is None
+    cat.send(f"/patients/1/events/{runs['event_id']}/correct", end="2026-03-08T18:00")
+    ended = event_of(served, "vasopressin")
+    assert (ended["time"], ended["end_time"]) == (datetime(2026, 3, 8, 10), datetime(2026, 3, 8, 18))
+    assert "The end lies before" in cat.send(f"/patients/1/events/{ended['event_id']}/correct", 422, time="2026-03-08T19:00")
+
+
+def test_a_second_infusion_is_one_link_away(served: Served) -> None:
+    served.ward.found(1)
+    link = '<a href="/patients/1/infusion">Record another infusion</a>'
+    for path in ("/patients/1", "/patients/1/enter"):
+        assert link in served.browser("cat").page(path)
+    assert link not in served.browser("rea").page("/patients/1")
+
+
+def test_ice_by_its_items_stands_beside_the_form_as_it_is_graded(served: Served) -> None:
+    cat = served.browser("cat")
+    items = {"ice_orientation": "3", "ice_naming": "2", "ice_command": "1", "ice_writing": "0", "ice_attention": "1"}
+    assert "last ICE 10 at" in cat.page("/patients/1/enter")
+    cat.send("/patients/1/enter", time="2026-03-10T11:00", **items)
+    assert "last ICE 7 at 2026-03-10 11:00" in cat.page("/patients/1/enter")
+    cat.send("/patients/1/enter", time="2026-03-10T11:30", **{k: v for k, v in items.items() if k != "ice_orientation"})
+    assert "last ICE 4 to 8, items missing, at 2026-03-10 11:30" in cat.page("/patients/1/enter")
+    early = charted(
+        served,
+        [(0.0, "cart_infusion", "axi-cel"), (0.0, "age", 60), *((-5.0, code, float(value)) for code, value in items.items())],
+    )
+    assert "Baseline before infusion: <b>7</b>" in cat.page(f"/patients/{early}/enter")
+    child = charted(served, [(0.0, "cart_infusion", "tisa-cel"), (0.0, "age", 8)], "T-3")
+    cat.send(f"/patients/{child}/enter", time="2026-03-10T11:00", capd="11")
+    assert "last 11 at 2026-03-10 11:00" in cat.page(f"/patients/{child}/enter")
+
+
+# ---- causes
+
+
+def test_all_fevers_of_a_stretch_can_be_ticked_and_then_it_has_no_grade(served: Served) -> None:
+    ann = served.browser("ann")
+    fevers = [(20.0 + 3 * n, "temperature", 38.5) for n in range(4)]
+    calm = [(h, code, v) for h, _, _ in fevers for code, v in (("sbp", 120), ("o2_device", "room_air"), ("spo2", 97))]
+    number = charted(served, [(0.0, "cart_infusion", "axi-cel"), (0.0, "age", 60), *fevers, *calm])
+    at = f"/patients/{number}/adjudicate"
+    own = served.ward.timeline(number).filter((pl.col("code") == "temperature") & (pl.col("event_id") >= 0))["event_id"].to_list()
+    stretch = next(d for d in re.findall(r"<details class=\"why\">.*?</details>", ann.page(at), re.DOTALL) if "CRS" in d)
+    ticks = re.findall(r'name="event" value="(\d+)"', stretch)
+    assert {str(e) for e in own} <= set(ticks) and f"({len(ticks)} records)" in stretch
+    ann.send(f"{at}/attribute", event=[str(e) for e in own], cause="other")
+    found = served.ward.found(number)
+    assert found is not None
+    assert found.worst.filter(pl.col("scale") == "crs_astct2019")["grade"].to_list() == [0]
+
+
+def test_records_behind_a_long_stretch_are_capped_and_the_rest_is_counted(served: Served) -> None:
+    many = [(20.0 + n / 10, "temperature", 38.5) for n in range(course.MOST_TOLD + 30)]
+    number = charted(served, [(0.0, "cart_infusion", "axi-cel"), (0.0, "age", 60), *many])
+    page = served.browser("ann").page(f"/patients/{number}/adjudicate")
+    stretch = next(d for d in re.findall(r"<details class=\"why\">.*?</details>", page, re.DOTALL) if "CRS" in d)
+    left = re.search(r"and (\d+) more, charted later", stretch)
+    assert left is not None
+    assert stretch.count('name="event"') == course.MOST_TOLD
+    assert f"({course.MOST_TOLD + int(left[1])} records)" in stretch and int(left[1]) >= 30
+
+
+# ---- what stands behind, and what it costs
+
+
+def test_why_an_assessment_is_overdue_stands_below_the_list(served: Served) -> None:
+    served.ward.found(1)
+    page = served.browser("rea").page("/")
+    legend = re.findall(r'<details class="legend">.*?</details>', page, re.DOTALL)[0]
+    for each in rounds():
+        assert each.label in legend and each.behind in legend
+    assert "every 12 h, day 0 to 14; Santomasso BD 2021, checked against a source" in legend
+    assert "every 4 h, day 0 to 14; a convention of this project" in legend
+    assert 'class="late" title="every ' in row_of(page, "T-1")
+
+
+def test_the_cohort_is_counted_once_until_something_changes(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    rea, ann, counts = served.browser("rea"), served.browser("ann"), []
+    other = charted(served, FEVER)
+    served.ward.found(1)
+    really = web_cohort.first_days
+    monkeypatch.setattr(web_cohort, "first_days", lambda *asked: counts.append(1) or really(*asked))
+    first = rea.page("/cohort")
+    each = len(counts)
+    assert each and rea.page("/cohort") == first and len(counts) == each
+    ann.send(f"/patients/{other}/adjudicate/grade", **CRS, grade=1)
+    rea.page("/cohort")
+    assert len(counts) == 2 * each  # somebody said something
+    served.ward.enter(ANN, other, entries(other, [(60.0, "temperature", 40.0), (60.0, "norepinephrine", 8)]))
+    changed = rea.page("/cohort")
+    assert len(counts) == 3 * each and rate_of(changed, "CRS") != rate_of(first, "CRS")
+    rea.page("/cohort?product=axi-cel")
+    assert len(counts) == 4 * each
+
+
+def test_a_summary_is_cut_between_words() -> None:
+    for said in ("word " * 60, "anti-tumour " * 30, "short", "x" * 139):
+        cut = cards.short(said.strip())
+        assert len(cut) <= cards.LONGEST
+        assert cut == said.strip() or (cut.endswith("…") and said.startswith(cut[:-1] + " "))

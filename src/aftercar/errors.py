@@ -14,6 +14,12 @@ class InputError(AftercarError):
     """A file, folder or table that cannot be read as what it should be."""
 
 
+class NotFound(InputError):
+    """A patient, entry or result of a number that does not exist."""
+
+    status = 404
+
+
 class MappingError(AftercarError):
     """A mapping file that does not say what it must."""
 

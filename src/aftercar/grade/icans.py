@@ -163,23 +163,7 @@ def _ice(record: Record) -> pl.DataFrame:
     if items.is_empty():
         found = total
     else:
-        most = col("code").replace_strict(ICE_ITEMS, return_dtype=pl.Float64)
-        # An item that is lost for another reason takes nothing off the score.
-        scored = items.with_columns(most=most, points=pl.when(elsewhere(record)).then(most).otherwise("numeric_value"))
-        worst = scored.group_by("at", "code").agg(
-            col("points").min(),
-            col("most").first(),
-            col("event_id").max(),
-            unsure=col("attributable_to").eq_missing(lit("unknown")).any(),
-        )
-        summed = worst.group_by("at").agg(
-            event_id=col("event_id").max(),
-            excluded=lit(False),
-            unsure=col("unsure").any(),
-            low=col("points").sum(),
-            high=col("points").sum() + 10.0 - col("most").sum(),
-            event_ids=col("event_id").sort(),
-        )
+        summed = ice_of_items(items, "at", elsewhere(record)).with_columns(excluded=lit(False))
         found = pl.concat([total, summed.join(total, on="at", how="anti").select(total.columns)]).sort("at")
     return found.select(
         "at",
@@ -190,6 +174,31 @@ def _ice(record: Record) -> pl.DataFrame:
         unsure=col("unsure"),
         min="low",
         max="high",
+    )
+
+
+def ice_of_items(items: pl.DataFrame, at: str, away: pl.Expr) -> pl.DataFrame:
+    """ICE at each time as the range that its items leave: `event_id, event_ids, unsure, low, high`, beside the time.
+
+    Args:
+        items: rows of `ICE_ITEMS` with a number.
+        at: the column of their time.
+        away: whether an item was lost for another reason: it then takes nothing off the score.
+    """
+    most = col("code").replace_strict(ICE_ITEMS, return_dtype=pl.Float64)
+    scored = items.with_columns(most=most, points=pl.when(away).then(most).otherwise("numeric_value"))
+    worst = scored.group_by(at, "code").agg(
+        col("points").min(),
+        col("most").first(),
+        col("event_id").max(),
+        unsure=col("attributable_to").eq_missing(lit("unknown")).any(),
+    )
+    return worst.group_by(at).agg(
+        event_id=col("event_id").max(),
+        unsure=col("unsure").any(),
+        low=col("points").sum(),
+        high=col("points").sum() + 10.0 - col("most").sum(),
+        event_ids=col("event_id").sort(),
     )
 
 

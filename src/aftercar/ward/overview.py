@@ -11,7 +11,9 @@ from importlib.resources import files
 from typing import Any
 
 import aftercar.ward
+from aftercar.evidence.sources import MARKS, references
 from aftercar.grade.worst import bounds_text
+from aftercar.manage.items import ENDINGS
 from aftercar.ward.found import NOW, Found
 from aftercar.ward.record import Patient
 
@@ -24,15 +26,22 @@ class Round:
 
     Attributes:
         days: after the infusion, from and to.
-        mark: what stands behind `every_h`.
+        source, mark: what stands behind `every_h`: a paper, where there is one, and a mark of `evidence.sources`.
     """
 
     label: str
     any_of: tuple[str, ...]
     every_h: float
     days: tuple[float, float]
-    source: str
+    source: str | None
     mark: str
+
+    @property
+    def behind(self) -> str:
+        """How often, when, and what stands behind that, in words."""
+        paper = references().get(self.source or "")
+        source = f"{paper.first_author} {paper.year}, " if paper else f"{self.source}, " if self.source else ""
+        return f"every {self.every_h:g} h, day {self.days[0]:g} to {self.days[1]:g}; {source}{MARKS[self.mark]}"
 
 
 @dataclass(frozen=True)
@@ -78,7 +87,14 @@ class Overdue:
 
 @dataclass(frozen=True)
 class Line:
-    """A patient in the list; `found` is null while the record is being graded."""
+    """A patient in the list; `found` is null while the record is being graded.
+
+    Attributes:
+        day: after the infusion; of a patient who died, that of the death.
+        worst: of each toxicity of `NOW` its grade at worst, in words.
+        died: when; nothing stands and nothing is overdue then.
+        endings: from when on something else may be behind what is found, in order: words of `ENDINGS` with their time.
+    """
 
     patient: Patient
     found: Found | None
@@ -87,13 +103,23 @@ class Line:
     product: str | None
     standing: tuple[Standing, ...]
     overdue: tuple[Overdue, ...]
+    worst: tuple[tuple[str, str], ...] = ()
+    died: datetime | None = None
+    endings: tuple[tuple[str, datetime], ...] = ()
+
+    @property
+    def check(self) -> str | None:
+        """That a relapse or another therapy may be the cause, and since when; null where neither is on record."""
+        if not self.endings:
+            return None
+        return f"after {' and '.join(f'{word} on {time:%Y-%m-%d}' for word, time in self.endings)}: check the cause"
 
     @property
     def urgency(self) -> tuple[Any, ...]:
-        """What changed most comes first; then what cannot be graded, the grade, and what is overdue."""
+        """What changed most comes first; then what cannot be graded, the grade, and what is overdue. Who died comes last."""
         rise = max((s.change for s in self.standing), default=0)
         return (
-            -rise, -sum(not s.gradable for s in self.standing), -max((s.grade for s in self.standing), default=0), -len(self.overdue), self.patient.label,
+            self.died is not None, -rise, -sum(not s.gradable for s in self.standing), -max((s.grade for s in self.standing), default=0), -len(self.overdue), self.patient.label,
         )  # fmt: skip
 
 
@@ -102,7 +128,7 @@ def rounds() -> tuple[Round, ...]:
     """The assessments of a ward."""
     told = tomllib.loads(files(aftercar.ward).joinpath("rounds.toml").read_text(encoding="utf-8"))
     return tuple(
-        Round(r["label"], tuple(r["any_of"]), r["every_h"], (r["days"][0], r["days"][1]), r["source"], r["mark"])
+        Round(r["label"], tuple(r["any_of"]), r["every_h"], (r["days"][0], r["days"][1]), r.get("source"), r["mark"])
         for r in told.values()
     )
 
@@ -112,10 +138,21 @@ def line(who: Patient, found: Found | None, now: datetime) -> Line:
     if found is None or (course := found.course) is None:
         return Line(who, found, None, None, None, (), ())
     infused: datetime | None = course["day0"]
-    day = None if infused is None else (now.date() - infused.date()).days
-    ended = course["death"] is not None
-    standing = () if infused is None or ended else _standing(found, now, course["infusion"])
-    return Line(who, found, infused, day, course["product"], standing, () if ended else tuple(_overdue(found, infused, now)))
+    died: datetime | None = course["death"]
+    day = None if infused is None else ((died or now).date() - infused.date()).days
+    if died is not None:
+        return Line(who, found, infused, day, course["product"], (), (), _worst(found, course["infusion"]), died)
+    standing = () if infused is None else _standing(found, now, course["infusion"])
+    said = ((word, course[code]) for code, word in ENDINGS.items() if course[code] is not None and course[code] <= now)
+    endings = tuple(sorted(said, key=lambda each: each[1]))
+    overdue = tuple(_overdue(found, infused, now))
+    return Line(who, found, infused, day, course["product"], standing, overdue, _worst(found, course["infusion"]), None, endings)
+
+
+def _worst(found: Found, infusion: int) -> tuple[tuple[str, str], ...]:
+    """The worst grades of a course, in the order of `NOW`."""
+    grades = {toxicity: found.worst_grades.get((infusion, toxicity), (None, None)) for toxicity in NOW}
+    return tuple((toxicity, bounds_text(low, high)) for toxicity, (low, high) in grades.items() if low is not None)
 
 
 def _standing(found: Found, now: datetime, infusion: int) -> tuple[Standing, ...]:

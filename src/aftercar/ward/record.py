@@ -15,7 +15,7 @@ from polars import col, lit
 from sqlalchemy import exc
 from sqlalchemy.engine import Connection
 
-from aftercar.errors import InputError, OptionError
+from aftercar.errors import InputError, NotFound, OptionError
 from aftercar.timeline.concepts import concepts
 from aftercar.timeline.schema import TIMELINE
 from aftercar.timeline.statements import attributed
@@ -77,11 +77,11 @@ def find(connection: Connection, subject_id: int) -> Patient:
     """One patient.
 
     Raises:
-        InputError: there is none of that number.
+        NotFound: there is none of that number.
     """
     row = connection.execute(sa.select(patient).where(_is(subject_id))).mappings().first()
     if row is None:
-        raise InputError("There is no patient of that number.")
+        raise NotFound("There is no patient of that number.")
     return _patient(row)
 
 
@@ -106,7 +106,7 @@ def add(connection: Connection, subject_id: int, rows: pl.DataFrame, by: str) ->
     Args:
         rows: columns of the timeline, as the readers give them; what is said of complete streams is left out, for the record says so itself.
     Raises:
-        InputError: there is no such patient.
+        NotFound: there is no such patient.
     """
     rows = rows.filter(col("code").ne_missing("record_complete"))
     return _added(connection, subject_id, [{key: row.get(key) for key in _VALUES} for row in rows.iter_rows(named=True)], by)
@@ -118,11 +118,12 @@ def correct(connection: Connection, subject_id: int, event_id: int, row: dict[st
     Args:
         row: values of the timeline's columns; null withdraws.
     Raises:
-        InputError: there is no such event of this patient, or it was replaced already.
+        NotFound: there is no such event of this patient.
+        InputError: it was replaced already.
     """
     hold(connection, subject_id)  # who else corrects this record waits here, and then sees what was done
     if (former := entry(connection, subject_id, event_id)) is None:
-        raise InputError("This patient has no event of that number.")
+        raise NotFound("This patient has no event of that number.")
     if former["replaced_by"] is not None:
         raise InputError("That event was corrected or withdrawn already: correct the one that stands.")
     if former["withdrawn"]:
@@ -135,11 +136,11 @@ def hold(connection: Connection, subject_id: int) -> int:
     """The version of a record, which nobody else changes until the transaction ends.
 
     Raises:
-        InputError: there is no such patient.
+        NotFound: there is no such patient.
     """
     version = connection.execute(sa.select(patient.c.version).where(_is(subject_id)).with_for_update()).scalar()
     if version is None:
-        raise InputError("There is no patient of that number.")
+        raise NotFound("There is no patient of that number.")
     return int(version)
 
 
@@ -164,7 +165,7 @@ def changed(connection: Connection, subject_id: int) -> int:
     """The number of a new version of a record, of which the transaction tells something new.
 
     Raises:
-        InputError: there is no such patient.
+        NotFound: there is no such patient.
     """
     version = connection.execute(
         patient.update()
@@ -173,7 +174,7 @@ def changed(connection: Connection, subject_id: int) -> int:
         .returning(patient.c.version)
     ).scalar()
     if version is None:
-        raise InputError("There is no patient of that number.")
+        raise NotFound("There is no patient of that number.")
     return int(version)
 
 

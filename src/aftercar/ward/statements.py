@@ -35,6 +35,12 @@ def locked(connection: Connection) -> dict[int, pl.DataFrame]:
     return {int(own["subject_id"][0]): own for own in locks(rows).partition_by("subject_id", maintain_order=True)}
 
 
+def last(connection: Connection) -> tuple[int, str]:
+    """Number and hash of the last statement."""
+    row = connection.execute(sa.select(statement.c.n, statement.c.hash).order_by(statement.c.n.desc()).limit(1)).first()
+    return (row.n, row.hash) if row else (0, FIRST)
+
+
 def add(connection: Connection, rows: pl.DataFrame, version: int) -> pl.DataFrame:
     """Add statements to the log, in the transaction of what they belong to; they come back with numbers and hashes.
 
@@ -45,8 +51,7 @@ def add(connection: Connection, rows: pl.DataFrame, version: int) -> pl.DataFram
         InputError: a row that is no statement. Nothing is added then.
     """
     alone(connection)
-    last = connection.execute(sa.select(statement.c.n, statement.c.hash).order_by(statement.c.n.desc()).limit(1)).first()
-    new = chained(conformed(rows), *((last.n, last.hash) if last else (0, FIRST)))
+    new = chained(conformed(rows), *last(connection))
     if new.height:
         told = new.with_columns(col("said_at").dt.replace_time_zone(None), version=version)
         connection.execute(statement.insert(), told.to_dicts())

@@ -84,7 +84,7 @@ class Ward:
         """Add events to a record; the new version and the numbers of the events. They are on disk and graded when this returns.
 
         Raises:
-            InputError: there is no such patient.
+            NotFound: there is no such patient.
         """
         with self.a_write(subject_id):
             with self.database.writing() as connection:
@@ -96,7 +96,8 @@ class Ward:
         """Put another event in the place of one, or withdraw it.
 
         Raises:
-            InputError: there is no such event of this patient, or it was replaced already.
+            NotFound: there is no such event of this patient.
+            InputError: it was replaced already.
         """
         with self.a_write(subject_id):
             with self.database.writing() as connection:
@@ -111,7 +112,8 @@ class Ward:
             said: what makes the statements from those that stand; nobody else says anything in between.
             action: for the audit trail.
         Raises:
-            InputError: there is no such patient, or the statements cannot be made.
+            NotFound: there is no such patient.
+            InputError: the statements cannot be made.
         """
         with self.a_write(subject_id):
             with self.database.writing() as connection:
@@ -156,7 +158,7 @@ class Ward:
         """What the software finds in a record now; null where nothing is charted. Graded anew only where the record changed or a day went by.
 
         Raises:
-            InputError: there is no such patient.
+            NotFound: there is no such patient.
         """
         with self.database.reading() as connection:
             who = record.find(connection, subject_id)
@@ -168,7 +170,7 @@ class Ward:
         """As `found`, with options, doses and limits as of now: intervals end and findings become too old while nobody charts anything.
 
         Raises:
-            InputError: there is no such patient.
+            NotFound: there is no such patient.
         """
         found = self.found(subject_id)
         return None if found is None else found.at(self.now())
@@ -213,7 +215,7 @@ class Ward:
         """The timeline of a record, as it is or as it was at a version.
 
         Raises:
-            InputError: there is no such patient.
+            NotFound: there is no such patient.
         """
         with self.database.reading() as connection:
             return self._timeline(connection, record.find(connection, subject_id), version, self.now())

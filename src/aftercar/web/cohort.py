@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import polars as pl
@@ -16,7 +17,7 @@ from aftercar.grade.run import SCALES, Result, grade_lazy, scales_named
 from aftercar.report import other
 from aftercar.report.names import scale_name, toxicity_name
 from aftercar.ward import record, statements
-from aftercar.ward.found import NOW, followed
+from aftercar.ward.found import NOW, Found, followed
 from aftercar.ward.record import Patient
 from aftercar.ward.ward import Ward
 
@@ -25,7 +26,7 @@ DAYS = (7, 14, 28)  # by which incidence is told
 KEPT = 4  # gradings on all scales
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Cohort:
     """Patients whose results are known, as frames of all; `subject_id` is the label.
 
@@ -50,11 +51,21 @@ def gathered(ward: Ward, product: str, disease: str) -> Cohort | None:
     """The patients of a ward, or those of a product and disease; null while none is graded."""
     with ward.database.reading() as connection:
         everybody = record.patients(connection)
-        log = statements.log(connection)
+        said = statements.last(connection)
     ready = [(who, ward.ready(who)) for who in everybody if who.version]
-    known = [(who, found) for who, found in ready if found is not None]
+    known = tuple((who, found) for who, found in ready if found is not None)
     if not known:
         return None
+    return _gathered(ward, known, said, len(ready) - len(known), len(everybody) - len(ready), product, disease)
+
+
+@lru_cache(maxsize=8)
+def _gathered(
+    ward: Ward, known: tuple[tuple[Patient, Found], ...], said: tuple[int, str], waiting: int, blank: int, product: str, disease: str
+) -> Cohort:  # fmt: skip
+    """The same from what was found, once for each state of the ward: `said` is the end of the log of statements then."""
+    with ward.database.reading() as connection:
+        log = statements.log(connection)
     labels = {who.subject_id: who.label for who, _ in known}
     frames = {
         name: pl.concat([getattr(found, name) for _, found in known], how="vertical_relaxed")
@@ -74,8 +85,8 @@ def gathered(ward: Ward, product: str, disease: str) -> Cohort | None:
     return Cohort(
         people,
         **own,
-        waiting=len(ready) - len(known),
-        blank=len(everybody) - len(ready),
+        waiting=waiting,
+        blank=blank,
         products=values["product"],
         diseases=values["disease"],
     )

@@ -14,7 +14,6 @@ from fastapi import APIRouter, Depends, HTTPException, Query
 from fastapi import Path as InPath
 from fastapi.security import HTTPBearer
 
-from aftercar.errors import InputError
 from aftercar.ward import record
 from aftercar.ward.found import Found
 from aftercar.ward.record import Patient
@@ -63,11 +62,8 @@ Number = Annotated[int, InPath(ge=1, le=LARGEST)]
 
 def patient_of(ward: TheWard, subject_id: Number) -> Patient:
     """The patient of a path."""
-    try:
-        with ward.database.reading() as connection:
-            return record.find(connection, subject_id)
-    except InputError as error:
-        raise HTTPException(404, str(error)) from None
+    with ward.database.reading() as connection:
+        return record.find(connection, subject_id)
 
 
 ThePatient = Annotated[Patient, Depends(patient_of)]

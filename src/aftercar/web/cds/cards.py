@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -92,8 +93,8 @@ def source(key: str | None) -> Source:
 
 
 def short(text: str) -> str:
-    """A summary of the length that is allowed."""
-    return text if len(text) <= LONGEST else text[: LONGEST - 1].rstrip() + "…"
+    """A summary of the length that is allowed, cut between words."""
+    return textwrap.shorten(text, LONGEST, placeholder="…", break_on_hyphens=False)
 
 
 def several(n: int, what: str) -> str:
@@ -106,15 +107,20 @@ def grade_card(seen: Seen, line: Line, place: Place) -> Card | None:
     if not line.standing:
         return None
     told = ", ".join(f"{toxicity_name(s.toxicity)} {s.text}" for s in line.standing)
-    lines = [_standing(s) for s in line.standing]
+    lines = [*_check(line), *(_standing(s) for s in line.standing)]
     lines += [f"- Overdue: {o.what.label} (last {when(o.last) or 'never'})" for o in line.overdue]
     links = [Link(label="Launch aftercar", url=f"{place.base}/smart/launch", type="smart")] if place.smart else []
     if seen.who.subject_id:
         links = [Link(label="The course in aftercar", url=f"{place.base}/patients/{seen.who.subject_id}", type="absolute")]
     return Card(
-        summary=short(f"{told}: day {line.day} after CAR-T"), indicator=urgency(line.standing), detail="\n".join([*lines, "", about(seen, place)]),
+        summary=short(f"{told}: day {line.day} after CAR-T" + (f"; {line.check}" if line.check else "")), indicator=urgency(line.standing), detail="\n".join([*lines, "", about(seen, place)]),
         source=source(SCALES[line.standing[0].scale].source), links=links or None,
     )  # fmt: skip
+
+
+def _check(line: Line) -> list[str]:
+    """What stands first where a relapse or another therapy may be the cause."""
+    return [f"**Note:** {line.check}.", ""] if line.check else []
 
 
 def urgency(standing: Iterable[Standing]) -> Literal["info", "warning", "critical"]:
@@ -160,18 +166,18 @@ def option_cards(seen: Seen, line: Line, place: Place) -> list[Card]:
         if row["infusion"] == course and row["topic"] in ("crs", "icans", "refractory") and row["status"] in _OFFERED:
             groups.setdefault((row["topic"], row["source"]), []).append(row)
     return [
-        _options(topic, key, rows, seen, place)
+        _options(topic, key, rows, seen, line, place)
         for (topic, key), rows in groups.items()
         if any(r["status"] == "option" for r in rows)
     ]
 
 
-def _options(topic: str, key: str, rows: list[dict[str, object]], seen: Seen, place: Place) -> Card:
+def _options(topic: str, key: str, rows: list[dict[str, object]], seen: Seen, line: Line, place: Place) -> Card:
     offered = [r for r in rows if r["status"] == "option"]
     names = "; ".join(str(r["option"]) for r in offered)
     return Card(
         summary=short(f"{TOPIC_NAMES[topic]}, options: {names}"), indicator="info", source=source(key),
-        detail="\n".join([*(option_line(r) for r in rows), "", f"Options, not orders. {about(seen, place)}"]),
+        detail="\n".join([*_check(line), *(option_line(r) for r in rows), "", f"Options, not orders. {about(seen, place)}"]),
     )  # fmt: skip
 
 

@@ -88,6 +88,7 @@ class Question:
 @router.get("")
 def ask(request: Request, ward: TheWard, settings: TheSettings, person: Adjudicator, subject_id: int) -> Response:
     """What can be graded, locked and attributed, and what was said."""
+    who_is(ward, subject_id)
     ward.note(person, "patient.adjudication.read", subject_id)
     return _page(request, ward, person, subject_id, alone=settings.alone is not None)
 
@@ -104,7 +105,7 @@ def _page(
     return render.page(
         request, "adjudicate.html.j2", person, 422 if wrong else 200, who=who, line=line(who, found, ward.now()), found=found, wrong=wrong, one_person=alone,
         questions=_questions(found, log, person.name), several=found.subjects.height > 1, filled=filled or {}, causes=CAUSES,
-        stretches=[s for s in course.stretches(found, charted, NOW) if not s.text.startswith("0")], attributed=_attributed(charted, log),
+        held=course.held(found, charted, NOW), attributed=_attributed(charted, log),
         said=blind(history(log), person.name).sort("n", descending=True).to_dicts(), me=person.name,
     )  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -31,18 +32,24 @@ def see(
         return render.page(
             request, "cohort.html.j2", person, found=found, chosen=chosen, pairs=cohort.pairs(), shift=None, shown=False
         )
+    shift = _shift(ward, found, first, second) if first and second else None
+    return render.page(
+        request, "cohort.html.j2", person, found=found, chosen=chosen, shown=True, **_counted(found), days=cohort.DAYS, most_listed=counted.MOST_LISTED,
+        pairs=cohort.pairs(), shift=shift, made_up=any(p.made_up for p in found.people),
+    )  # fmt: skip
+
+
+@lru_cache(maxsize=8)
+def _counted(found: cohort.Cohort) -> dict[str, Any]:
+    """The tables and figures of a cohort; once, however often it is looked at."""
     charted, blank = counted.charted(found.worst)
     table, curves = counted.worst_table(charted), cohort.incidence(found)
-    shift = None
-    if first and second:
-        shift = _shift(ward, found, first, second)
-    return render.page(
-        request, "cohort.html.j2", person, found=found, chosen=chosen, shown=True, table=table, blank=blank, diagnoses=counted.diagnoses(charted),
-        worst_figure=Markup(cohort_figures.worst_svg(table)), incidence=cohort.incidence_table(curves), days=cohort.DAYS,
-        incidence_figure=Markup(cohort_figures.incidence_svg(curves)), timing=counted.timing_table(found.episodes),
-        onset_figure=Markup(cohort_figures.onset_svg(found.episodes)), unsettled=counted.unsettled(charted), most_listed=counted.MOST_LISTED,
-        completeness=cohort.completeness(found), pairs=cohort.pairs(), shift=shift, made_up=any(p.made_up for p in found.people),
-    )  # fmt: skip
+    return {
+        "table": table, "blank": blank, "diagnoses": counted.diagnoses(charted), "worst_figure": Markup(cohort_figures.worst_svg(table)),
+        "incidence": cohort.incidence_table(curves), "incidence_figure": Markup(cohort_figures.incidence_svg(curves)),
+        "timing": counted.timing_table(found.episodes), "onset_figure": Markup(cohort_figures.onset_svg(found.episodes)),
+        "unsettled": counted.unsettled(charted), "completeness": cohort.completeness(found),
+    }  # fmt: skip
 
 
 def _shift(ward: TheWard, found: cohort.Cohort, first: str, second: str) -> dict[str, Any]:

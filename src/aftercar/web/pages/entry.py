@@ -12,7 +12,8 @@ from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
 from polars import col
 
-from aftercar.errors import InputError
+from aftercar.errors import NotFound
+from aftercar.grade.icans import ICE_ITEMS, ice_of_items
 from aftercar.timeline.concepts import concepts, of_group
 from aftercar.ward import intake, record
 from aftercar.ward.overview import line
@@ -81,6 +82,7 @@ def drugs() -> dict[str, list[str]]:
 @router.get("/enter")
 def ask(request: Request, ward: TheWard, person: Charting, subject_id: int, saved: int = 0) -> Response:
     """The forms, with the last values beside each field."""
+    who_is(ward, subject_id)
     ward.note(person, "patient.entry.read", subject_id)
     return _form(request, ward, person, subject_id, saved=saved)
 
@@ -103,23 +105,33 @@ def _form(
         latest = charted.filter((col("event_id") >= 0) & (col("time") <= now)).sort("time", "event_id").group_by("code").last()
         last = {row["code"]: row for row in latest.iter_rows(named=True)}
     found = ward.ready(who)
+    scores = None if charted is None else _scores(charted.filter(col("time") <= now))
     age = found.course["age_y"] if found and found.course else last.get("age", {}).get("numeric_value")
     return render.page(
         request, "enter.html.j2", person, 422 if wrong else 200, who=who, line=line(who, found, now), round=ROUND, ice=ICE, neuro=NEURO,
         drugs=drugs(), last=last, child=age is not None and age < 12, capd=Item("capd", "CAPD, total", most=32), concepts=concepts(), saved=saved,
-        wrong=wrong or [], filled=filled or {}, baseline=_baseline(charted), recent=_recent(charted),
+        wrong=wrong or [], filled=filled or {}, baseline=_baseline(charted, scores), last_ice=scores.row(-1, named=True) if scores is not None and scores.height else None, recent=_recent(charted),
     )  # fmt: skip
 
 
-def _baseline(charted: pl.DataFrame | None) -> float | None:
-    """The ICE score before the infusion: as charted so, or the last that was charted before it."""
-    if charted is None:
+def _scores(charted: pl.DataFrame) -> pl.DataFrame:
+    """ICE as charted or as its items leave it, `time, low, high`, in order; as it is graded."""
+    numbers = charted.filter(col("numeric_value").is_not_null())
+    worst = col("numeric_value").min()
+    total = numbers.filter(col("code") == "ice").group_by("time").agg(low=worst, high=worst)
+    items = ice_of_items(numbers.filter(col("code").is_in(list(ICE_ITEMS))), "time", col("attributable_to").eq_missing("other"))
+    return pl.concat([total, items.join(total, on="time", how="anti").select(total.columns)]).sort("time")
+
+
+def _baseline(charted: pl.DataFrame | None, scores: pl.DataFrame | None) -> float | None:
+    """The ICE score before the infusion: as charted so, or the last whole one of before it."""
+    if charted is None or scores is None:
         return None
     said = charted.filter(col("code") == "ice_baseline")["numeric_value"].drop_nulls()
     if said.len():
         return float(said[-1])
     zero: Any = charted.filter(col("code") == "cart_infusion")["time"].min()
-    before = charted.filter((col("code") == "ice") & (col("time") <= zero))["numeric_value"].drop_nulls() if zero else None
+    before = scores.filter((col("time") <= zero) & (col("low") == col("high")))["low"] if zero else None
     return float(before[-1]) if before is not None and before.len() else None
 
 
@@ -161,8 +173,25 @@ def _entries(form: Mapping[str, str], now: datetime) -> tuple[list[dict[str, Any
     if drug := form.get("drug", ""):
         if drug not in concepts() or concepts()[drug].kind != "drug":
             return [], ["That drug is not known. Choose one of the list."]
-        rows.append(_row(time, drug, number=form.get("dose", ""), unit=form.get("dose_unit", "") or concepts()[drug].unit or ""))
+        end, wrong = _end(form.get("end", ""), time, now)
+        if wrong:
+            return [], [wrong]
+        unit = form.get("dose_unit", "") or concepts()[drug].unit or ""
+        rows.append(_row(time, drug, number=form.get("dose", ""), unit=unit) | {"end_time": end and end.isoformat()})
     return rows, []
+
+
+def _end(text: str, start: datetime | None, now: datetime) -> tuple[datetime | None, str]:
+    """When something ended, as a form says it, and what is wrong with that; an empty field: it has no end yet."""
+    if not text:
+        return None, ""
+    if (end := intake.time_of(text)) is None:
+        return None, "The end is not written as 2026-11-25T14:30."
+    if end > now:
+        return None, "The end lies ahead: leave it empty while it goes on."
+    if start is not None and end <= start:
+        return None, "The end lies before the beginning."
+    return end, ""
 
 
 def _row(time: datetime, code: str, *, number: str = "", text: str = "", unit: str = "") -> dict[str, Any]:
@@ -170,30 +199,63 @@ def _row(time: datetime, code: str, *, number: str = "", text: str = "", unit: s
 
 
 @router.post("/events/{event_id}/withdraw")
-def withdraw(ward: TheWard, person: Charting, subject_id: int, event_id: int) -> Response:
+def withdraw(ward: TheWard, person: Charting, subject_id: int, event_id: int, form: TheForm) -> Response:
     """An entry was wrong: it stays in the history and no longer counts."""
     ward.correct(person, subject_id, event_id, None)
-    return RedirectResponse(f"/patients/{subject_id}/enter?saved=1", 303)
+    return _back(subject_id, form)
 
 
 @router.post("/events/{event_id}/correct")
 def correct(request: Request, ward: TheWard, person: Charting, subject_id: int, event_id: int, form: TheForm) -> Response:
-    """Put another value in the place of an entry."""
+    """Put another value, time or end in the place of those of an entry; a field that is not sent stays as it was."""
     with ward.database.reading() as connection:
         former = record.entry(connection, subject_id, event_id)
     if former is None:
-        raise InputError("This patient has no event of that number.")
+        raise NotFound("This patient has no event of that number.")
+    times, wrong = _times(former, form, ward.now())
     filled = {"numeric_value": form.get("number", ""), "text_value": form.get("text", "")}
-    row = {c: former[c] for c in intake.COLUMNS} | {column: said for column, said in filled.items() if said}
+    row = {c: former[c] for c in intake.COLUMNS} | times | {column: said for column, said in filled.items() if said}
+    if not wrong and not any(filled.values()) and all(former[c] == time for c, time in times.items()):
+        wrong = ["Nothing was filled in."]
     read = intake.rows([row], subject_id, source=f"entered by {person.name}")
-    wrong = [str(said) for said in read.rejected["detail"]]  # of a state a row `unknown` is left beside: that is no correction
+    wrong += [str(said) for said in read.rejected["detail"]]  # of a state a row `unknown` is left beside: that is no correction
     wrong += [f"{note}. Enter it as it is meant." for note in read.timeline["note"].drop_nulls()]
-    if not any(filled.values()) or (not wrong and read.timeline.is_empty()):
+    if not wrong and read.timeline.is_empty():
         wrong = ["Nothing was filled in."]
     if wrong:
         return _form(request, ward, person, subject_id, wrong=wrong)
-    kept = {c: former[c] for c in ("time", "attributable_to")}  # what a correction of the value leaves as it was
+    kept = times | {"attributable_to": former["attributable_to"]}  # to the second, and what no form asks for
     if former["code"] == "cart_infusion":
         kept["note"] = former["note"]  # language and hearing; other notes tell how the former value was read
     ward.correct(person, subject_id, event_id, read.timeline.row(0, named=True) | kept)
-    return RedirectResponse(f"/patients/{subject_id}/enter?saved=1", 303)
+    return _back(subject_id, form)
+
+
+def _times(former: Mapping[str, Any], form: Mapping[str, str], now: datetime) -> tuple[dict[str, Any], list[str]]:
+    """Beginning and end of an entry as a form corrects them, and what is wrong with them. Forms know minutes: one that was not changed keeps its seconds."""
+    time, end = former["time"], former["end_time"]
+    if form.get("time", _minute(time)) != _minute(time):
+        time = intake.time_of(form["time"])
+        if time is None:
+            return {}, ["The time is missing, or not written as 2026-11-25T14:30."]
+        if time > now:
+            return {}, ["The time lies ahead: only what has happened is entered."]
+    if form.get("end", _minute(end)) != _minute(end):
+        end, wrong = _end(form["end"], time, now)
+        if wrong:
+            return {}, [wrong]
+    elif end is not None and time is not None and end < time:
+        return {}, ["The end lies before the beginning."]
+    return {"time": time, "end_time": end}, []
+
+
+def _minute(time: datetime | None) -> str:
+    return "" if time is None else f"{time:%Y-%m-%dT%H:%M}"
+
+
+def _back(subject_id: int, form: Mapping[str, str]) -> Response:
+    """To the page from which an entry was corrected: that of entries, or the part of the history that was open."""
+    before = form.get("before")
+    if before is None:
+        return RedirectResponse(f"/patients/{subject_id}/enter?saved=1", 303)
+    return RedirectResponse(f"/patients/{subject_id}/history?saved=1" + (f"&before={before}" if before.isdecimal() else ""), 303)

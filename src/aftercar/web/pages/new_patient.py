@@ -64,6 +64,7 @@ def register(request: Request, ward: TheWard, person: Charting, form: TheForm) -
 @router.get("/{subject_id}/infusion")
 def ask_infusion(request: Request, ward: TheWard, person: Charting, subject_id: int) -> Response:
     """The form for an infusion of a patient who is registered."""
+    who_is(ward, subject_id)
     ward.note(person, "patient.infusion.read", subject_id)
     return _infusion_form(request, ward, person, subject_id, {})
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
-from aftercar.errors import InputError
+from aftercar.errors import NotFound
 from aftercar.grade.adjudicate import locks
+from aftercar.timeline.concepts import concepts
 from aftercar.ward import record, statements
 from aftercar.ward.overview import line
 from aftercar.ward.record import Patient
@@ -21,6 +24,9 @@ GROUPS = {
     "blocked": "Blocked now",
     "perhaps_blocked": "Perhaps blocked",
 }
+
+MOST_EVENTS = 100  # of the history on a page
+BeforeEvent = Annotated[int | None, Query(ge=1, le=record.LARGEST)]
 
 router = APIRouter(prefix="/patients/{subject_id}", include_in_schema=False)
 
@@ -37,7 +43,7 @@ def timeline(request: Request, ward: TheWard, person: Reader, subject_id: int, r
     who = who_is(ward, subject_id)
     found = ward.found(subject_id) if result is None else ward.former(subject_id, result)
     if found is None and result is not None:
-        raise InputError("This patient has no result of that number.")
+        raise NotFound("This patient has no result of that number.")
     if found is None:
         ward.note(person, "patient.read", subject_id)
         return render.page(request, "blank.html.j2", person, who=who, line=line(who, None, ward.now()))
@@ -66,16 +72,17 @@ def options(request: Request, ward: TheWard, person: Reader, subject_id: int) ->
 
 
 @router.get("/history")
-def history(request: Request, ward: TheWard, person: Reader, subject_id: int) -> Response:
-    """Every entry with who made it and what became of it, and every result."""
+def history(
+    request: Request, ward: TheWard, person: Reader, subject_id: int, before: BeforeEvent = None, saved: int = 0
+) -> Response:
+    """Every entry with who made it and what became of it, a page at a time, and every result."""
     who = who_is(ward, subject_id)
     with ward.database.reading() as connection:
-        events = record.history(connection, subject_id, most=MOST_EVENTS)
+        events = record.history(connection, subject_id, before=before, most=MOST_EVENTS + 1)
+    more, events = len(events) > MOST_EVENTS, events[:MOST_EVENTS]
     ward.note(person, "patient.history.read", subject_id)
     entered = [e | {"recorded_at": ward.local(e["recorded_at"])} for e in events]
     return render.page(
-        request, "history.html.j2", person, who=who, line=line(who, ward.ready(who), ward.now()), events=entered, most=MOST_EVENTS, results=ward.formerly(subject_id)
+        request, "history.html.j2", person, who=who, line=line(who, ward.ready(who), ward.now()), events=entered, most=MOST_EVENTS, before=before,
+        earlier=events[-1]["event_id"] if more else None, results=ward.formerly(subject_id), concepts=concepts(), saved=saved,
     )  # fmt: skip
-
-
-MOST_EVENTS = 500  # on a page; the REST interface has them all

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from aftercar.ward import record, statements
-from aftercar.ward.overview import by_urgency, line
+from aftercar.ward.overview import by_urgency, line, rounds
 from aftercar.web import render
 from aftercar.web.access import Reader, TheWard
 
@@ -23,4 +23,4 @@ def ward_list(request: Request, ward: TheWard, person: Reader) -> Response:
     lines = by_urgency([line(who, ward.ready(who), now) for who in everybody])
     waiting = sum(each.found is None and each.patient.version > 0 for each in lines)
     ward.note(person, "list.read", detail={"patients": len(lines)})
-    return render.page(request, "ward_list.html.j2", person, lines=lines, waiting=waiting, locked=locked)
+    return render.page(request, "ward_list.html.j2", person, lines=lines, waiting=waiting, locked=locked, rounds=rounds())

@@ -1,4 +1,4 @@
-// What a page cannot do alone: look again, go with the clock, the size of figures, from a band to its reasons, and the sum of ICE. All else works without it.
+// What a page cannot do alone: look again, go with the clock, the size of figures, from a band to its reasons, what is folded on paper, and the sum of ICE. All else works without it.
 "use strict";
 
 const again = document.querySelector("[data-again]");
@@ -38,6 +38,14 @@ document.addEventListener("click", (event) => {
   if (band) open(band.dataset.band);
 });
 if (location.hash.startsWith("#g-")) open(location.hash.slice(1));
+
+// What is folded stands open on paper; where a browser knows no ::details-content it is opened for it.
+const folded = [];
+window.addEventListener("beforeprint", () => {
+  folded.push(...document.querySelectorAll("details:not([open])"));
+  folded.forEach((details) => (details.open = true));
+});
+window.addEventListener("afterprint", () => folded.splice(0).forEach((details) => (details.open = false)));
 
 document.querySelectorAll("[data-ice]").forEach((form) => {
   const total = form.querySelector("[data-total]");
