@@ -23,7 +23,7 @@ from aftercar.report.names import is_drawn, scale_name, toxicity_name
 from aftercar.report.subject import Section, section
 from aftercar.report.svg import readable
 from aftercar.timeline.concepts import concepts
-from aftercar.ward import statements
+from aftercar.ward import record, statements
 from aftercar.ward.found import Found
 from aftercar.ward.ward import Ward
 from aftercar.web.render import when
@@ -84,19 +84,21 @@ def drawn(ward: Ward, found: Found, log: str, until: int | None = None) -> Drawn
     with _drawing:
         with ward.database.reading() as connection:
             said = statements.log(connection, found.subject_id, until)
+            label = record.find(connection, found.subject_id).label
         charted = ward.timeline(found.subject_id, found.version)
         own = replace(found, worst=adjudicated(found.worst, said))
-        return Drawn(sections(own, charted), stretches(own, charted))
+        return Drawn(sections(own, charted, label), stretches(own, charted))
 
 
-def sections(found: Found, timeline: pl.DataFrame) -> list[Section]:
+def sections(found: Found, timeline: pl.DataFrame, label: str) -> list[Section]:
     """A section for each infusion: figure, caption and tables, as in the report."""
     own = other.parted(found.worst)[0]
     drawn = courses(found.subjects, timeline, other.parted(found.grades)[0], other.parted(found.episodes)[0], own)
     worst: dict[int, list[dict[str, Any]]] = {}
     for row in found.worst.iter_rows(named=True):
         worst.setdefault(row["infusion"], []).append(row)
-    return [section(course, n, worst.get(course.infusion, []), simulated=False) for n, course in enumerate(drawn, start=1)]
+    known_as = [replace(course, subject=label) for course in drawn]
+    return [section(course, n, worst.get(course.infusion, []), simulated=False) for n, course in enumerate(known_as, start=1)]
 
 
 def stretches(found: Found, timeline: pl.DataFrame) -> list[Stretch]:

@@ -72,7 +72,7 @@ def change(request: Request, ward: TheWard, person: Administrator, name: str, fo
             raise OptionError("Say what should change.")
         with ward.database.writing() as connection:
             accounts.change(connection, name, role=role, password=password, active=active)
-            told: dict[str, Any] = {"account": name, "role": role, "active": active, "password": password is not None}
+            told: dict[str, Any] = {"account": name, "role": role, "active": active, "password": "changed" if password else None}
             audit.note(connection, person.name, "account.change", detail=told)
     except AftercarError as error:
         return _accounts(request, ward, person, wrong=str(error))
