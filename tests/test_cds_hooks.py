@@ -171,6 +171,14 @@ def test_cards_say_since_when_another_therapy_may_be_the_cause_and_end_with_the_
     assert all(card["detail"].startswith(f"**Note:** {said}.") for card in cards)
     for card in cards[1:]:
         assert len(card["summary"]) <= LONGEST
+    # The record system knows first: also where it does not say when, nobody is shown as living.
+    person = {"resourceType": "Patient", "id": "W-8"}
+    for death in ({"deceasedBoolean": True}, {"deceasedDateTime": hours_ago(0.2)[:10]}):
+        sent = {"prefetch": {"patient": person | death}, "hookInstance": f"3 {death}"}
+        (card,) = client.post(GRADES, json=request | sent).json()["cards"]
+        assert card["summary"].startswith("The record system says that the patient died") and "Worst CRS" in card["detail"]
+    living = {"prefetch": {"patient": person | {"deceasedBoolean": False}}, "hookInstance": "4"}
+    assert len(client.post(GRADES, json=request | living).json()["cards"]) == len(cards)
     ward.enter(ALONE, number, intake.rows([{"time": hours_ago(0.5), "code": "death"}], number).timeline)
     assert client.post(GRADES, json=request | {"hookInstance": "2"}).json()["cards"] == []
     assert trail(ward)[-1]["subject_id"] == number

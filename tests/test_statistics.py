@@ -20,7 +20,9 @@ from aftercar.cohort.compare import gray
 from aftercar.cohort.incidence import by_day, cumulative_incidence
 from aftercar.cohort.survival import kaplan_meier, log_rank, median, turnbull
 from aftercar.errors import InputError, OptionError
+from aftercar.evidence.tables import table
 from aftercar.synthesis.proportions import Pooled, pooled
+from aftercar.synthesis.published import MIXED, counted, endpoints, pool, rows
 
 R = Path(__file__).parent / "r"
 COMPETING: dict[str, Any] = json.loads((R / "competing.json").read_text())
@@ -278,3 +280,39 @@ def test_a_further_study_may_lie_further_off_than_the_middle() -> None:
 def test_counts_that_are_none_are_refused(k: list[float], n: list[float]) -> None:
     with pytest.raises(InputError):
         pooled(k, n)
+
+
+@pytest.mark.parametrize("endpoint", endpoints())
+def test_published_rates_are_pooled_within_a_scale_and_every_study_is_told(endpoint: str) -> None:
+    groups, left_out = pool(endpoint, mix=True)
+    told = rows(endpoint, groups)
+    studies = told.filter(col("trial_id").is_not_null())
+    of_endpoint = table("rates").filter(endpoint=endpoint)
+    assert sorted([*studies["trial_id"], *left_out]) == sorted(of_endpoint["trial_id"])
+    for group in groups:
+        together = told.filter(col("trial_id").is_null() & (col("scale") == group.scale)).row(0, named=True)
+        own = studies if group.scale == MIXED else studies.filter(scale=group.scale)
+        assert (together["events"], together["n"]) == (own["events"].sum(), own["n"].sum())
+        assert (group.pooled is None) == bool(group.why) and (together["share"] is None) == bool(group.why)
+        if group.pooled is not None:
+            shares = own["share"].to_list()
+            assert min(shares) <= together["share"] <= max(shares)
+            assert together["low"] < together["share"] < together["high"]
+    both = studies.join(of_endpoint, on="trial_id")
+    off = [abs(100 * share - percent) for share, percent in both.select("share", "recommended_pct").iter_rows()]
+    assert max(off) <= 1, "what is counted is what is recommended"
+    scales = [group.scale for group in groups]
+    assert len(set(scales)) == len(scales) and (MIXED in scales) == (len(scales) > 1)
+
+
+def test_rates_are_asked_by_product_and_disease() -> None:
+    studies, _ = counted("crs_g3plus", product="Abecma")
+    assert set(studies["product"]) == {"ide-cel"}
+    assert set(counted("crs_g3plus", disease="LBCL")[0]["disease"]) == {"LBCL"}
+    for wrong in (
+        {"endpoint": "crs_g9"},
+        {"endpoint": "crs_any", "disease": "gout"},
+        {"endpoint": "crs_any", "product": "nobody-cel"},
+    ):
+        with pytest.raises(OptionError):
+            counted(**wrong)

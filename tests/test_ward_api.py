@@ -172,6 +172,8 @@ def test_what_lies_ahead_is_refused_whole_and_clocks_may_differ_a_little(ward: W
     told = client.post(path, json={"rows": [ROWS[4], late]})
     assert told.status_code == 422 and told.json()["detail"].startswith("Row 2, time: it lies more than 10 minutes ahead")
     assert client.put(f"{path}/{before}", json=late).status_code == 422
+    for code in ("death", "last_follow_up"):
+        assert client.post(path, json={"rows": [{"time": hours_ago(-1), "code": code}]}).status_code == 422
     ahead = observed("P-1", "8310-5", 38.5, "Cel", -2)
     assert client.post(f"{API}/patients/{number}/fhir", json=ahead).status_code == 422
     assert count(ward, event) == before

@@ -18,6 +18,7 @@ from aftercar.errors import InputError
 from aftercar.timeline.concepts import concepts
 from aftercar.timeline.readers import Imported, Intake, open_pieces
 from aftercar.timeline.readers.mapping import Mappings, Target, read_mapping
+from aftercar.timeline.readers.normalise import DATE_ONLY, REFUSED
 
 COLUMNS = ("time", "code", "numeric_value", "text_value", "unit", "end_time")
 CLOCKS_DIFFER = timedelta(minutes=10)  # so far ahead of our clock a time may lie that a program hands in
@@ -95,14 +96,19 @@ def time_of(text: str) -> datetime | None:
 
 
 def ahead(rows: pl.DataFrame, now: datetime) -> list[int | None]:
-    """The rows, counted from 1, whose time lies ahead: nothing of it has happened. A death of today of which the day alone is known does not."""
+    """The rows, counted from 1, whose time lies ahead: nothing of it has happened. A death or follow-up of today of which the day alone is known does not."""
     end_of_today = now.replace(hour=23, minute=59, second=59)
     last = (
-        pl.when(col("code").is_in(["death", "last_follow_up"]))
+        pl.when(col("note").eq_missing(lit(DATE_ONLY)))
         .then(lit(max(end_of_today, now + CLOCKS_DIFFER)))
         .otherwise(lit(now + CLOCKS_DIFFER))
     )
     return rows.filter(col("time") > last).select(_ROW)["source"].to_list()
+
+
+def read_otherwise() -> pl.Expr:
+    """Whether a row was read otherwise than it was charted; not so what is left beside a row that was refused."""
+    return col("note").is_not_null() & ~col("note").str.starts_with(REFUSED)
 
 
 def noted(rows: pl.DataFrame) -> pl.DataFrame:

@@ -53,7 +53,7 @@ class Standing:
         gradable: no, where what it rests on is too old: nothing stands.
         since: when this began.
         worst, worst_upper: of the whole course.
-        change: how much the grade rose (or fell) within a day.
+        change: how much the grade rose (or fell) within a day; null where it could not be graded then.
         missing: what would settle it.
     """
 
@@ -65,8 +65,13 @@ class Standing:
     since: datetime | None
     worst: int | None
     worst_upper: int | None
-    change: int
+    change: int | None
     missing: tuple[str, ...]
+
+    @property
+    def risen(self) -> int:
+        """By how much the grade rose within a day, at most: what could not be graded then may have been 0."""
+        return max(self.grade if self.change is None else self.change, 0)
 
     @property
     def text(self) -> str:
@@ -117,7 +122,7 @@ class Line:
     @property
     def urgency(self) -> tuple[Any, ...]:
         """What changed most comes first; then what cannot be graded, the grade, and what is overdue. Who died comes last."""
-        rise = max((s.change for s in self.standing), default=0)
+        rise = max((s.risen for s in self.standing), default=0)
         return (
             self.died is not None, -rise, -sum(not s.gradable for s in self.standing), -max((s.grade for s in self.standing), default=0), -len(self.overdue), self.patient.label,
         )  # fmt: skip
@@ -150,25 +155,28 @@ def line(who: Patient, found: Found | None, now: datetime) -> Line:
 
 
 def _worst(found: Found, infusion: int) -> tuple[tuple[str, str], ...]:
-    """The worst grades of a course, in the order of `NOW`."""
+    """The worst grades of a course, in the order of `NOW`; none without an infusion."""
+    if found.course is None or found.course["day0"] is None:
+        return ()
     grades = {toxicity: found.worst_grades.get((infusion, toxicity), (None, None)) for toxicity in NOW}
     return tuple((toxicity, bounds_text(low, high)) for toxicity, (low, high) in grades.items() if low is not None)
 
 
 def _standing(found: Found, now: datetime, infusion: int) -> tuple[Standing, ...]:
     """What stands of each toxicity, in the order of `NOW`."""
-    before = {row["scale"]: row["grade"] for row in found.standing(now - RECENT) if row["infusion"] == infusion}
+    then = [row for row in found.standing(now - RECENT) if row["infusion"] == infusion]
+    before = {row["scale"]: row["grade"] if _gradable(row) else None for row in then}
     rows = [row for row in found.standing(now) if row["infusion"] == infusion]
     return tuple(_one(row, before.get(row["scale"], 0), found) for toxicity in NOW for row in rows if row["toxicity"] == toxicity)
 
 
-def _one(row: dict[str, Any], former: int, found: Found) -> Standing:
+def _one(row: dict[str, Any], former: int | None, found: Found) -> Standing:
     stale = "stale" in row["flags"]
     since = _since(row, found)
     worst, worst_upper = found.worst_grades.get((row["infusion"], row["toxicity"]), (None, None))
     return Standing(
         row["toxicity"], row["scale"], row["grade"], row["grade_upper"], _gradable(row), since, worst, worst_upper,
-        0 if stale else row["grade"] - former, tuple(row["missing"]),
+        0 if stale else None if former is None else row["grade"] - former, tuple(row["missing"]),
     )  # fmt: skip
 
 

@@ -51,6 +51,8 @@ UNSETTLED: dict[str, type[pl.DataType] | pl.DataType] = {
 }
 
 _HAIR = 1e-6
+DATE_ONLY = "date only: taken as the end of the day"  # note of a death or last follow-up
+REFUSED = "row rejected"  # how the note begins of a row that is left beside one that was
 _WITHIN = col("numeric_value").is_between("low", "high") | col("low").is_null()
 _YEARS = (1850, 2300)  # de-identified records may be shifted by centuries, but not further
 # Words that may stand beside a dose; the second line says that it was not given.
@@ -186,7 +188,7 @@ def _given_all_the_same(rows: pl.DataFrame) -> pl.DataFrame:
     return rows.filter((col("kind") == "drug") & (col("reason") == "implausible_value")).with_columns(
         numeric_value=lit(None, pl.Float64),
         unit=lit(None, pl.String),
-        note=lit("row rejected (implausible_value): taken as given, dose unknown"),
+        note=lit(f"{REFUSED} (implausible_value): taken as given, dose unknown"),
     )
 
 
@@ -201,7 +203,7 @@ def _unknown_states(rows: pl.DataFrame) -> pl.DataFrame:
         unit=lit(None, pl.String),
         end_time=pl.when(col("end_time") > col("time")).then("end_time"),
         attributable_to=pl.when(col("attributable_to").is_in(ATTRIBUTIONS)).then("attributable_to"),
-        note=pl.format("row rejected ({}): unknown from then on", "reason"),
+        note=pl.format(REFUSED + " ({}): unknown from then on", "reason"),
     )
 
 
@@ -280,7 +282,7 @@ def _end_of_day(rows: pl.DataFrame) -> pl.DataFrame:
     last = col("concept").is_in(["death", "last_follow_up"]) & col("date_only").fill_null(False)
     return rows.with_columns(
         time=pl.when(last).then(col("time") + pl.duration(days=1, seconds=-1)).otherwise("time"),
-        note=pl.when(last).then(lit("date only: taken as the end of the day")).otherwise("note"),
+        note=pl.when(last).then(lit(DATE_ONLY)).otherwise("note"),
     )
 
 

@@ -118,18 +118,27 @@ def grade_card(seen: Seen, line: Line, place: Place) -> Card | None:
     )  # fmt: skip
 
 
+def death_card(seen: Seen, line: Line, place: Place) -> Card:
+    """In the place of all others, where the record system says that the patient died: what stood before would look as if it stood now."""
+    worst = [f"- Worst {toxicity_name(toxicity)}: {grade}" for toxicity, grade in line.worst]
+    return Card(
+        summary="The record system says that the patient died: no grades and options now", indicator="info", detail="\n".join([*worst, "", about(seen, place)]),
+        source=source(SCALES["crs_astct2019"].source),
+    )  # fmt: skip
+
+
 def _check(line: Line) -> list[str]:
     """What stands first where a relapse or another therapy may be the cause."""
     return [f"**Note:** {line.check}.", ""] if line.check else []
 
 
 def urgency(standing: Iterable[Standing]) -> Literal["info", "warning", "critical"]:
-    """How a card of grades looks: `critical` from a grade of 3 that is sure, `warning` from 2 or where one rose within a day. What is only not
+    """How a card of grades looks: `critical` from a grade of 3 that is sure, `warning` from 2 or where one rose within a day, or may have. What is only not
     charted makes none: cards that warn of every gap would be passed over."""
     sure = [s for s in standing if s.gradable]
     if any(s.grade >= 3 for s in sure):
         return "critical"
-    return "warning" if any(s.grade >= 2 or s.change > 0 for s in sure) else "info"
+    return "warning" if any(s.grade >= 2 or s.risen for s in sure) else "info"
 
 
 def _standing(s: Standing) -> str:

@@ -71,6 +71,7 @@ class Seen:
         origin: `prefetch`, `server` or `record`.
         lacking: keys of `TEMPLATES` that were not answered, or not to the end.
         rejected: rows that could not be used.
+        deceased: the record system says that the patient died, now or at a time before now.
     """
 
     who: Patient
@@ -78,6 +79,7 @@ class Seen:
     origin: str
     lacking: tuple[str, ...] = ()
     rejected: int = 0
+    deceased: bool = False
 
 
 @dataclass
@@ -123,20 +125,26 @@ def patient(ward: Ward, settings: Settings, memory: Memory, hook: Hook) -> Seen:
             )
         except InputError:
             pass  # what was sent may do, or the ward's own record
-    seen = _graded(ward, settings, memory, hook, resources, whole, origin) if resources else None
+    seen, deceased = _graded(ward, settings, memory, hook, resources, whole, origin) if resources else None, _deceased(resources)
     if seen is not None and seen.found is not None:
-        return replace(seen, found=seen.found.at(ward.now()))
+        return replace(seen, found=seen.found.at(ward.now()), deceased=deceased)
     label = fhir_server.known_as(settings, hook.fhirServer, hook.context.patientId)
     with ward.database.reading() as connection:
         own = record.labelled(connection, label) if label is not None else None
     if own is not None:
-        return Seen(own, ward.advised(own.subject_id), "record")
+        return Seen(own, ward.advised(own.subject_id), "record", deceased=deceased)
     if seen is None:
         raise HTTPException(
             412,
             "Nothing is known of this patient: send the prefetch that the service asks for, or give access to a FHIR server of the list.",
         )
     return seen
+
+
+def _deceased(resources: list[dict[str, Any]]) -> bool:
+    """Whether the record system says that the patient died, also where it does not say when and no row of a record can be made of it."""
+    people = [r for r in resources if r.get("resourceType") == "Patient"]
+    return any(r.get("deceasedBoolean") is True or r.get("deceasedDateTime") for r in people)
 
 
 def _sent(hook: Hook) -> fhir_server.Answer:

@@ -22,7 +22,7 @@ from aftercar.ward.ward import Ward
 from aftercar.web.access import TheSettings, TheWard, base_of
 from aftercar.web.api.shared import PROBLEMS
 from aftercar.web.api.writes import TheBody
-from aftercar.web.cds.cards import Card, Place, grade_card, option_cards
+from aftercar.web.cds.cards import Card, Place, death_card, grade_card, option_cards
 from aftercar.web.cds.orders import order_cards, orders
 from aftercar.web.cds.reading import Hook, Seen, patient
 from aftercar.web.cds.token import AnyCaller, Caller, TheCaller
@@ -103,6 +103,8 @@ class _Kind:
 
 def _view(ward: Ward, settings: Settings, hook: Hook, seen: Seen, place: Place) -> list[Card]:
     told = line(seen.who, seen.found, place.now)
+    if seen.deceased and told.infused is not None:
+        return [death_card(seen, told, place)]
     first = grade_card(seen, told, place)
     return [*([first] if first else []), *option_cards(seen, told, place)]
 

@@ -150,7 +150,7 @@ def enter(request: Request, ward: TheWard, person: Charting, subject_id: int, fo
         wrong = [f"{entries[r['row'] - 1]['code']}: {r['detail']}" for r in read.rejected.iter_rows(named=True)]
         wrong += [
             f"{r['code']}: {r['note']}. Enter it as it is meant."
-            for r in read.timeline.filter(col("note").is_not_null()).iter_rows(named=True)
+            for r in read.timeline.filter(intake.read_otherwise()).iter_rows(named=True)
         ]
         if not wrong and read.timeline.is_empty():
             wrong = ["Nothing was filled in."]
@@ -219,7 +219,7 @@ def correct(request: Request, ward: TheWard, person: Charting, subject_id: int, 
         wrong = ["Nothing was filled in."]
     read = intake.rows([row], subject_id, source=f"entered by {person.name}")
     wrong += [str(said) for said in read.rejected["detail"]]  # of a state a row `unknown` is left beside: that is no correction
-    wrong += [f"{note}. Enter it as it is meant." for note in read.timeline["note"].drop_nulls()]
+    wrong += [f"{note}. Enter it as it is meant." for note in read.timeline.filter(intake.read_otherwise())["note"]]
     if not wrong and read.timeline.is_empty():
         wrong = ["Nothing was filled in."]
     if wrong:
