@@ -134,15 +134,21 @@ def test_what_is_not_sent_widens_and_never_lowers(client: Any) -> None:
         assert summary.startswith(("CRS 2,", "CRS 2–")), key
 
 
+def charted(ward: Ward, label: str, rows: list[dict[str, Any]]) -> int:
+    """A new patient of the ward with entries; the number."""
+    with ward.database.writing() as connection:
+        number = record.register(connection, label)
+    ward.enter(ALONE, number, intake.rows(rows, number).timeline)
+    return number
+
+
 def test_the_record_of_the_ward_answers_where_nothing_was_sent(tmp_path: Path) -> None:
     ward = ward_at(tmp_path)
-    with ward.database.writing() as connection:
-        number = record.register(connection, "W-7")
     rows = [
         {"time": hours_ago(50), "code": "cart_infusion", "text_value": "axi-cel"},
         {"time": hours_ago(1), "code": "temperature", "numeric_value": 39.0, "unit": "Cel"},
     ]
-    ward.enter(ALONE, number, intake.rows(rows, number).timeline)
+    number = charted(ward, "W-7", rows)
     client = client_of(ward, alone=ALONE)
     request = {"hook": "patient-view", "hookInstance": "1", "context": {"patientId": "W-7", "userId": "Practitioner/1"}}
     (card, *_) = client.post(GRADES, json=request).json()["cards"]
@@ -152,8 +158,6 @@ def test_the_record_of_the_ward_answers_where_nothing_was_sent(tmp_path: Path) -
 
 def test_cards_say_since_when_another_therapy_may_be_the_cause_and_end_with_the_life(tmp_path: Path) -> None:
     ward = ward_at(tmp_path)
-    with ward.database.writing() as connection:
-        number = record.register(connection, "W-8")
     rows = [
         {"time": hours_ago(50), "code": "cart_infusion", "text_value": "axi-cel"},
         {"time": hours_ago(30), "code": "next_therapy"},
@@ -162,7 +166,7 @@ def test_cards_say_since_when_another_therapy_may_be_the_cause_and_end_with_the_
             for c, v, u in (("temperature", 39.0, "Cel"), ("sbp", 80, "mm[Hg]"))
         ),
     ]
-    ward.enter(ALONE, number, intake.rows(rows, number).timeline)
+    number = charted(ward, "W-8", rows)
     client = client_of(ward, alone=ALONE)
     request = {"hook": "patient-view", "hookInstance": "1", "context": {"patientId": "W-8", "userId": "Practitioner/1"}}
     cards = client.post(GRADES, json=request).json()["cards"]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import polars as pl
 from polars import col, lit
 
+from aftercar.intervals import Z95
+
 COURSE = ["subject_id", "infusion"]
 WHAT = pl.Enum(["event", "competing", "censored"])
-Z = 1.959964  # of a 95 % interval
 
 
 def first_days(subjects: pl.DataFrame, grades: pl.DataFrame, toxicity: str, cut: int) -> pl.DataFrame:
@@ -63,12 +64,15 @@ def cumulative_incidence(first: pl.DataFrame) -> pl.DataFrame:
         f**2 * a.cum_sum() - 2 * f * (a * f).cum_sum() + (a * f**2).cum_sum()
         + b.cum_sum() - 2 * (f * c.cum_sum() - (c * f).cum_sum())
     )  # fmt: skip
-    spread = (Z * variance.clip(0).sqrt() / (f * f.log()).abs()).exp()
-    open_ = (f > 0) & (f < 1 - 1e-12)
-    return days.select(
-        "day", col("at_risk", "events", "competing").cast(pl.Int64), "incidence",
-        low=pl.when(open_).then(f**spread), high=pl.when(open_).then(f ** (1 / spread)),
-    )  # fmt: skip
+    low, high = log_log(f, variance.clip(0).sqrt())
+    return days.select("day", col("at_risk", "events", "competing").cast(pl.Int64), "incidence", low=low, high=high)
+
+
+def log_log(share: pl.Expr, error: pl.Expr) -> tuple[pl.Expr, pl.Expr]:
+    """The 95 % interval of log(-log) of a share, from its standard error; null where the share is 0 or 1."""
+    spread = (Z95 * error / (share * share.log()).abs()).exp()
+    open_ = (share > 0) & (share < 1 - 1e-12)
+    return pl.when(open_).then(share**spread), pl.when(open_).then(share ** (1 / spread))
 
 
 def by_day(curve: pl.DataFrame, day: int) -> dict[str, float | None]:

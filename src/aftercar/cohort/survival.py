@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from polars import col, lit
 
 from aftercar.cohort.compare import Compared, compared, counts
+from aftercar.cohort.incidence import log_log
 from aftercar.errors import InputError
-from aftercar.intervals import Z95
 
 Floats = NDArray[np.float64]
 
@@ -33,13 +33,8 @@ def kaplan_meier(first: pl.DataFrame) -> pl.DataFrame:
     # On a day on which all who are left have it the share falls to 0, and what its variance would be counts nowhere.
     greenwood = pl.when(d < n).then(d / (n * (n - d))).otherwise(0.0).cum_sum()
     days = days.with_columns(share=(1 - d / n).cum_prod(), greenwood=greenwood)
-    s = col("share")
-    spread = (Z95 * col("greenwood").sqrt() / s.log().abs()).exp()
-    open_ = (s > 0) & (s < 1)
-    return days.select(
-        "day", col("at_risk", "events").cast(pl.Int64), "share",
-        low=pl.when(open_).then(s**spread), high=pl.when(open_).then(s ** (1 / spread)),
-    )  # fmt: skip
+    low, high = log_log(col("share"), col("share") * col("greenwood").sqrt())
+    return days.select("day", col("at_risk", "events").cast(pl.Int64), "share", low=low, high=high)
 
 
 def median(curve: pl.DataFrame) -> tuple[float | None, float | None, float | None]:
@@ -132,18 +127,14 @@ def turnbull(after: Floats, until: Floats) -> Between:
 
 def _innermost(pairs: Floats) -> tuple[Floats, Floats]:
     """The stretches that may hold events: from a left end to a right end with no other end between. A very time is one of its own."""
-    # At one time, right ends of earlier intervals come before left ends of later ones, for intervals are open on the left; a very time lies between.
     exact = pairs[:, 0] == pairs[:, 1]
-    times = np.concatenate([pairs[~exact, 0], pairs[~exact, 1], pairs[exact, 0], pairs[exact, 0]])
-    order = np.concatenate(
-        [np.full((~exact).sum(), 3), np.full((~exact).sum(), 2), np.full(exact.sum(), 0), np.full(exact.sum(), 1)]
-    )
-    opens = np.concatenate(
-        [np.ones((~exact).sum()), np.zeros((~exact).sum()), np.ones(exact.sum()), np.zeros(exact.sum())]
-    ).astype(bool)
+    at, (after, until) = pairs[exact, 0], pairs[~exact].T
+    # In the order in which they come at one time: a very time begins and ends there, then intervals end, then others begin, for they are open on the left.
+    ends = ((at, True), (at, False), (until, False), (after, True))
+    times = np.concatenate([each for each, _ in ends])
+    order = np.repeat(np.arange(len(ends)), [len(each) for each, _ in ends])
     place = np.lexsort((order, times))
-    times, opens = times[place], opens[place]
+    times, opens = times[place], np.array([opens for _, opens in ends])[order[place]]
     inner = opens[:-1] & ~opens[1:]
-    low, high = times[:-1][inner], times[1:][inner]
-    both = np.unique(np.column_stack([low, high]), axis=0)
-    return both[:, 0], both[:, 1]
+    low, high = np.unique(np.column_stack([times[:-1][inner], times[1:][inner]]), axis=0).T
+    return low, high

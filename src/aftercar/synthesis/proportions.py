@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 import numpy as np
@@ -184,13 +185,19 @@ def _log_likelihood(at: Floats, k: Floats, n: Floats, x: Floats) -> float:
             break
     p = expit(middle + tau * u)
     width = 1 / np.sqrt(tau**2 * n * p * (1 - p) + 1)
-    nodes, weights = np.polynomial.hermite.hermgauss(POINTS)
+    nodes, weights = _quadrature()
     at_nodes = u[:, None] + np.sqrt(2) * width[:, None] * nodes
     eta = middle[:, None] + tau * at_nodes
     logs = k[:, None] * eta - n[:, None] * np.logaddexp(0, eta) - at_nodes**2 / 2 + nodes**2 + np.log(weights)
     top = logs.max(axis=1)
     integrals = top + np.log(np.exp(logs - top[:, None]).sum(axis=1)) + np.log(width) - 0.5 * np.log(np.pi)
     return _constant(k, n) + float(integrals.sum())
+
+
+@cache
+def _quadrature() -> tuple[Floats, Floats]:
+    """Nodes and weights, the same for every study and step."""
+    return np.polynomial.hermite.hermgauss(POINTS)
 
 
 def _second(of: Callable[[Floats], float], at: Floats) -> Floats:

@@ -124,7 +124,7 @@ def rows(endpoint: str, groups: list[Group]) -> pl.DataFrame:
             parts.append(group.studies.with_columns(studies=lit(1)))
         parts.append(pl.DataFrame([_together(group)]))
     whole = pl.concat(parts, how="diagonal_relaxed").with_columns(endpoint=lit(endpoint))
-    missing = [pl.lit(None, dtype).alias(name) for name, dtype in ROWS.items() if name not in whole.columns]
+    missing = [lit(None, dtype).alias(name) for name, dtype in ROWS.items() if name not in whole.columns]
     return whole.with_columns(missing).select(col(name).cast(dtype) for name, dtype in ROWS.items())
 
 

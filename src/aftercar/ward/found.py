@@ -14,6 +14,7 @@ import polars as pl
 from polars import col, lit
 
 from aftercar.grade.options import Options
+from aftercar.grade.regrade import COURSE
 from aftercar.grade.run import grade_lazy, scales_named
 from aftercar.manage.advise import advise_asked
 from aftercar.manage.asked import ask_ahead, charts, extended
@@ -32,7 +33,6 @@ class Finder(Protocol):
 
 
 NOW = ("crs", "icans")  # toxicities that are graded ahead
-COURSE = ("subject_id", "infusion")
 AHEAD = timedelta(hours=24)
 
 

@@ -145,19 +145,18 @@ def line(who: Patient, found: Found | None, now: datetime) -> Line:
     infused: datetime | None = course["day0"]
     died: datetime | None = course["death"]
     day = None if infused is None else ((died or now).date() - infused.date()).days
+    worst = () if infused is None else _worst(found, course["infusion"])
     if died is not None:
-        return Line(who, found, infused, day, course["product"], (), (), _worst(found, course["infusion"]), died)
+        return Line(who, found, infused, day, course["product"], (), (), worst, died)
     standing = () if infused is None else _standing(found, now, course["infusion"])
     said = ((word, course[code]) for code, word in ENDINGS.items() if course[code] is not None and course[code] <= now)
     endings = tuple(sorted(said, key=lambda each: each[1]))
     overdue = tuple(_overdue(found, infused, now))
-    return Line(who, found, infused, day, course["product"], standing, overdue, _worst(found, course["infusion"]), None, endings)
+    return Line(who, found, infused, day, course["product"], standing, overdue, worst, None, endings)
 
 
 def _worst(found: Found, infusion: int) -> tuple[tuple[str, str], ...]:
-    """The worst grades of a course, in the order of `NOW`; none without an infusion."""
-    if found.course is None or found.course["day0"] is None:
-        return ()
+    """The worst grades of a course, in the order of `NOW`."""
     grades = {toxicity: found.worst_grades.get((infusion, toxicity), (None, None)) for toxicity in NOW}
     return tuple((toxicity, bounds_text(low, high)) for toxicity, (low, high) in grades.items() if low is not None)
 

@@ -106,7 +106,7 @@ def stretches(found: Found, timeline: pl.DataFrame) -> list[Stretch]:
     drawn = [row["toxicity"] for row in other.parted(found.worst)[0].iter_rows(named=True) if is_drawn(row)]
     rows = _graded(found, drawn)
     records = _records(timeline, rows)
-    return [_stretch(row, _deciding(row, records), MOST_RECORDS) for row in rows.iter_rows(named=True)]
+    return [_stretch(row, _deciding(row, records)) for row in rows.iter_rows(named=True)]
 
 
 def held(found: Found, timeline: pl.DataFrame, toxicities: Sequence[str]) -> list[Held]:
@@ -171,11 +171,11 @@ def _deciding(row: dict[str, Any], records: dict[int, dict[str, Any]]) -> list[d
     return [records[e] for e in row["evidence"] or () if e in records]
 
 
-def _stretch(row: dict[str, Any], behind: list[dict[str, Any]], most: int) -> Stretch:
+def _stretch(row: dict[str, Any], behind: list[dict[str, Any]]) -> Stretch:
     scale = SCALES[row["scale"]]
     return Stretch(
         band_id(row["toxicity"], when(row["start"])), toxicity_name(row["toxicity"]), scale_name(row["scale"]), row["start"], row["end"],
         bounds_text(row["grade"], row["grade_upper"]), row["status"].replace("_", " "), [readable(c) for c in row["criteria"] or ()],
-        [readable(m) for m in row["missing"] or ()], [readable(f) for f in row["flags"] or ()], behind[:most], max(len(behind) - most, 0),
+        [readable(m) for m in row["missing"] or ()], [readable(f) for f in row["flags"] or ()], behind[:MOST_RECORDS], max(len(behind) - MOST_RECORDS, 0),
         row["rules"], scale.source,
     )  # fmt: skip
