@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aftercar.cohort.incidence import WHAT, by_day, cumulative_incidence, first_days
+from aftercar.cohort.outcome import Outcome
 
 WORDS = ("event", "competing", "censored")
 COHORTS = st.lists(st.tuples(st.integers(0, 30), st.sampled_from(WORDS)), min_size=1, max_size=60)
@@ -78,15 +79,15 @@ def test_a_course_counts_by_its_first_surely_reached_grade_else_by_death_else_by
     )
     grades = pl.DataFrame(
         {
-            "subject_id": [1, 1, 2, 4], "infusion": [1] * 4, "toxicity": ["crs"] * 4, "status": ["graded", "graded", "incomplete", "graded"],
+            "subject_id": [1, 1, 2, 4], "infusion": [1] * 4, "scale": ["crs_astct2019"] * 4, "status": ["graded", "graded", "incomplete", "graded"],
             "grade": [1, 3, 0, 2], "start": [zero + timedelta(days=d) for d in (2, 4, 3, 5)],
         }
     )  # fmt: skip
-    found = first_days(subjects, grades, "crs", 3).sort("subject_id")
+    found = first_days(subjects, grades, Outcome("crs", 3)).sort("subject_id")
     assert list(zip(found["day"], found["what"], strict=True)) == [
         (4, "event"),
         (30, "censored"),
         (9, "competing"),
         (20, "censored"),
     ]
-    assert first_days(subjects, grades, "crs", 1).sort("subject_id")["day"].to_list() == [2, 30, 9, 5]
+    assert first_days(subjects, grades, Outcome("crs")).sort("subject_id")["day"].to_list() == [2, 30, 9, 5]

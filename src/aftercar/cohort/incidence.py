@@ -5,23 +5,22 @@ from __future__ import annotations
 import polars as pl
 from polars import col, lit
 
+from aftercar.cohort.outcome import COURSE, Outcome
 from aftercar.intervals import Z95
 
-COURSE = ["subject_id", "infusion"]
 WHAT = pl.Enum(["event", "competing", "censored"])
 
 
-def first_days(subjects: pl.DataFrame, grades: pl.DataFrame, toxicity: str, cut: int) -> pl.DataFrame:
+def first_days(subjects: pl.DataFrame, grades: pl.DataFrame, outcome: Outcome) -> pl.DataFrame:
     """When each course first reached a grade, or what came before: `subject_id, infusion, day, what`.
 
     Args:
         subjects: the table `subjects`; courses without an infusion are left out.
         grades: the table `grades`. A stretch counts by its lower bound: one that missing data leave open has not surely reached the grade.
-        cut: the least grade.
     Returns:
         `day`: calendar days since the infusion; `what`: `event`, `competing` (death), or `censored` at the end of the record.
     """
-    reached = grades.filter((col("toxicity") == toxicity) & (col("status") != "not_applicable") & (col("grade") >= cut))
+    reached = grades.filter(outcome.reached())
     courses = subjects.filter(col("day0").is_not_null()).join(
         reached.group_by(COURSE).agg(begun=col("start").min()), on=COURSE, how="left"
     )

@@ -11,6 +11,7 @@ import polars as pl
 from polars import col
 
 from aftercar.cohort.incidence import by_day, cumulative_incidence, first_days
+from aftercar.cohort.outcome import Outcome
 from aftercar.grade.adjudicate import adjudicated, with_family
 from aftercar.grade.regrade import Regraded, compare
 from aftercar.grade.run import SCALES, Result, grade_lazy, scales_named
@@ -97,7 +98,7 @@ def incidence(found: Cohort) -> dict[str, tuple[pl.DataFrame, int]]:
     curves: dict[str, tuple[pl.DataFrame, int]] = {}
     for toxicity in NOW:
         for cut in CUTS:
-            first = first_days(found.subjects, found.grades, toxicity, cut)
+            first = first_days(found.subjects, found.grades, Outcome(toxicity, cut))
             curves[f"{toxicity_name(toxicity)}, {'any grade' if cut == 1 else f'grade {cut} or more'}"] = (
                 cumulative_incidence(first),
                 first.height,
