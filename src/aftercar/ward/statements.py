@@ -28,6 +28,12 @@ def log(connection: Connection, subject_id: int | None = None, version: int | No
     return _frame(connection, chosen)
 
 
+def versions(connection: Connection, subject_id: int) -> dict[int, int]:
+    """Of which version of a patient's record each statement was made, by its number."""
+    rows = connection.execute(sa.select(statement.c.n, statement.c.version).where(statement.c.subject_id == subject_id))
+    return {row.n: row.version for row in rows}
+
+
 def locked(connection: Connection) -> dict[int, pl.DataFrame]:
     """What is locked now, by patient: the columns of `adjudicate.locks`."""
     kinds = statement.c.kind.in_(["lock", "unlock"])
