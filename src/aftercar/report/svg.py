@@ -14,14 +14,26 @@ _UNITS = {"Cel": "°C", "/uL": "/µL", "10*9/L": "×10⁹/L", "{score}": "", "mm
 CHAR_PX = 5.9  # mean width of a character at 11 px; labels are fitted by it
 
 
-def alone(svg: str) -> str:
-    """A figure of the page as a file of its own, with the styles that the page has for it."""
+# What hatched areas are filled with: once in a page, and in each figure that stands alone.
+PATTERNS = (
+    '<defs><pattern id="hatch" width="5" height="5" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">'
+    '<rect width="5" height="5" fill="#fff"/><path d="M0 0V5" stroke="#2b4a6b" stroke-width="1.6"/></pattern></defs>'
+)
+
+
+def alone(svg: str, title: str = "") -> str:
+    """A figure of the page as a file of its own, with the styles and patterns that the page has for it.
+
+    Custom properties are written out, for not every program that shows SVG knows them.
+    """
     css = files("aftercar.report").joinpath("page.css").read_text(encoding="utf-8")
+    colours = dict(re.findall(r"--(\w+): (#\w+)", css))
     style = "".join(rule for rule in css.splitlines() if rule.startswith("svg"))
+    style = re.sub(r"var\(--(\w+)\)", lambda found: colours[found[1]], style)
     head, rest = svg.split(">", 1)  # escaped text holds no such sign
     return (
-        f'{head} xmlns="http://www.w3.org/2000/svg" font-family="Helvetica, Arial, sans-serif">'
-        f"<style>svg {{ --ink: #1b2128; --deep: #17324f; background: #fff; }} {style}</style>{rest}"
+        f'{head} xmlns="http://www.w3.org/2000/svg" font-family="Helvetica, Arial, sans-serif">{tip(title) if title else ""}'
+        f"<style>svg {{ background: #fff; }} {style}</style>{'' if PATTERNS in rest else PATTERNS}{rest}"
     )
 
 
