@@ -17,7 +17,8 @@ CHAR_PX = 5.9  # mean width of a character at 11 px; labels are fitted by it
 # What hatched areas are filled with: once in a page, and in each figure that stands alone.
 PATTERNS = (
     '<defs><pattern id="hatch" width="5" height="5" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">'
-    '<rect width="5" height="5" fill="#fff"/><path d="M0 0V5" stroke="#2b4a6b" stroke-width="1.6"/></pattern></defs>'
+    '<rect width="5" height="5" fill="#fff"/><path d="M0 0V5" stroke="#2b4a6b" stroke-width="1.6"/></pattern><pattern id="dots" width="6" height="6" patternUnits="userSpaceOnUse">'
+    '<rect width="6" height="6" fill="#fff"/><circle cx="3" cy="3" r="1.1" fill="#525c68"/></pattern></defs>'
 )
 
 

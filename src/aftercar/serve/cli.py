@@ -13,7 +13,7 @@ import typer
 from aftercar import __version__
 from aftercar.errors import AftercarError, OptionError, place_of
 from aftercar.files import place
-from aftercar.serve import advise, calendar, calibrate, evidence, forecast, model, rehearse, risk, simulate, trial, ward
+from aftercar.serve import advise, calendar, calibrate, evidence, figure, forecast, model, rehearse, risk, simulate, trial, ward
 from aftercar.serve.shared import Master, SparkSettings
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ risk.add_to(app)
 advise.add_to(app)
 calendar.add_to(app)
 rehearse.add_to(app)
+figure.add_to(app)
 simulate.add_to(app)
 forecast.add_to(app)
 trial.add_to(app)
