@@ -50,13 +50,14 @@ def pool(
     json_: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
     """Put published rates together within each scale: how high, how far studies differ, and where a further one may lie."""
-    from aftercar.serve import show_pool
     from aftercar.synthesis import published
 
     if out is not None and out.suffix.lower() not in (".svg", ".png", ".csv", ".json"):
         raise OptionError(f"{out.name}: the ending says the format, and it is .svg, .png, .csv or .json.")
     name = published.endpoint_named(endpoint)
     try:
+        from aftercar.serve import show_pool
+
         groups, left_out = published.pool(name, product=product, disease=disease, mix=mix or by is By.scale)
         parts, tests = _compared(groups, by, moderator or [], mix=mix)
     except ImportError:
