@@ -220,6 +220,7 @@ def test_the_package_needs_only_what_it_declares() -> None:
         "libroadrunner": "roadrunner",
         "python-libsbml": "libsbml",
         "pyyaml": "yaml",
+        "resvg-py": "resvg_py",
         "universal-pathlib": "upath",
     }
     extras = project.get("optional-dependencies", {}).values()

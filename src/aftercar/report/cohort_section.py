@@ -98,4 +98,9 @@ def _beside(results: Results, worst: pl.DataFrame) -> tuple[Figure | None, list[
         trials += kept["ref_id"].drop_nulls().to_list()
     if not shown:
         return None, [], False, False
-    return forest.forest("This cohort beside published trials of the same scale", shown), trials, any(s.group.pooled for s in shown), unpooled
+    return (
+        forest.forest("This cohort beside published trials of the same scale", shown),
+        trials,
+        any(s.group.pooled for s in shown),
+        unpooled,
+    )

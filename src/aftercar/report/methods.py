@@ -84,9 +84,13 @@ def methods(run: dict[str, Any], worst: pl.DataFrame, *, trials: Iterable[str] =
     paragraphs = [_records(run), _grading(run, worst, cited), _missing(worst), _statistics(cited)]
     keys = list(dict.fromkeys(trials))
     if keys:
-        text = Markup("<b>Published rates.</b> Rates beside the cohort are of studies that graded on the same scale{}, from the source that the evidence tables recommend of each; rates on other scales are left out.").format(cited.cite(*keys))
+        text = Markup(
+            "<b>Published rates.</b> Rates beside the cohort are of studies that graded on the same scale{}, from the source that the evidence tables recommend of each; rates on other scales are left out."
+        ).format(cited.cite(*keys))
         if pooled:
-            text += Markup(" Rates of several studies were put together by the binomial-normal model with maximum likelihood{}; the cohort itself was not put together with them.").format(cited.cite("hamza"))
+            text += Markup(
+                " Rates of several studies were put together by the binomial-normal model with maximum likelihood{}; the cohort itself was not put together with them."
+            ).format(cited.cite("hamza"))
         paragraphs.append(text)
     cited.cite(*run.get("sources", []))  # what inputs and options rest on
     changed = [
@@ -105,7 +109,9 @@ def _said(value: object) -> str:
 def _records(run: dict[str, Any]) -> Markup:
     counts = run.get("counts") or {}
     read = "".join(
-        f" {counts[name]:,} {words}" for name, words in (("read", "rows were read,"), ("accepted", "accepted and"), ("rejected", "rejected;")) if counts.get(name) is not None
+        f" {counts[name]:,} {words}"
+        for name, words in (("read", "rows were read,"), ("accepted", "accepted and"), ("rejected", "rejected;"))
+        if counts.get(name) is not None
     )
     mark = run.get("timeline_fingerprint")
     return Markup("<b>Records.</b> Grades were derived on {} with aftercar {} (Polars {}).{} rejected rows are counted by reason above. {}Day 0 is the infusion{}; days are differences of calendar dates.").format(
@@ -118,12 +124,18 @@ def _grading(run: dict[str, Any], worst: pl.DataFrame, cited: Cited) -> Markup:
     versions = dict(rule.partition("@")[::2] for rule in run.get("rules") or [])
     told = set(worst.filter(col("status").cast(pl.String) != "not_applicable")["scale"])
     named = [
-        Markup("{}{}{}").format(scale_name(name), f" (version {versions[name]})" if name in versions else "", cited.cite(*scale.papers))
+        Markup("{}{}{}").format(
+            scale_name(name), f" (version {versions[name]})" if name in versions else "", cited.cite(*scale.papers)
+        )
         for name, scale in SCALES.items()
         if name in told
     ]
     locked = int(worst["adjudicated_grade"].is_not_null().sum()) if "adjudicated_grade" in worst.columns else 0
-    review = f"{locked:,} worst grade{'s were' if locked != 1 else ' was'} locked by two readers; the figures and tables hold those derived." if locked else "No grade was adjudicated."
+    review = (
+        f"{locked:,} worst grade{'s were' if locked != 1 else ' was'} locked by two readers; the figures and tables hold those derived."
+        if locked
+        else "No grade was adjudicated."
+    )
     return Markup("<b>Grading.</b> Each stretch of time was graded by rule, without training on grades: {}. {} Definitions that papers leave open were decided by the options below.").format(
         Markup("; ").join(named) or escape("no scale applies"), review
     )  # fmt: skip
@@ -132,7 +144,11 @@ def _grading(run: dict[str, Any], worst: pl.DataFrame, cited: Cited) -> Markup:
 def _missing(worst: pl.DataFrame) -> Markup:
     applies = worst.filter(col("status").cast(pl.String) != "not_applicable")
     unsettled = applies.filter(col("grade") < col("grade_upper")).height
-    share = f" ({unsettled / applies.height:.0%} of the {applies.height:,} worst grades told of here are open)" if applies.height else ""
+    share = (
+        f" ({unsettled / applies.height:.0%} of the {applies.height:,} worst grades told of here are open)"
+        if applies.height
+        else ""
+    )
     return Markup(
         "<b>Missing data.</b> A finding that was not charted, or is no longer valid, was neither taken for normal nor filled in: the grade then has a lower bound, with unknown criteria unmet, and an "
         "upper bound, with them met{}. A course in which the bounds do not decide whether a grade was reached is not in the rate, and counted beside it, with the rate if all of them had reached it "

@@ -11,7 +11,17 @@ from pathlib import Path
 from aftercar.errors import AftercarError, InputError
 
 VARIABLE = "AFTERCAR_BROWSER"
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "chrome-headless-shell", "microsoft-edge", "microsoft-edge-stable", "msedge")
+NAMES = (
+    "chromium",
+    "chromium-browser",
+    "google-chrome",
+    "google-chrome-stable",
+    "chrome",
+    "chrome-headless-shell",
+    "microsoft-edge",
+    "microsoft-edge-stable",
+    "msedge",
+)
 PLACES = (
     "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
     "/Applications/Chromium.app/Contents/MacOS/Chromium",
@@ -84,12 +94,20 @@ def _print(program: str, source: Path, printed: Path, profile: Path) -> None:
         "--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={profile}", "--no-pdf-header-footer", f"--print-to-pdf={printed}", source.as_uri(),
     ]  # fmt: skip
     if hasattr(os, "geteuid") and os.geteuid() == 0:
-        command.insert(1, "--no-sandbox")  # Chromium refuses to run as root with its sandbox; the page is ours, and runs no script
+        command.insert(
+            1, "--no-sandbox"
+        )  # Chromium refuses to run as root with its sandbox; the page is ours, and runs no script
     try:
         subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=WAIT_S, check=False)
     except subprocess.TimeoutExpired:
-        raise AftercarError(f"{Path(program).name} did not finish printing within {WAIT_S} s. --limit draws fewer subjects.") from None
+        raise AftercarError(
+            f"{Path(program).name} did not finish printing within {WAIT_S} s. --limit draws fewer subjects."
+        ) from None
     except OSError as error:
-        raise AftercarError(f"{Path(program).name} cannot be started ({error.strerror}). {VARIABLE} names another browser.") from None
+        raise AftercarError(
+            f"{Path(program).name} cannot be started ({error.strerror}). {VARIABLE} names another browser."
+        ) from None
     if not printed.is_file() or printed.stat().st_size == 0:
-        raise AftercarError(f"{Path(program).name} printed nothing. {VARIABLE} names another browser; the HTML report can be printed from any.")
+        raise AftercarError(
+            f"{Path(program).name} printed nothing. {VARIABLE} names another browser; the HTML report can be printed from any."
+        )

@@ -19,7 +19,7 @@ class Kind(enum.StrEnum):
     """What is drawn."""
 
     swimmer = "swimmer"
-    strip = "strip"
+    heat_strip = "strip"
     sankey = "sankey"
     incidence = "incidence"
     forest = "forest"
@@ -85,7 +85,7 @@ def _drawn(
     _graded(results, _outcomes(outcome, "crs"))
     if kind is Kind.swimmer:
         return swimmer.swimmer(results, by=by, most=limit or swimmer.MOST)
-    if kind is Kind.strip:
+    if kind is Kind.heat_strip:
         family = _outcomes(outcome, "crs", several=False)[0].family
         return strip.strip(results, family, by=by, last_day=days or strip.LAST_DAY, most=limit or strip.MOST)
     if kind is Kind.incidence:
@@ -111,7 +111,9 @@ def _graded(results: object, outcomes: list[Outcome]) -> None:
     graded = {rule.partition("@")[0] for rule in results.run.get("rules", [])}
     for outcome in outcomes:
         if not graded & set(outcome.scales):
-            raise InputError(f"These results were not graded on {' or '.join(outcome.scales)}: `aftercar grade` with --scale all does.")
+            raise InputError(
+                f"These results were not graded on {' or '.join(outcome.scales)}: `aftercar grade` with --scale all does."
+            )
 
 
 def _sankey(folder: Path, from_: str | None, to: str | None, timeline: Path | None, some: bool) -> Figure:

@@ -45,8 +45,12 @@ def pool(
     by: Annotated[By | None, typer.Option("--by", help="Subgroups, with a test between them.")] = None,
     moderator: Annotated[list[Moderator] | None, typer.Option("--moderator", help="Regress on it. May be repeated.")] = None,
     cohort: Annotated[Path | None, typer.Option("--cohort", help="A results folder, shown beside studies of its scale.")] = None,
-    outcome: Annotated[str | None, typer.Option("--outcome", help="What of the cohort, such as crs:3; as the endpoint says.")] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="A forest plot, FILE.svg or .png, or the numbers, FILE.csv or .json.")] = None,
+    outcome: Annotated[
+        str | None, typer.Option("--outcome", help="What of the cohort, such as crs:3; as the endpoint says.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="A forest plot, FILE.svg or .png, or the numbers, FILE.csv or .json.")
+    ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
     """Put published rates together within each scale: how high, how far studies differ, and where a further one may lie."""
@@ -90,7 +94,11 @@ def _compared(
 
     whole = [g for g in groups if g.scale == MIXED]
     single = [g for g in groups if g.scale != MIXED]
-    parts = {g.scale: parted(g.scale, g.studies, by) for g in (groups if mix else single) if g.studies.height > 1} if by and by is not By.scale else {}
+    parts = (
+        {g.scale: parted(g.scale, g.studies, by) for g in (groups if mix else single) if g.studies.height > 1}
+        if by and by is not By.scale
+        else {}
+    )
     tests = [regress(MIXED, g.studies, by) for g in whole if by is By.scale]
     for moderator in moderators:
         of = whole if moderator is Moderator.scale else groups if mix else single
@@ -116,7 +124,9 @@ def _own(folder: Path, outcome: str | None, endpoint: str) -> tuple[Own, str | N
     asked = Outcome.of(outcome or spoken)
     if endpoint_of(asked) != endpoint:
         meant = endpoint_of(asked)
-        raise OptionError(f"{outcome or spoken} is not {endpoint}" + (f" but {meant}." if meant else ", and no published endpoint is."))
+        raise OptionError(
+            f"{outcome or spoken} is not {endpoint}" + (f" but {meant}." if meant else ", and no published endpoint is.")
+        )
     worst = load(folder / "worst.parquet")
     if not worst["scale"].is_in(asked.scales).any():
         raise InputError(f"{folder} was not graded on {' or '.join(asked.scales)}: `aftercar grade` with --scale all does.")

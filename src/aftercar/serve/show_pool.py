@@ -18,7 +18,14 @@ TITLES = {
 
 
 def pooled(
-    name: str, groups: list[Group], parts: dict[str, Parted], tests: list[Regression], left_out: list[str], own: Own | None, *, mix: bool
+    name: str,
+    groups: list[Group],
+    parts: dict[str, Parted],
+    tests: list[Regression],
+    left_out: list[str],
+    own: Own | None,
+    *,
+    mix: bool,
 ) -> None:
     """All scales of an endpoint, one after the other."""
     console.print(f"{TITLES.get(name, name.replace('_', ' '))}, per cent of patients with 95 % intervals", style="bold")
@@ -59,7 +66,14 @@ def _heading(name: str, group: Group) -> str:
 
 def _studies(group: Group) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name, right in (("study", False), ("product", False), ("disease", False), ("events/n", True), ("per cent", False), ("from", False)):
+    for name, right in (
+        ("study", False),
+        ("product", False),
+        ("disease", False),
+        ("events/n", True),
+        ("per cent", False),
+        ("from", False),
+    ):
         table.add_column(name, justify="right" if right else "left", overflow="fold")
     for r in group.studies.iter_rows(named=True):
         cells = (
@@ -77,9 +91,19 @@ def _together(group: Group) -> None:
         return
     further = group.pooled.prediction()
     n = group.studies.height
-    console.print(f"  {what}together {told_of(*group.pooled.rate())} of {n} studies; " + (f"a further study {percent(further[0])} to {percent(further[1])}" if further else "too few to say where a further one lies"), style="bold")
+    console.print(
+        f"  {what}together {told_of(*group.pooled.rate())} of {n} studies; "
+        + (
+            f"a further study {percent(further[0])} to {percent(further[1])}"
+            if further
+            else "too few to say where a further one lies"
+        ),
+        style="bold",
+    )
     assert group.logit is not None and group.freeman_tukey is not None
-    console.print(f"    {heterogeneity(group)}; by log odds {told_of(*group.logit.rate())}, Freeman-Tukey {told_of(*group.freeman_tukey.rate())}")
+    console.print(
+        f"    {heterogeneity(group)}; by log odds {told_of(*group.logit.rate())}, Freeman-Tukey {told_of(*group.freeman_tukey.rate())}"
+    )
 
 
 def _tested(test: Regression) -> None:
@@ -89,18 +113,27 @@ def _tested(test: Regression) -> None:
         console.print(f"  {what}, {where}: no comparison. {test.why}")
         return
     of = f"{test.studies} studies" + (f", {test.left_out} left out" if test.left_out else "")
-    console.print(f"  By {what}, {where} ({of}): chi-square {test.statistic:.2f} on {test.df}, {_p(test.p)} (log odds {_p(test.logit_p)}); tau² {test.tau2:.2f}, {test.before:.2f} without it", style="bold")
+    console.print(
+        f"  By {what}, {where} ({of}): chi-square {test.statistic:.2f} on {test.df}, {_p(test.p)} (log odds {_p(test.logit_p)}); tau² {test.tau2:.2f}, {test.before:.2f} without it",
+        style="bold",
+    )
     for term in test.terms:
         against = f" against {test.reference}" if test.reference else ""
         console.print(f"    {term.name}{against}: odds ratio {term.ratio:.2f} ({term.low:.2f} to {term.high:.2f}), {_p(term.p)}")
     if test.studies < 10 * test.df:
-        console.print("    Fewer than ten studies a coefficient: what it says is uncertain, and studies differ in more than this.")
+        console.print(
+            "    Fewer than ten studies a coefficient: what it says is uncertain, and studies differ in more than this."
+        )
 
 
 def _cohort(own: Own) -> None:
     low, high = own.interval
     told = "none decided" if low is None or high is None else f"{own.events}/{own.n}, {told_of(own.events / own.n, low, high)}"
-    console.print(f"  This cohort, not put together with them: {own.outcome.name}, {told}" + (f"; {own.undecided} undecided for want of data" if own.undecided else ""), style="bold")
+    console.print(
+        f"  This cohort, not put together with them: {own.outcome.name}, {told}"
+        + (f"; {own.undecided} undecided for want of data" if own.undecided else ""),
+        style="bold",
+    )
 
 
 def _p(p: float) -> str:
@@ -108,7 +141,9 @@ def _p(p: float) -> str:
 
 
 def _legend(groups: list[Group]) -> None:
-    console.print("Together: binomial-normal model; intervals of studies: Wilson. LR: likelihood ratio of no variance between studies; I²: of log odds.")
+    console.print(
+        "Together: binomial-normal model; intervals of studies: Wilson. LR: likelihood ratio of no variance between studies; I²: of log odds."
+    )
     signs = {UNCHECKED[v] for g in groups for v in g.studies["verified"].drop_nulls() if v in UNCHECKED}
     if signs:
         console.print("† from memory, ‡ told by a lecture alone: check before use.")

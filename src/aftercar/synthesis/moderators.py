@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -93,19 +93,19 @@ def regress(scale: str, studies: pl.DataFrame, moderator: str) -> Regression:
     known = studies.filter(col(moderator).is_not_null())
     missing = studies.height - known.height
     reference, names, x = _design(known, moderator)
-    about = {"scale": scale, "moderator": moderator, "studies": known.height, "left_out": missing, "reference": reference}
+    about = Regression(scale, moderator, known.height, missing, reference)
     if not names:
-        return Regression(**about, why="All studies are alike in it.")
+        return replace(about, why="All studies are alike in it.")
     k, n = known["events"].to_list(), known["n"].to_list()
     try:
         found, logit, before = pooled(k, n, x), pooled(k, n, x, method="logit"), pooled(k, n)
         if not np.all(np.isfinite(found.se)) or found.se.max() > 50:
             raise InputError("A group in which nobody, or everybody, had it has no ratio.")
     except (InputError, np.linalg.LinAlgError) as error:
-        return Regression(**about, why=str(error) if isinstance(error, InputError) else "The studies do not tell the groups apart.")
+        return replace(about, why=str(error) if isinstance(error, InputError) else "The studies do not tell the groups apart.")
     statistic, df, p = wald(found)
-    return Regression(
-        **about, terms=tuple(_term(*row) for row in zip(names, found.coefficient[1:], found.se[1:], strict=True)), statistic=statistic, df=df, p=p,
+    return replace(
+        about, terms=tuple(_term(*row) for row in zip(names, found.coefficient[1:], found.se[1:], strict=True)), statistic=statistic, df=df, p=p,
         logit_p=wald(logit)[2], tau2=found.tau2, before=before.tau2,
     )  # fmt: skip
 
@@ -131,7 +131,11 @@ def _design(studies: pl.DataFrame, moderator: str) -> tuple[str | None, list[str
         step = _NUMBERS[moderator]
         number = np.array(values.to_list(), dtype=float) / step
         constant = number.size == 0 or np.ptp(number) == 0
-        return None, [] if constant else [f"{moderator}, by {step:g}"], (number - number.mean())[:, None] if number.size else number[:, None]
+        return (
+            None,
+            [] if constant else [f"{moderator}, by {step:g}"],
+            (number - number.mean())[:, None] if number.size else number[:, None],
+        )
     sizes = studies.group_by(moderator).agg(col("n").sum()).sort("n", moderator, descending=[True, False])
     levels = sizes[moderator].to_list()
     x = np.array([[float(v == level) for level in levels[1:]] for v in values], dtype=float)

@@ -92,7 +92,9 @@ def counted(endpoint: str, *, product: str | None = None, disease: str | None = 
         raise OptionError(f"No study tells {endpoint} of that product.")
     papers = references()
     years = {key: papers[key].year for key in found["ref_id"].drop_nulls() if key in papers}
-    found = found.with_columns(year=col("ref_id").replace_strict(years, default=None, return_dtype=pl.String).cast(pl.Int64, strict=False))
+    found = found.with_columns(
+        year=col("ref_id").replace_strict(years, default=None, return_dtype=pl.String).cast(pl.Int64, strict=False)
+    )
     whole = col("events").is_not_null() & col("n").is_not_null()
     kept = found.filter(whole).drop("told")
     limits = [wilson(k, n) for k, n in kept.select("events", "n").iter_rows()]

@@ -39,7 +39,10 @@ def incidence(results: Results, outcomes: Sequence[Outcome], *, by: str | None =
         first = first_days(results.courses, reached, outcome).join(courses.select(*COURSE, "group"), on=COURSE)
         curves = {g: cumulative_incidence(first.filter(group=g)) for g in groups}
         panels.append((outcome, curves, first))
-        tables += [c.with_columns(outcome=lit(outcome.name), group=lit(g), courses=lit(first.filter(group=g).height)) for g, c in curves.items()]
+        tables += [
+            c.with_columns(outcome=lit(outcome.name), group=lit(g), courses=lit(first.filter(group=g).height))
+            for g, c in curves.items()
+        ]
     columns = ["outcome", "group", "courses", "day", "at_risk", "events", "competing", "incidence", "low", "high"]
     data = pl.concat(tables).select(columns) if tables else pl.DataFrame(schema=dict.fromkeys(columns, pl.String))
     if data.is_empty():
@@ -59,11 +62,17 @@ def incidence(results: Results, outcomes: Sequence[Outcome], *, by: str | None =
         spoken.append(_spoken(outcome, curves, last_day))
         if n % 2 or n == len(panels) - 1:
             y += TALL + rows_px + 34
-    notes = ["Aalen-Johansen estimate; death competes, the end of the record censors. A grade counts from when it was surely reached."]
-    notes.append("Shaded: 95 % interval, log(-log)." if len(groups) <= MOST_BANDS else "Intervals are in the data beside this figure.")
+    notes = [
+        "Aalen-Johansen estimate; death competes, the end of the record censors. A grade counts from when it was surely reached."
+    ]
+    notes.append(
+        "Shaded: 95 % interval, log(-log)." if len(groups) <= MOST_BANDS else "Intervals are in the data beside this figure."
+    )
     notes += [_tested(outcome, first, groups) for outcome, _, first in panels if len(groups) > 1]
     if sizes.height > len(groups):
-        notes.append("Smaller groups, not drawn: " + ", ".join(f"{g} (n = {n})" for g, n in sizes.tail(-MOST_GROUPS).iter_rows()) + ".")
+        notes.append(
+            "Smaller groups, not drawn: " + ", ".join(f"{g} (n = {n})" for g, n in sizes.tail(-MOST_GROUPS).iter_rows()) + "."
+        )
     return framed(title, " ".join(spoken), y - 30, parts, notes_of(results, *filter(None, notes)), data)
 
 
@@ -88,7 +97,10 @@ def _panel(
         parts += [line(left, share.y(p), right, share.y(p), "g"), label(left - 5, share.y(p) + 4, f"{p:.0%}", "t", "end")]
     ticks = list(range(0, last_day + 1, 7 if last_day <= 42 else 30 if last_day <= 200 else 90))
     for d in ticks:
-        parts += [line(days.x(d), top + TALL, days.x(d), top + TALL + 4, "ax"), label(days.x(d), top + TALL + 15, str(d), "t", "middle")]
+        parts += [
+            line(days.x(d), top + TALL, days.x(d), top + TALL + 4, "ax"),
+            label(days.x(d), top + TALL + 15, str(d), "t", "middle"),
+        ]
     parts.append(label(right, top + TALL + 28, "day (infusion = day 0)", "t", "end"))
     y = top + TALL + 44
     parts.append(label(0 if left == LEFT else left - LEFT, y - 2, "At risk", "k"))

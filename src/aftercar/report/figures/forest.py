@@ -22,7 +22,14 @@ ROW = 19.0
 UNCHECKED = {"memory": "†", "lecture-only": "‡"}
 MEANING = {"†": "from memory, to be checked against the source", "‡": "told by a lecture alone"}
 # What trials call the scales of our families: another version is another scale.
-CALLED = {"crs": "ASTCT 2019", "crs_lee2014": "Lee 2014", "crs_penn2018": "Penn", "crs_ctcae5": "CTCAE v5.0", "icans": "ASTCT 2019", "neuro_ctcae": "CTCAE v5.0"}
+CALLED = {
+    "crs": "ASTCT 2019",
+    "crs_lee2014": "Lee 2014",
+    "crs_penn2018": "Penn",
+    "crs_ctcae5": "CTCAE v5.0",
+    "icans": "ASTCT 2019",
+    "neuro_ctcae": "CTCAE v5.0",
+}
 _ENDPOINTS = {("crs", 1): "crs_any", ("crs", 3): "crs_g3plus", ("icans", 1): "icans_any", ("icans", 3): "icans_g3plus", ("neuro_ctcae", 1): "nt_any", ("neuro_ctcae", 3): "nt_g3plus", ("spm", 1): "spm"}  # fmt: skip
 
 
@@ -74,9 +81,16 @@ def own_rate(worst: pl.DataFrame, outcome: Outcome, *, simulated: bool = False) 
     return Own(outcome, reached, applies.height - (perhaps - reached), perhaps - reached, simulated)
 
 
-def sections(groups: Sequence[Group], own: Own | None, parts: dict[str, list[Group]] | None = None, *, mix: bool = False) -> list[Section]:
+def sections(
+    groups: Sequence[Group], own: Own | None, parts: dict[str, list[Group]] | None = None, *, mix: bool = False
+) -> list[Section]:
     """A section a scale; the cohort stands in those of its own scale, or with `mix` in the last one too."""
-    found = [Section(g.scale, g, own if own and (own.fits(g.scale) or (mix and g.scale == MIXED)) else None, (parts or {}).get(g.scale, [])) for g in groups]
+    found = [
+        Section(
+            g.scale, g, own if own and (own.fits(g.scale) or (mix and g.scale == MIXED)) else None, (parts or {}).get(g.scale, [])
+        )
+        for g in groups
+    ]
     if own and mix and all(s.own is None for s in found) and found:
         found[-1] = Section(found[-1].heading, found[-1].group, own, found[-1].parts)
     return found
@@ -102,20 +116,34 @@ def forest(title: str, shown: Sequence[Section], *, notes: Sequence[str] = (), n
         label(SHARE, top - 14, "Per cent (95 % interval)", "k"), label(WEIGHT, top - 14, "Weight", "k", "end"), line(0, top - 8, 900, top - 8, "ax"),
     ]  # fmt: skip
     for tick in ticks:
-        parts += [line(axis.y(tick), top - 6, axis.y(tick), y, "g"), label(axis.y(tick), y + 13, f"{tick:.3g}".rstrip(), "t", "middle")]
+        parts += [
+            line(axis.y(tick), top - 6, axis.y(tick), y, "g"),
+            label(axis.y(tick), y + 13, f"{tick:.3g}".rstrip(), "t", "middle"),
+        ]
     parts += [line(LEFT, y, RIGHT, y, "ax"), label(RIGHT, y + 27, "per cent of patients", "t", "end")]
     marks = {UNCHECKED[v] for s in shown for v in s.group.studies["verified"].drop_nulls() if v in UNCHECKED}
-    told = ["Square: a study, larger with more weight (weights of log odds with known variances), with Wilson's interval. Diamond: put together by the binomial-normal model, with its 95 % interval; dashed: where a further study may lie. LR: likelihood ratio of no variance between studies; I²: of log odds."]
+    told = [
+        "Square: a study, larger with more weight (weights of log odds with known variances), with Wilson's interval. Diamond: put together by the binomial-normal model, with its 95 % interval; dashed: where a further study may lie. LR: likelihood ratio of no variance between studies; I²: of log odds."
+    ]
     if marks:
         told.append("Open square: the number is " + "; ".join(f"{m} {MEANING[m]}" for m in sorted(marks)) + ".")
     owns = [s.own for s in shown if s.own]
     if owns:
-        told.append("Circle: this cohort, derived by software and not adjudicated, drawn for comparison and not put together with the studies. Patients, follow-up and charting differ; nothing is adjusted for.")
+        told.append(
+            "Circle: this cohort, derived by software and not adjudicated, drawn for comparison and not put together with the studies. Patients, follow-up and charting differ; nothing is adjusted for."
+        )
     if any(o.simulated for o in owns):
         told.append(VIRTUAL)
     if note and owns:
         told.append(note)
-    return framed(title, _spoken(shown), y + 24, parts + body, [*told, *notes, "Trials were not randomised against one another: no product is ranked."], data)
+    return framed(
+        title,
+        _spoken(shown),
+        y + 24,
+        parts + body,
+        [*told, *notes, "Trials were not randomised against one another: no product is ranked."],
+        data,
+    )
 
 
 def weights(group: Group) -> list[float | None]:
@@ -154,7 +182,14 @@ def _section(body: list[str], section: Section, axis: ValueAxis, y: float) -> fl
         y += ROW
         if section.own.undecided:
             u = section.own
-            body.append(label(NAME + 10, y + 9, f"undecided for want of data: {u.undecided}; were all of them, {percent((u.events + u.undecided) / (u.n + u.undecided))} per cent", "t"))
+            body.append(
+                label(
+                    NAME + 10,
+                    y + 9,
+                    f"undecided for want of data: {u.undecided}; were all of them, {percent((u.events + u.undecided) / (u.n + u.undecided))} per cent",
+                    "t",
+                )
+            )
             y += ROW - 4
     return y + 6
 
@@ -165,7 +200,11 @@ def _study(row: dict[str, Any], weight: float | None, axis: ValueAxis, y: float)
     half = 2.5 + 5 * (weight or 0.08) ** 0.5
     text = f"{row['trial_id']}, {row['product']}: {row['events']} of {row['n']}, {told_of(row['share'], row['low'], row['high'])} per cent; {row['source']}, {row['ref_id']}, {row['verified']}"
     x = axis.y(100 * row["share"])
-    name = f"{row['trial_id']}" + (f", {row['product']}" if row["product"] and row["product"] != "all" else "") + (", meta-analysis" if row["source"] == "meta-analysis" else "")
+    name = (
+        f"{row['trial_id']}"
+        + (f", {row['product']}" if row["product"] and row["product"] != "all" else "")
+        + (", meta-analysis" if row["source"] == "meta-analysis" else "")
+    )
     cls = "o2q" if sign else "b2"
     return [
         label(NAME + 10, y + 12, _short(name, 25), "t"), label(DISEASE, y + 12, _short(row["disease"] or "", 22), "t"), label(COUNT, y + 12, f"{row['events']} / {row['n']}", "t", "end"),
@@ -193,7 +232,9 @@ def _together(group: Group, axis: ValueAxis, y: float) -> list[str]:
     further = group.pooled.prediction()
     if further is not None:
         a, b = (axis.y(100 * v) for v in further)
-        found.append(f'<path class="cut" d="M{px(a)} {px(middle + 9)}H{px(b)}M{px(a)} {px(middle + 6)}v6M{px(b)} {px(middle + 6)}v6">{tip(f"a further study: {percent(further[0])} to {percent(further[1])} per cent")}</path>')
+        found.append(
+            f'<path class="cut" d="M{px(a)} {px(middle + 9)}H{px(b)}M{px(a)} {px(middle + 6)}v6M{px(b)} {px(middle + 6)}v6">{tip(f"a further study: {percent(further[0])} to {percent(further[1])} per cent")}</path>'
+        )
     return found
 
 
@@ -233,7 +274,11 @@ def _data(shown: Sequence[Section]) -> pl.DataFrame:
     for section in shown:
         told = rows(section.heading, [section.group, *section.parts]).drop("endpoint")
         kind = pl.when(col("trial_id").is_not_null()).then(lit("study")).otherwise(lit("together"))
-        weighed = pl.Series("weight", [*(weights(section.group) if section.group.scale != MIXED else []), *[None] * (1 + len(section.parts))], dtype=pl.Float64)
+        weighed = pl.Series(
+            "weight",
+            [*(weights(section.group) if section.group.scale != MIXED else []), *[None] * (1 + len(section.parts))],
+            dtype=pl.Float64,
+        )
         tables.append(told.with_columns(kind=kind, section=lit(section.heading)).with_columns(weighed))
         if section.own is not None:
             own = section.own

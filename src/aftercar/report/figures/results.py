@@ -42,7 +42,12 @@ class Results:
 
     @classmethod
     def of(
-        cls, run: dict[str, Any], subjects: pl.DataFrame, episodes: pl.DataFrame, grades: pl.LazyFrame, timeline: pl.LazyFrame | None
+        cls,
+        run: dict[str, Any],
+        subjects: pl.DataFrame,
+        episodes: pl.DataFrame,
+        grades: pl.LazyFrame,
+        timeline: pl.LazyFrame | None,
     ) -> Results:
         """From tables as `docs/tables.md` describes them."""
         infused = subjects.filter(col("day0").is_not_null())

@@ -26,7 +26,14 @@ def sankey(found: Regraded) -> Figure:
     rank = [col(c).replace_strict(ORDER, return_dtype=pl.Int64) for c in ("from", "to")]
     data = flows.sort(*rank)
     if data.is_empty():
-        return framed(title, "No course is graded on both scales.", TOP + 22, [label(0, TOP + 14, "No course is graded on both scales.", "n")], _notes(found), data)
+        return framed(
+            title,
+            "No course is graded on both scales.",
+            TOP + 22,
+            [label(0, TOP + 14, "No course is graded on both scales.", "n")],
+            _notes(found),
+            data,
+        )
     total = int(data["n"].sum())
     top = TOP + 26
     sides = [_places(data, side, total, top) for side in ("from", "to")]
@@ -36,7 +43,14 @@ def sankey(found: Regraded) -> Figure:
     for a, b, n, change in data.iter_rows():
         tall = n / total * TALL
         words = f"{_named(a)} to {_named(b)}: {n:,} of {total:,} ({n / total:.0%})"
-        ribbons.append((change == "open", _ribbon(used[0][a], used[1][b], tall, {"same": "half", "higher": "up", "lower": "dots", "open": "open"}[change], words)))
+        ribbons.append(
+            (
+                change == "open",
+                _ribbon(
+                    used[0][a], used[1][b], tall, {"same": "half", "higher": "up", "lower": "dots", "open": "open"}[change], words
+                ),
+            )
+        )
         used[0][a] += tall
         used[1][b] += tall
     parts += [ribbon for _, ribbon in sorted(ribbons, key=lambda r: not r[0])]  # what is open lies beneath
@@ -44,14 +58,24 @@ def sankey(found: Regraded) -> Figure:
         for name, (y, tall, n) in side.items():
             cls = f"g{name}" if name.isdigit() else "up"
             parts.append(rect(x - BAR if anchor else x, y, BAR, tall, cls, f"{_named(name)}: {n:,}"))
-            parts.append(label(x - BAR - 6 if anchor else x + BAR + 6, y + max(tall, 1) / 2 + 4, f"{_named(name)}: {n:,} ({n / total:.0%})", "v", anchor))
+            parts.append(
+                label(
+                    x - BAR - 6 if anchor else x + BAR + 6,
+                    y + max(tall, 1) / 2 + 4,
+                    f"{_named(name)}: {n:,} ({n / total:.0%})",
+                    "v",
+                    anchor,
+                )
+            )
     bottom = max(y + max(tall, LEAST) for side in sides for y, tall, _ in side.values())
     spoken = f"{total:,} courses: " + "; ".join(f"{_named(a)} to {_named(b)} {n}" for a, b, n, _ in data.iter_rows()) + "."
     return framed(title, spoken, bottom + 4, parts, _notes(found), data)
 
 
 def _notes(found: Regraded) -> list[str]:
-    notes = ["Worst grade of each course. Plain: the same grade; hatched: higher on the second scale; dotted: lower; white: missing data leave one of the two open."]
+    notes = [
+        "Worst grade of each course. Plain: the same grade; hatched: higher on the second scale; dotted: lower; white: missing data leave one of the two open."
+    ]
     outside = [NOT_APPLICABLE, NOT_GRADED]
     absent = int(found.ungraded.filter(col("from").is_in(outside) | col("to").is_in(outside))["n"].sum())
     if absent:
@@ -59,7 +83,9 @@ def _notes(found: Regraded) -> list[str]:
     agreed = found.agreement.row(0, named=True)
     if agreed["n"]:
         kappa = f", weighted kappa {agreed['kappa_quadratic']:.2f}" if agreed["kappa_quadratic"] is not None else ""
-        notes.append(f"Settled on both: {agreed['n']:,}; the same grade in {agreed['agreed']:,} ({agreed['agreed'] / agreed['n']:.0%}){kappa}.")
+        notes.append(
+            f"Settled on both: {agreed['n']:,}; the same grade in {agreed['agreed']:,} ({agreed['agreed'] / agreed['n']:.0%}){kappa}."
+        )
     if found.facts.get("simulated"):
         notes.append(VIRTUAL)
     return [*notes, *filter(None, [found.facts.get("timeline_note")]), DERIVED]

@@ -47,5 +47,7 @@ def png(svg: str, zoom: float = ZOOM) -> bytes:
     try:
         from resvg_py import svg_to_bytes
     except ImportError:
-        raise AftercarError("PNG needs the extra: pip install 'aftercar[figures]'. Without it, name a file that ends with .svg.") from None
+        raise AftercarError(
+            "PNG needs the extra: pip install 'aftercar[figures]'. Without it, name a file that ends with .svg."
+        ) from None
     return svg_to_bytes(svg_string=svg, zoom=zoom, background="white")

@@ -23,7 +23,9 @@ GAP = 4  # days between two values that a line still joins
 _QUANTILES = {"p10": 0.1, "p25": 0.25, "median": 0.5, "p75": 0.75, "p90": 0.9}
 
 
-def spaghetti(results: Results, codes: Sequence[str] = (), *, first_day: int = FIRST_DAY, last_day: int = LAST_DAY, most: int = MOST_LINES) -> Figure:
+def spaghetti(
+    results: Results, codes: Sequence[str] = (), *, first_day: int = FIRST_DAY, last_day: int = LAST_DAY, most: int = MOST_LINES
+) -> Figure:
     """Draw values by day: of each course the worst of the day, on a logarithmic axis.
 
     Args:
@@ -38,7 +40,9 @@ def spaghetti(results: Results, codes: Sequence[str] = (), *, first_day: int = F
     there = set(values["code"])
     shown = [c for c in chosen if c in there or codes]
     if values.is_empty():
-        return empty(title, "None of these values was charted: " + ", ".join(c.label for c in chosen.values()) + ".", results, values)
+        return empty(
+            title, "None of these values was charted: " + ", ".join(c.label for c in chosen.values()) + ".", results, values
+        )
     first_day = max(first_day, min(0, int(values["day"].min())))  # type: ignore[arg-type]
     band = _bands(results, values, first_day, last_day)
     drawn = spread(values.select(COURSE).unique().sort(COURSE), most)
@@ -50,7 +54,9 @@ def spaghetti(results: Results, codes: Sequence[str] = (), *, first_day: int = F
     for n, code in enumerate(shown):
         left = LEFT + n % 2 * (wide + LEFT + BETWEEN)
         own = band.filter(code=code)
-        parts += _panel(chosen[code], lines.filter(code=code), own, values.filter(code=code), left, left + wide, y, first_day, last_day)
+        parts += _panel(
+            chosen[code], lines.filter(code=code), own, values.filter(code=code), left, left + wide, y, first_day, last_day
+        )
         spoken.append(_spoken(chosen[code], values.filter(code=code), own))
         if n % 2 or n == len(shown) - 1:
             y += TALL + 62
@@ -65,7 +71,14 @@ def spaghetti(results: Results, codes: Sequence[str] = (), *, first_day: int = F
         notes.append(f"Lines: {drawn.height} of {courses:,} courses, evenly from all; bands are of all.")
     series = lines.select(*COURSE, "code", "unit", "day", "value", series=lit("course"))
     data = pl.concat([series, band.with_columns(series=lit("band"))], how="diagonal_relaxed")
-    return framed(title, " ".join(spoken), y - 22, parts, notes_of(results, *notes), data.select("series", "code", "unit", *COURSE, "day", "value", "n", "followed", *_QUANTILES))
+    return framed(
+        title,
+        " ".join(spoken),
+        y - 22,
+        parts,
+        notes_of(results, *notes),
+        data.select("series", "code", "unit", *COURSE, "day", "value", "n", "followed", *_QUANTILES),
+    )
 
 
 def _chosen(codes: Sequence[str]) -> dict[str, Concept]:
@@ -78,7 +91,14 @@ def _chosen(codes: Sequence[str]) -> dict[str, Concept]:
 
 def _values(results: Results, chosen: dict[str, Concept], first_day: int, last_day: int) -> pl.DataFrame:
     """`subject_id, infusion, code, unit, day, value`: the worst value of each day, not those that a person attributed to another cause."""
-    schema = {"subject_id": results.courses.schema["subject_id"], "infusion": pl.Int32, "code": pl.String, "unit": pl.String, "day": pl.Int32, "value": pl.Float64}
+    schema = {
+        "subject_id": results.courses.schema["subject_id"],
+        "infusion": pl.Int32,
+        "code": pl.String,
+        "unit": pl.String,
+        "day": pl.Int32,
+        "value": pl.Float64,
+    }
     if results.timeline is None:
         return pl.DataFrame(schema=schema)
     key = results.midnight().join(results.courses.select(*COURSE, "record_end"), on=COURSE)
@@ -98,10 +118,16 @@ def _values(results: Results, chosen: dict[str, Concept], first_day: int, last_d
 def _bands(results: Results, values: pl.DataFrame, first_day: int, last_day: int) -> pl.DataFrame:
     """Quantiles of each day, where enough were measured: `code, unit, day, n, followed`, and those of `_QUANTILES`."""
     ends = (pl.Series("day", range(first_day, last_day + 1), dtype=pl.Int32)).to_frame()
-    last = results.courses.select(end=((col("record_end").cast(pl.Datetime("us")) - col("day0").dt.truncate("1d")).dt.total_days()).cast(pl.Int32))
+    last = results.courses.select(
+        end=((col("record_end").cast(pl.Datetime("us")) - col("day0").dt.truncate("1d")).dt.total_days()).cast(pl.Int32)
+    )
     followed = ends.join(last, how="cross").group_by("day").agg(followed=(col("end") >= col("day")).sum())
     quantiles = [col("value").quantile(q, "linear").alias(name) for name, q in _QUANTILES.items()]
-    found = values.group_by("code", "day").agg(col("unit").first(), pl.len().cast(pl.Int64).alias("n"), *quantiles).join(followed, on="day")
+    found = (
+        values.group_by("code", "day")
+        .agg(col("unit").first(), pl.len().cast(pl.Int64).alias("n"), *quantiles)
+        .join(followed, on="day")
+    )
     return found.filter((col("n") >= LEAST_N) & (col("n") >= LEAST_SHARE * col("followed"))).sort("code", "day")
 
 
@@ -110,9 +136,14 @@ def _panel(
 ) -> list[str]:  # fmt: skip
     unit = unit_text(values["unit"][0] if values.height else concept.unit)
     days = DayAxis(first_day, last_day, left, right)
-    parts = [label(left, top - 8, concept.label + (f", {unit}" if unit else "") + f" (n = {values.select(COURSE).n_unique()})", "p")]
+    parts = [
+        label(left, top - 8, concept.label + (f", {unit}" if unit else "") + f" (n = {values.select(COURSE).n_unique()})", "p")
+    ]
     parts.append(line(days.x(0), top, days.x(0), top + TALL, "inf"))
-    parts += [label(days.x(d), top + TALL + 14, str(d).replace("-", "−"), "t", "middle") for d in range(-(-first_day // 5) * 5, last_day + 1, 5)]
+    parts += [
+        label(days.x(d), top + TALL + 14, str(d).replace("-", "−"), "t", "middle")
+        for d in range(-(-first_day // 5) * 5, last_day + 1, 5)
+    ]
     parts.append(label(right, top + TALL + 27, "day (infusion = day 0)", "t", "end"))
     if values.is_empty():
         return [*parts, label(left, top + TALL / 2, "not charted", "n"), line(left, top + TALL, right, top + TALL, "ax")]
@@ -124,7 +155,10 @@ def _panel(
     parts += _bands_drawn(band, days, axis)
     for own in lines.partition_by(COURSE, maintain_order=True):
         day = own["day"].to_list()
-        points = [(days.x(d + 0.5), axis.y(v), n > 0 and d - day[n - 1] <= GAP) for n, (d, v) in enumerate(own.select("day", "value").iter_rows())]
+        points = [
+            (days.x(d + 0.5), axis.y(v), n > 0 and d - day[n - 1] <= GAP)
+            for n, (d, v) in enumerate(own.select("day", "value").iter_rows())
+        ]
         parts.append(polyline(points, "l thin"))
     parts += _medians(band, days, axis)
     parts.append(line(left, top + TALL, right, top + TALL, "ax"))
@@ -139,7 +173,9 @@ def _ends(values: pl.DataFrame) -> tuple[float, float]:
 
 def _medians(band: pl.DataFrame, days: DayAxis, axis: ValueAxis) -> list[str]:
     """The line of the medians; one of a day alone is as wide as a day."""
-    points = band.with_columns(joined=col("day").diff() == 1).with_columns(alone=~(col("joined").fill_null(False) | col("joined").shift(-1).fill_null(False)))
+    points = band.with_columns(joined=col("day").diff() == 1).with_columns(
+        alone=~(col("joined").fill_null(False) | col("joined").shift(-1).fill_null(False))
+    )
     found = [
         line(days.x(day), axis.y(at), days.x(day + 1), axis.y(at), "l w")
         for day, at in points.filter("alone").select("day", "median").iter_rows()
@@ -157,7 +193,13 @@ def _bands_drawn(band: pl.DataFrame, days: DayAxis, axis: ValueAxis) -> list[str
             own = pl.concat([own.with_columns(col("day") - 0.5), own.with_columns(col("day") + 0.5)])
         x = [days.x(d + 0.5) for d in own["day"]]
         for low, high, cls in (("p10", "p90", "most"), ("p25", "p75", "half")):
-            parts.append(area([(a, axis.y(v)) for a, v in zip(x, own[low], strict=True)], [(a, axis.y(v)) for a, v in zip(x, own[high], strict=True)], cls))
+            parts.append(
+                area(
+                    [(a, axis.y(v)) for a, v in zip(x, own[low], strict=True)],
+                    [(a, axis.y(v)) for a, v in zip(x, own[high], strict=True)],
+                    cls,
+                )
+            )
     return parts
 
 

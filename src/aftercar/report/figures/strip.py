@@ -70,9 +70,19 @@ def _rows(results: Results, title: str, days: pl.DataFrame, last_day: int, by: s
     known = days.filter("known")
     worst = known.group_by(COURSE).agg(worst=col("grade").max())
     at_worst = known.join(worst, on=COURSE).filter(col("grade") == col("worst")).group_by(COURSE).agg(at=col("day").min())
-    order = results.grouped(by).join(days.select(COURSE).unique(), on=COURSE, how="semi").join(worst, on=COURSE, how="left").join(at_worst, on=COURSE, how="left")
+    order = (
+        results.grouped(by)
+        .join(days.select(COURSE).unique(), on=COURSE, how="semi")
+        .join(worst, on=COURSE, how="left")
+        .join(at_worst, on=COURSE, how="left")
+    )
     order = order.sort("group", "worst", "at", *COURSE, descending=[False, True, False, False, False], nulls_last=True)
-    data = order.select("group", *COURSE, "name").with_row_index("row").join(days, on=COURSE, maintain_order="left").sort("row", "day")
+    data = (
+        order.select("group", *COURSE, "name")
+        .with_row_index("row")
+        .join(days, on=COURSE, maintain_order="left")
+        .sort("row", "day")
+    )
     px_day = (RIGHT - LEFT) / (last_day + 1)
     parts, top = _key(aggregated=False)
     y, group = top, ""
@@ -96,7 +106,11 @@ def _rows(results: Results, title: str, days: pl.DataFrame, last_day: int, by: s
         y += ROW
     _axis(parts, top, y, last_day, px_day)
     counts = order.group_by("worst").len().sort("worst", nulls_last=True)
-    spoken = f"{order.height} courses: " + ", ".join(f"{f'worst grade {w}' if w is not None else 'never known'} in {n}" for w, n in counts.iter_rows()) + "."
+    spoken = (
+        f"{order.height} courses: "
+        + ", ".join(f"{f'worst grade {w}' if w is not None else 'never known'} in {n}" for w, n in counts.iter_rows())
+        + "."
+    )
     notes = [
         "A day has the worst grade charted on it. Hatched: cannot be told, because a finding had expired or was not charted; with numbers, the range that missing data leave. Empty: the record has ended."
     ]
@@ -106,14 +120,18 @@ def _rows(results: Results, title: str, days: pl.DataFrame, last_day: int, by: s
 def _runs(row: pl.DataFrame) -> pl.DataFrame:
     """Days of one look side by side, as one: `first, until, grade, grade_upper, known`."""
     look = ["grade", "grade_upper", "known"]
-    changed = pl.any_horizontal(*(col(c).ne_missing(col(c).shift()) for c in look), (col("day") - col("day").shift()).fill_null(9) != 1)
+    changed = pl.any_horizontal(
+        *(col(c).ne_missing(col(c).shift()) for c in look), (col("day") - col("day").shift()).fill_null(9) != 1
+    )
     runs = row.with_columns(run=changed.cum_sum()).group_by("run", maintain_order=True)
     return runs.agg(first=col("day").min(), until=col("day").max(), **{c: col(c).first() for c in look}).drop("run")
 
 
 def _counted(results: Results, title: str, days: pl.DataFrame, last_day: int) -> Figure:
     """How many courses had which grade on each day, as stacked columns."""
-    state = pl.when(col("known") & (col("grade") == col("grade_upper"))).then(col("grade").cast(pl.String)).otherwise(lit(UNKNOWN))
+    state = (
+        pl.when(col("known") & (col("grade") == col("grade_upper"))).then(col("grade").cast(pl.String)).otherwise(lit(UNKNOWN))
+    )
     data = days.group_by("day", state=state).len("n").sort("day", "state").with_columns(col("n").cast(pl.Int64))
     followed = data.group_by("day").agg(followed=col("n").sum())
     data = data.join(followed, on="day", maintain_order="left").with_columns(share=col("n") / col("followed"))
@@ -133,14 +151,20 @@ def _counted(results: Results, title: str, days: pl.DataFrame, last_day: int) ->
             base -= share * TALL
             what = "cannot be told" if grade == UNKNOWN else f"grade {grade}"
             text = f"day {day}, {what}: {n:,} of {own['followed'][0]:,} ({share:.1%})"
-            parts.append(rect(LEFT + int(day) * px_day + 1, base, px_day - 2, share * TALL, "up" if grade == UNKNOWN else f"g{grade}", text))  # type: ignore[call-overload]
+            parts.append(
+                rect(
+                    LEFT + int(day) * px_day + 1, base, px_day - 2, share * TALL, "up" if grade == UNKNOWN else f"g{grade}", text
+                )
+            )  # type: ignore[call-overload]
     _axis(parts, top, top + TALL, last_day, px_day)
     least = followed.filter(col("day") == last_day)["followed"].sum()
     notes = [
         f"{courses:,} courses are too many for a row each: share of those followed on each day ({least:,} on day {last_day}). Hatched: cannot be told, or a range is open."
     ]
     peak = data.filter(col("state").is_in(["1", "2", "3", "4", "5"])).group_by("day").agg(p=col("share").sum()).sort("p").tail(1)
-    spoken = f"{courses:,} courses by day." + (f" Most had a grade of 1 or more on day {peak['day'][0]}: {peak['p'][0]:.0%}." if peak.height else "")
+    spoken = f"{courses:,} courses by day." + (
+        f" Most had a grade of 1 or more on day {peak['day'][0]}: {peak['p'][0]:.0%}." if peak.height else ""
+    )
     return framed(title, spoken, top + TALL + 26, parts, notes_of(results, *notes), data)
 
 

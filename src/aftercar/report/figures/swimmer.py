@@ -62,11 +62,15 @@ def swimmer(results: Results, *, by: str | None = None, families: Sequence[str] 
             y += ROW
         parts += _course(row, days, y)
         y += ROW
-    notes = ["Grade: darker is higher, with its number; a bar is as dark as the worst of its episode. One mark a day for each kind of drug; open: prophylaxis."]
+    notes = [
+        "Grade: darker is higher, with its number; a bar is as dark as the worst of its episode. One mark a day for each kind of drug; open: prophylaxis."
+    ]
     if days.knee is not None:
         notes.append(f"Days from {KNEE} on are drawn narrower.")
     if drawn < every.height:
-        notes.append(f"{drawn} of {every.height:,} courses are drawn: every {every.height / drawn:.3g}th of all, sorted by their worst grade.")
+        notes.append(
+            f"{drawn} of {every.height:,} courses are drawn: every {every.height / drawn:.3g}th of all, sorted by their worst grade."
+        )
     if results.timeline is None:
         notes.append("Treatments are not drawn.")
     return framed(title, _spoken(data, names, every.height), y + 24, parts, notes_of(results, *notes), data)
@@ -98,7 +102,9 @@ def _data(results: Results, courses: pl.DataFrame, outcomes: list[Outcome]) -> p
     )  # fmt: skip
     parts.append(_treatments(results, key))
     for name in ENDS:
-        dated = keyed.select("row", "group", *COURSE, "midnight", at=col(name).cast(pl.Datetime("us"))).filter(col("at").is_not_null())
+        dated = keyed.select("row", "group", *COURSE, "midnight", at=col(name).cast(pl.Datetime("us"))).filter(
+            col("at").is_not_null()
+        )
         parts.append(dated.select("row", "group", *COURSE, what=lit("event"), detail=lit(name), from_day=days_since("at")))
     whole = pl.concat(parts, how="diagonal_relaxed")
     lacking = [lit(None, t).alias(c) for c, t in _SCHEMA.items() if c not in whole.columns]
@@ -159,7 +165,11 @@ def _frame(days: DayAxis, top: float, bottom: float) -> list[str]:
     parts: list[str] = []
     for day in days.labelled():
         x = days.x(day)
-        parts += [line(x, top, x, bottom, "g"), label(x, top - 4, str(day), "t", "middle"), label(x, bottom + 12, str(day), "t", "middle")]
+        parts += [
+            line(x, top, x, bottom, "g"),
+            label(x, top - 4, str(day), "t", "middle"),
+            label(x, bottom + 12, str(day), "t", "middle"),
+        ]
     if days.knee is not None:
         parts.append(line(days.x(days.knee), top, days.x(days.knee), bottom, "cut"))
     parts.append(label(RIGHT, bottom + 24, "day (infusion = day 0)", "t", "end"))
@@ -174,7 +184,9 @@ def _course(rows: pl.DataFrame, days: DayAxis, y: float) -> list[str]:
     parts.append(label(LEFT - 6, middle + 3.6, who if len(who) <= 18 else who[:17] + "…", "n", "end"))
     for r in rows.filter(what="follow-up").iter_rows(named=True):
         end = days.x(r["to_day"])
-        parts.append(rect(days.x(0), middle - LANE, end - days.x(0), 2 * LANE, "nar", f"{who}, followed to day {r['to_day']:.0f}"))
+        parts.append(
+            rect(days.x(0), middle - LANE, end - days.x(0), 2 * LANE, "nar", f"{who}, followed to day {r['to_day']:.0f}")
+        )
         if r["open_end"]:
             parts.append(f'<path class="ep" d="M{end - 5:.1f} {middle - 3:.1f}l5 3l-5 3"/>')
     for r in rows.filter(what="episode").iter_rows(named=True):
@@ -183,7 +195,10 @@ def _course(rows: pl.DataFrame, days: DayAxis, y: float) -> list[str]:
         x1, x2 = days.x(r["from_day"]), days.x(r["to_day"])
         grade = r["grade"]
         told = f"{grade}" if grade == r["grade_upper"] else f"{grade}–{r['grade_upper']}"
-        text = f"{who}, {toxicity_name(r['detail'])} grade {told}, day {r['from_day']:.1f} to {r['to_day']:.1f}" + ", end not seen" * r["open_end"]
+        text = (
+            f"{who}, {toxicity_name(r['detail'])} grade {told}, day {r['from_day']:.1f} to {r['to_day']:.1f}"
+            + ", end not seen" * r["open_end"]
+        )
         parts.append(rect(x1, middle + lane, max(x2 - x1, 3), LANE, f"g{grade}" if grade else "up", text))
         if x2 - x1 >= 9 and grade:
             parts.append(label(x1 + 2, middle + lane + LANE - 1, str(grade), "s" + " i" * (grade > 2)))
@@ -202,4 +217,8 @@ def _spoken(data: pl.DataFrame, names: list[str], courses: int) -> str:
     episodes = data.filter(what="episode")
     told = [f"{n} episodes of {toxicity_name(t)}" for t, n in episodes.group_by("detail").len().sort("detail").iter_rows()]
     ended = [f"{ENDS[d][1]} in {n}" for d, n in data.filter(what="event").group_by("detail").len().sort("detail").iter_rows()]
-    return f"{courses:,} courses; of the {data['row'].n_unique():,} drawn: " + "; ".join([*told, *ended] or [f"no {' or '.join(names)}"]) + "."
+    return (
+        f"{courses:,} courses; of the {data['row'].n_unique():,} drawn: "
+        + "; ".join([*told, *ended] or [f"no {' or '.join(names)}"])
+        + "."
+    )
