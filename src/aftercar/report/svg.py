@@ -114,11 +114,11 @@ _SHAPES = {
 
 
 def mark(shape: str, x: float, y: float, title: str, cls: str = "") -> str:
-    """A point mark with its hover text; `shape` is `circle` or a key of the path table."""
-    attr = f' class="{cls}"' if cls else ""
+    """A point mark with its hover text, if it has one; `shape` is `circle` or a key of the path table."""
+    attr, inner = f' class="{cls}"' if cls else "", tip(title) if title else ""
     if shape == "circle":
-        return f'<circle{attr} cx="{px(x)}" cy="{px(y)}" r="2.6">{tip(title)}</circle>'
-    return f'<path{attr} d="M{px(x)} {px(y)}{_SHAPES[shape]}">{tip(title)}</path>'
+        return f'<circle{attr} cx="{px(x)}" cy="{px(y)}" r="2.6">{inner}</circle>'
+    return f'<path{attr} d="M{px(x)} {px(y)}{_SHAPES[shape]}">{inner}</path>'
 
 
 KNEE_SHARE = 0.72  # of the width, for the days before the knee

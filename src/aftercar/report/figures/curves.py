@@ -85,7 +85,7 @@ def _key(groups: list[str], y: float) -> list[str]:
 
 
 def _dot(n: int, x: float, y: float) -> str:
-    return f'<g class="o">{mark(MARKS[n], x, y, "")}</g>'.replace("<title></title>", "")
+    return f'<g class="o">{mark(MARKS[n], x, y, "")}</g>'
 
 
 def _panel(

@@ -65,7 +65,7 @@ class Results:
         return self.courses.select(*COURSE, midnight=col("day0").dt.truncate("1d"))
 
     def grouped(self, by: str | None) -> pl.DataFrame:
-        """The courses with `group`: what the column `by` says, those of no value last; the empty word where no column is asked for.
+        """The courses with `group`: what the column `by` says, `UNKNOWN_GROUP` where it says nothing; the empty word where no column is asked for.
 
         Raises:
             OptionError: it is no column to group by.

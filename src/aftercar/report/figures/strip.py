@@ -7,7 +7,7 @@ from polars import col, lit
 
 from aftercar.cohort.outcome import Outcome
 from aftercar.report.figures.draw import TOP, Figure, empty, framed, notes_of
-from aftercar.report.figures.results import COURSE, Results, days_since
+from aftercar.report.figures.results import COURSE, UNKNOWN_GROUP, Results, days_since
 from aftercar.report.names import scale_name
 from aftercar.report.svg import label, line, rect
 
@@ -62,7 +62,7 @@ def strip(results: Results, family: str = "crs", *, by: str | None = None, last_
     if days.is_empty():
         return empty(title, "The scale applies to no course.", results, days)
     if days.select(COURSE).n_unique() > most:
-        return _counted(results, title, days, last_day)
+        return _counted(results, title, days, last_day, by)
     return _rows(results, title, days, last_day, by)
 
 
@@ -76,7 +76,15 @@ def _rows(results: Results, title: str, days: pl.DataFrame, last_day: int, by: s
         .join(worst, on=COURSE, how="left")
         .join(at_worst, on=COURSE, how="left")
     )
-    order = order.sort("group", "worst", "at", *COURSE, descending=[False, True, False, False, False], nulls_last=True)
+    order = order.sort(
+        col("group") == UNKNOWN_GROUP,
+        "group",
+        "worst",
+        "at",
+        *COURSE,
+        descending=[False, False, True, False, False, False],
+        nulls_last=True,
+    )
     data = (
         order.select("group", *COURSE, "name")
         .with_row_index("row")
@@ -127,7 +135,7 @@ def _runs(row: pl.DataFrame) -> pl.DataFrame:
     return runs.agg(first=col("day").min(), until=col("day").max(), **{c: col(c).first() for c in look}).drop("run")
 
 
-def _counted(results: Results, title: str, days: pl.DataFrame, last_day: int) -> Figure:
+def _counted(results: Results, title: str, days: pl.DataFrame, last_day: int, by: str | None) -> Figure:
     """How many courses had which grade on each day, as stacked columns."""
     state = (
         pl.when(col("known") & (col("grade") == col("grade_upper"))).then(col("grade").cast(pl.String)).otherwise(lit(UNKNOWN))
@@ -161,6 +169,8 @@ def _counted(results: Results, title: str, days: pl.DataFrame, last_day: int) ->
     notes = [
         f"{courses:,} courses are too many for a row each: share of those followed on each day ({least:,} on day {last_day}). Hatched: cannot be told, or a range is open."
     ]
+    if by is not None:
+        notes.append(f"Courses of each {by} are not told apart: --limit draws rows, and --subject fewer courses.")
     peak = data.filter(col("state").is_in(["1", "2", "3", "4", "5"])).group_by("day").agg(p=col("share").sum()).sort("p").tail(1)
     spoken = f"{courses:,} courses by day." + (
         f" Most had a grade of 1 or more on day {peak['day'][0]}: {peak['p'][0]:.0%}." if peak.height else ""

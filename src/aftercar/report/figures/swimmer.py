@@ -9,7 +9,7 @@ from polars import col, lit
 
 from aftercar.cohort.outcome import Outcome
 from aftercar.report.figures.draw import TOP, Figure, empty, framed, notes_of
-from aftercar.report.figures.results import COURSE, Results, days_since, spread
+from aftercar.report.figures.results import COURSE, UNKNOWN_GROUP, Results, days_since, spread
 from aftercar.report.names import toxicity_name
 from aftercar.report.svg import DayAxis, label, line, mark, rect
 from aftercar.timeline.concepts import of_group
@@ -54,13 +54,14 @@ def swimmer(results: Results, *, by: str | None = None, families: Sequence[str] 
     days = DayAxis(0, last, LEFT, RIGHT, KNEE if last > LONG else None)
     parts, top = _key(names)
     parts += _frame(days, top, top + _height(data))
+    lanes = {o.toxicity: LANE * (n - 1) for n, o in enumerate(outcomes)}  # px below the middle of a row
     y, group = top, None
     for row in data.partition_by("row", maintain_order=True):
         if by is not None and row["group"][0] != group:
             group = row["group"][0]
             parts.append(label(0, y + 13, f"{group}, n = {every.filter(group=group).height}", "p"))
             y += ROW
-        parts += _course(row, days, y)
+        parts += _course(row, days, lanes, y)
         y += ROW
     notes = [
         "Grade: darker is higher, with its number; a bar is as dark as the worst of its episode. One mark a day for each kind of drug; open: prophylaxis."
@@ -68,9 +69,7 @@ def swimmer(results: Results, *, by: str | None = None, families: Sequence[str] 
     if days.knee is not None:
         notes.append(f"Days from {KNEE} on are drawn narrower.")
     if drawn < every.height:
-        notes.append(
-            f"{drawn} of {every.height:,} courses are drawn: every {every.height / drawn:.3g}th of all, sorted by their worst grade."
-        )
+        notes.append(f"{drawn} of {every.height:,} courses are drawn, evenly from all as they are sorted by their worst grade.")
     if results.timeline is None:
         notes.append("Treatments are not drawn.")
     return framed(title, _spoken(data, names, every.height), y + 24, parts, notes_of(results, *notes), data)
@@ -83,7 +82,9 @@ def _sorted(results: Results, outcomes: list[Outcome], by: str | None) -> pl.Dat
     courses = results.grouped(by).join(worst, on=COURSE, how="left").with_columns(midnight=col("day0").dt.truncate("1d"))
     end = pl.coalesce("death", "record_end", "day0").cast(pl.Datetime("us")).alias("end")
     courses = courses.with_columns(end).with_columns(col("grade").fill_null(0), followed=days_since("end").clip(0))
-    return courses.sort("group", "grade", "followed", *COURSE, descending=[False, True, True, False, False])
+    return courses.sort(
+        col("group") == UNKNOWN_GROUP, "group", "grade", "followed", *COURSE, descending=[False, False, True, True, False, False]
+    )
 
 
 def _data(results: Results, courses: pl.DataFrame, outcomes: list[Outcome]) -> pl.DataFrame:
@@ -151,14 +152,10 @@ def _key(names: list[str]) -> tuple[list[str], float]:
     y, x = y + 19, 0.0
     marks = [*((shape, "m", name) for shape, name in TREATED.values()), *((shape, "o", name) for shape, name in ENDS.values())]
     for shape, cls, name in marks:
-        parts += [f'<g class="{cls}">{_mark(shape, x + 5, y)}</g>', label(x + 13, y + 4, name, "t")]
+        parts += [f'<g class="{cls}">{mark(shape, x + 5, y, "")}</g>', label(x + 13, y + 4, name, "t")]
         x += 26 + len(name) * 5.3
     parts += [f'<path class="ep" d="M{x:.1f} {y}h12m-4-3l4 3l-4 3"/>', label(x + 17, y + 4, "still followed", "t")]
     return parts, y + 30
-
-
-def _mark(shape: str, x: float, y: float) -> str:
-    return mark(shape, x, y, "").replace("<title></title>", "")
 
 
 def _frame(days: DayAxis, top: float, bottom: float) -> list[str]:
@@ -176,10 +173,9 @@ def _frame(days: DayAxis, top: float, bottom: float) -> list[str]:
     return parts
 
 
-def _course(rows: pl.DataFrame, days: DayAxis, y: float) -> list[str]:
+def _course(rows: pl.DataFrame, days: DayAxis, lanes: dict[str, float], y: float) -> list[str]:
     parts: list[str] = []
     middle = y + ROW / 2
-    lanes: dict[str, float] = {}
     who = str(rows["subject_id"][0]) + (f" ({rows['infusion'][0]})" if rows["infusion"][0] > 1 else "")
     parts.append(label(LEFT - 6, middle + 3.6, who if len(who) <= 18 else who[:17] + "…", "n", "end"))
     for r in rows.filter(what="follow-up").iter_rows(named=True):
@@ -190,8 +186,7 @@ def _course(rows: pl.DataFrame, days: DayAxis, y: float) -> list[str]:
         if r["open_end"]:
             parts.append(f'<path class="ep" d="M{end - 5:.1f} {middle - 3:.1f}l5 3l-5 3"/>')
     for r in rows.filter(what="episode").iter_rows(named=True):
-        lane = lanes.setdefault(r["detail"], 0.0)
-        lane = -LANE if r["detail"] == FAMILIES[0] or (r["detail"] not in FAMILIES and not lane) else 0.0
+        lane = lanes[r["detail"]]
         x1, x2 = days.x(r["from_day"]), days.x(r["to_day"])
         grade = r["grade"]
         told = f"{grade}" if grade == r["grade_upper"] else f"{grade}–{r['grade_upper']}"
