@@ -432,6 +432,15 @@ def test_a_png_is_one(drawn: dict[str, Figure], tmp_path: Path) -> None:
     assert (tmp_path / "f.csv").is_file()
 
 
+def test_a_png_without_its_words_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a font the library leaves all text out and says nothing."""
+    library = pytest.importorskip("resvg_py")
+    draw = library.svg_to_bytes
+    monkeypatch.setattr(library, "svg_to_bytes", lambda **more: draw(skip_system_fonts=True, **more))
+    with pytest.raises(AftercarError, match="needs a font"):
+        save.png("<svg/>")
+
+
 def test_without_the_extra_a_png_is_refused_and_nothing_is_left(
     drawn: dict[str, Figure], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,6 +11,8 @@ from importlib.resources import files
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _UNITS = {"Cel": "°C", "/uL": "/µL", "10*9/L": "×10⁹/L", "{score}": "", "mm[Hg]": "mmHg", "a": "years", "[degF]": "°F"}
+# By name, for a program that draws pictures may not know what a bare `sans-serif` is here.
+FONTS = "Helvetica, Arial, Liberation Sans, DejaVu Sans, Noto Sans, Nimbus Sans, Roboto, sans-serif"
 CHAR_PX = 5.9  # mean width of a character at 11 px; labels are fitted by it
 
 
@@ -18,7 +20,7 @@ CHAR_PX = 5.9  # mean width of a character at 11 px; labels are fitted by it
 PATTERNS = (
     '<defs><pattern id="hatch" width="5" height="5" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">'
     '<rect width="5" height="5" fill="#fff"/><path d="M0 0V5" stroke="#2b4a6b" stroke-width="1.6"/></pattern><pattern id="dots" width="6" height="6" patternUnits="userSpaceOnUse">'
-    '<rect width="6" height="6" fill="#fff"/><circle cx="3" cy="3" r="1.1" fill="#525c68"/></pattern></defs>'
+    '<rect width="6" height="6" fill="#fff"/><path d="M3 3h.01" stroke="#525c68" stroke-width="2.2" stroke-linecap="round"/></pattern></defs>'
 )
 
 
@@ -33,7 +35,7 @@ def alone(svg: str, title: str = "") -> str:
     style = re.sub(r"var\(--(\w+)\)", lambda found: colours[found[1]], style)
     head, rest = svg.split(">", 1)  # escaped text holds no such sign
     return (
-        f'{head} xmlns="http://www.w3.org/2000/svg" font-family="Helvetica, Arial, sans-serif">{tip(title) if title else ""}'
+        f'{head} xmlns="http://www.w3.org/2000/svg" font-family="{FONTS}">{tip(title) if title else ""}'
         f"<style>svg {{ background: #fff; }} {style}</style>{'' if PATTERNS in rest else PATTERNS}{rest}"
     )
 

@@ -37,11 +37,13 @@ def notes_of(results: Results, *more: str) -> list[str]:
     if results.uninfused:
         n = results.uninfused
         every.append(f"{n} course{'s' * (n > 1)} without an infusion on record {'are' if n > 1 else 'is'} not drawn.")
-    if results.simulated:
-        every.append(VIRTUAL)
-    if results.run.get("timeline_note"):
-        every.append(str(results.run["timeline_note"]))
-    return [*every, DERIVED]
+    return [*every, *dataset_notes(results.simulated, results.run.get("timeline_note")), DERIVED]
+
+
+def dataset_notes(simulated: bool, note: str | None) -> list[str]:
+    """What every figure of a dataset must say; the simulator's own note says of virtual patients what we say of them, once."""
+    same = simulated and (note or "").lower().startswith("virtual patients")
+    return [*([VIRTUAL] if simulated else []), *([note] if note and not same else [])]
 
 
 def framed(title: str, spoken: str, height: float, parts: list[str], notes: list[str], data: pl.DataFrame) -> Figure:

@@ -13,7 +13,7 @@ from polars import col, lit
 from aftercar.cohort.outcome import Outcome
 from aftercar.grade.run import SCALES
 from aftercar.intervals import wilson
-from aftercar.report.figures.draw import TOP, VIRTUAL, Figure, framed
+from aftercar.report.figures.draw import TOP, Figure, dataset_notes, framed
 from aftercar.report.svg import ValueAxis, label, line, px, tip
 from aftercar.synthesis.published import MIXED, Group, rows
 
@@ -132,10 +132,7 @@ def forest(title: str, shown: Sequence[Section], *, notes: Sequence[str] = (), n
         told.append(
             "Circle: this cohort, derived by software and not adjudicated, drawn for comparison and not put together with the studies. Patients, follow-up and charting differ; nothing is adjusted for."
         )
-    if any(o.simulated for o in owns):
-        told.append(VIRTUAL)
-    if note and owns:
-        told.append(note)
+        told += dataset_notes(any(o.simulated for o in owns), note)
     return framed(
         title,
         _spoken(shown),

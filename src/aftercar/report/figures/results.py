@@ -53,6 +53,8 @@ class Results:
         infused = subjects.filter(col("day0").is_not_null())
         several = pl.when(col("infusion") > 1).then(pl.format(" ({})", "infusion")).otherwise(lit(""))
         named = infused.with_columns(name=pl.concat_str(col("subject_id").cast(pl.String), several)).sort(COURSE)
+        if timeline is not None:
+            timeline = timeline.with_columns(col("subject_id").cast(subjects.schema["subject_id"]))
         return cls(run, named, episodes, grades, timeline, subjects.height - infused.height)
 
     @property

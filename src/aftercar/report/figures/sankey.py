@@ -6,7 +6,7 @@ import polars as pl
 from polars import col
 
 from aftercar.grade.regrade import NOT_APPLICABLE, NOT_GRADED, OPEN, Regraded
-from aftercar.report.figures.draw import DERIVED, TOP, VIRTUAL, Figure, framed
+from aftercar.report.figures.draw import DERIVED, TOP, Figure, dataset_notes, framed
 from aftercar.report.names import scale_name
 from aftercar.report.svg import label, px, rect, tip
 
@@ -86,9 +86,7 @@ def _notes(found: Regraded) -> list[str]:
         notes.append(
             f"Settled on both: {agreed['n']:,}; the same grade in {agreed['agreed']:,} ({agreed['agreed'] / agreed['n']:.0%}){kappa}."
         )
-    if found.facts.get("simulated"):
-        notes.append(VIRTUAL)
-    return [*notes, *filter(None, [found.facts.get("timeline_note")]), DERIVED]
+    return [*notes, *dataset_notes(bool(found.facts.get("simulated")), found.facts.get("timeline_note")), DERIVED]
 
 
 def _named(cell: str) -> str:

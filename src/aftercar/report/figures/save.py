@@ -8,7 +8,7 @@ from aftercar.errors import AftercarError, InputError, OptionError
 from aftercar.files import write_text, write_whole
 from aftercar.frames import labelled
 from aftercar.report.figures.draw import Figure
-from aftercar.report.svg import alone
+from aftercar.report.svg import FONTS, alone
 
 ZOOM = 3.0  # px of a picture for each of the figure: 900 are 2,700, some 15 cm at 450 dots an inch
 ENDINGS = (".svg", ".png")
@@ -42,7 +42,7 @@ def png(svg: str, zoom: float = ZOOM) -> bytes:
     """A figure that stands alone as a picture.
 
     Raises:
-        AftercarError: without the library that draws one.
+        AftercarError: without the library that draws one, or without a font: it would leave all text out and say nothing.
     """
     try:
         from resvg_py import svg_to_bytes
@@ -50,4 +50,9 @@ def png(svg: str, zoom: float = ZOOM) -> bytes:
         raise AftercarError(
             "PNG needs the extra: pip install 'aftercar[figures]'. Without it, name a file that ends with .svg."
         ) from None
+    probe = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 20 20" font-family="{FONTS}"><text y="15">'
+    if svg_to_bytes(svg_string=f"{probe}M</text></svg>") == svg_to_bytes(svg_string=f"{probe}</text></svg>"):
+        raise AftercarError(
+            "A PNG needs a font, and none is installed that is known: DejaVu Sans, Liberation Sans, Noto Sans or Arial, such as Debian's fonts-dejavu-core."
+        )
     return svg_to_bytes(svg_string=svg, zoom=zoom, background="white")
