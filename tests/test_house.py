@@ -41,10 +41,10 @@ MAY_IMPORT = {
     "calibrate": "errors files frames processes intervals evidence timeline options grade manage simulate",
     "trial": "errors files frames processes spark intervals evidence timeline options grade cohort simulate",
     "export": "errors files frames evidence timeline grade",
-    "report": "errors files frames intervals evidence timeline grade manage risk cohort simulate calibrate trial",
+    "report": "errors files frames intervals evidence timeline options grade manage risk cohort simulate synthesis calibrate trial",
     "ward": "errors files frames processes evidence timeline options grade manage",
     "web": "errors files frames intervals evidence timeline options grade manage risk cohort simulate calibrate report ward",
-    "serve": "errors files frames evidence timeline options grade manage risk conformance cohort simulate calibrate trial export report ward web",
+    "serve": "errors files frames evidence timeline options grade manage risk conformance cohort simulate synthesis calibrate trial export report ward web",
     "__main__": "serve",
 }
 HEAVY = (
@@ -220,6 +220,7 @@ def test_the_package_needs_only_what_it_declares() -> None:
         "libroadrunner": "roadrunner",
         "python-libsbml": "libsbml",
         "pyyaml": "yaml",
+        "resvg-py": "resvg_py",
         "universal-pathlib": "upath",
     }
     extras = project.get("optional-dependencies", {}).values()
