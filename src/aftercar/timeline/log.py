@@ -56,9 +56,7 @@ class Log:
             c for c, dtype in self.schema.items() if log.schema.get(c) not in (dtype, pl.String if c == "subject_id" else dtype)
         ]
         if wrong or log.width != len(self.schema):
-            raise InputError(
-                f"{path} is no log of {self.of} ({', '.join(wrong) or 'other columns'}). Restore it from a backup."
-            )
+            raise InputError(f"{path} is no log of {self.of} ({', '.join(wrong) or 'other columns'}). Restore it from a backup.")
         return log
 
     def append(
@@ -104,9 +102,7 @@ class Log:
         links = [head]
         for row in _plain(numbered):
             links.append(self._hash(row | {"previous": links[-1]}))
-        chain = numbered.with_columns(
-            previous=pl.Series(links[:-1], dtype=pl.String), hash=pl.Series(links[1:], dtype=pl.String)
-        )
+        chain = numbered.with_columns(previous=pl.Series(links[:-1], dtype=pl.String), hash=pl.Series(links[1:], dtype=pl.String))
         return chain.select(self.schema.keys())
 
     def _hash(self, row: dict[str, Any]) -> str:
