@@ -100,6 +100,8 @@ class Charted:
         rows = self._ended(self._on_axis(own, "onset", "resolution"), scales)
         rows = rows.join(self.bounds, on="course", how="inner", maintain_order="left")
         there = (col("onset_at") < col("to_at")) & (col("end_at") > col("from_at")).fill_null(True)
+        # Of one that nothing but the death tells of, the death is no onset.
+        there = there & ~((col("max_grade") == 5) & (col("onset_at") >= col("to_at") - 1))
         # One whose end nobody saw is not known to go on: only its own period holds it.
         return rows.filter(there & (col("end_at").is_not_null() | (col("onset_at") >= col("from_at")))).sort("case", "onset_at")
 

@@ -27,6 +27,7 @@ PARTS = (crs, neuro, other)
 VERSION = "1"  # of the derivations: another one if a record may now be answered otherwise
 GRADED_BY = tuple(dict.fromkeys((*crs.SCALES, *neuro.ICANS, *neuro.CTCAE, *neuro.LATE, *other.SCALES)))
 NO_CONCEPT = "not among the record's concepts"
+HANGS = "hangs on"  # how the reason begins where the parent is not known
 SHOWN = 3  # sources of an answer that are written out; the others are counted
 STATUS = pl.Enum(["drafted", "unknown", "not_asked"])
 NOTE = "Drafted by software from the record, not adjudicated: look at each answer before it is reported."
@@ -213,7 +214,7 @@ def _answered(every: pl.DataFrame, fields: Sequence[Field], derived: dict[str, p
                 "skip",
                 pl.when(asked)
                 .then("reason")
-                .otherwise(pl.format("hangs on {}, which is not known", lit(one.when[0] if one.when else ""))),
+                .otherwise(pl.format("{} {}, which is not known", lit(HANGS), lit(one.when[0] if one.when else ""))),
             ),
             evidence=pl.when(col("skip").is_null() & asked).then("evidence").otherwise(lit([], pl.List(pl.Int64))),
         )

@@ -58,13 +58,12 @@ def standing(draft: Draft, rows: pl.DataFrame, only: Only = "all") -> pl.DataFra
         part = wide[one.id]
         if one.when is not None:
             parent, wanted = one.when
-            met = asked[parent].is_in(list(wanted)).fill_null(False)
-            open_ = asked[parent] == UNKNOWN
+            met = asked[parent].is_in([*wanted, UNKNOWN]).fill_null(False)
             # Asked now, and not when it was drafted: nothing is known of it.
             new = met & part["final"].is_null()
             part = part.with_columns(
-                final=pl.when(met & new).then(lit(UNKNOWN)).when(met | open_.fill_null(False)).then("final"),
-                reason=pl.when(met & new).then(lit(NEVER_SEEN)).otherwise("reason"),
+                final=pl.when(new).then(lit(UNKNOWN)).when(met).then("final"),
+                reason=pl.when(new).then(lit(NEVER_SEEN)).otherwise("reason"),
             )
         asked[one.id] = part["final"]
         parts.append(part)

@@ -140,19 +140,16 @@ def _field(
     part = entry["id"].partition(".")[0]
     told = groups[part] | entry
     kind = told.get("type", "yes_no_unknown")
-    choices = told.get("choices", ())
-    if isinstance(choices, str):
-        choices = shared[choices]
-    if kind == "yes_no_unknown":
-        choices = YES_NO_UNKNOWN
-    elif kind in CODED:
-        choices = (*map(tuple, choices), _UNKNOWN)
+    given: Any = told.get("choices", ())
+    choices = tuple((value, code, label) for value, code, label in (shared[given] if isinstance(given, str) else given))
+    if kind in CODED:
+        choices = YES_NO_UNKNOWN if kind == "yes_no_unknown" else (*choices, _UNKNOWN)
     when = None
     if told.get("when"):
         parent, _, answers = told["when"].partition(" = ")
         when = (parent, tuple(answers.split("|")))
     return Field(
         id=entry["id"], group=told["title"], type=kind, ask=told["ask"], source=told["source"], mark=told["mark"],
-        derive=told.get("derive"), when=when, choices=tuple(choices), periods=tuple(told.get("periods", ("first", "later"))),
+        derive=told.get("derive"), when=when, choices=choices, periods=tuple(told.get("periods", ("first", "later"))),
         revisions=tuple(told.get("revisions", revisions)), critical=told.get("critical", False), note=told.get("note", ""),
     )  # fmt: skip

@@ -101,18 +101,19 @@ def resolved(charted: Charted, scales: tuple[str, ...], codes: tuple[str, ...], 
     """Whether the last episode of the period ended in it, and when.
 
     Args:
-        codes: what shows the end; the rows of that time stand behind it.
+        codes: what shows the end; its last rows up to then stand behind it.
     """
     rows = charted.case_column(charted.episodes(*scales, *extra), "death", "whole")
     last = rows.sort("case", pl.col("end_at").fill_null(pl.col("to_at") + 1)).group_by("case", maintain_order=True).last()
     ended = (col("end_at") < col("to_at")).fill_null(False)
-    shown = (
-        charted.rec.of(*codes)
-        .select("course", end_at="at", event_id="event_id")
-        .group_by("course", "end_at")
-        .agg(ids=col("event_id").unique().sort())
+    # What stood at the end: the last charting up to it, for an end may be that of an infusion.
+    shown = charted.rec.of(*codes).group_by("course", "at").agg(ids=col("event_id").unique().sort()).sort("at")
+    last = (
+        last.drop("at", strict=False)
+        .sort("end_at")
+        .join_asof(shown, left_on="end_at", right_on="at", by="course", check_sortedness=False)
     )
-    last = last.join(shown, on=["course", "end_at"], how="left", maintain_order="left").with_columns(col("ids").fill_null([]))
+    last = last.with_columns(col("ids").fill_null([]))
     on = col("end_at").is_not_null() & ~ended
     died = col("death").is_not_null() & col("end_at").is_null()
     answer = pl.when(ended).then(lit("yes")).when(on | died).then(lit("no")).otherwise(lit(UNKNOWN))

@@ -8,7 +8,7 @@ import polars as pl
 from markupsafe import Markup
 from polars import col
 
-from aftercar.registry.draft import KEY, Draft
+from aftercar.registry.draft import HANGS, KEY, Draft
 from aftercar.report.page import resource, template
 
 LIMIT = 200  # courses with a section of their own
@@ -35,6 +35,10 @@ def registry_page(draft: Draft, rows: pl.DataFrame, limit: int = LIMIT) -> str:
     for row in own.iter_rows(named=True):
         told = row | {"review": _REVIEW[str(row["review"])], "critical": fields[row["field"]].critical}
         sections[row["subject_id"], row["infusion"]]["periods"].setdefault(row["period"], []).append(told)
+    for section in sections.values():
+        for period, answers in section["periods"].items():
+            hanging = [r for r in answers if r["reason"].startswith(HANGS) and not r["review"]]
+            section["periods"][period] = {"answers": [r for r in answers if r not in hanging], "hanging": len(hanging)}
     counts = rows.group_by("review").len().sort("review")
     return template("registry.html.j2").render(
         css=Markup(resource("page.css")),

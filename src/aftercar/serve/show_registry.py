@@ -7,7 +7,7 @@ from polars import col
 from rich.table import Table
 
 from aftercar.errors import InputError
-from aftercar.registry.draft import NOTE, Draft
+from aftercar.registry.draft import HANGS, NOTE, Draft
 from aftercar.registry.forms import Form
 from aftercar.serve.show import console
 
@@ -87,10 +87,13 @@ def course(rows: pl.DataFrame, subject: str, infusion: int) -> None:
     for (period,), part in asked.group_by("period", maintain_order=True):
         console.print(f"\n{period}", style="bold")
         shown = _table("field", "answer", "why", "source", "review")
-        for r in part.iter_rows(named=True):
+        hanging = col("reason").str.starts_with(HANGS) & (col("review") == "open")
+        for r in part.filter(~hanging).iter_rows(named=True):
             decided = "" if r["review"] == "open" else f"{str(r['review']).replace('_', ' ')}: {r['decided']} ({r['decided_by']})"
             shown.add_row(r["field"], r["answer"], r["reason"], r["source"] or "", decided)
         console.print(shown)
+        if n := part.filter(hanging).height:
+            console.print(f"{n} more hang on an answer that is unknown; they are unknown as well.")
 
 
 def recorded(new: pl.DataFrame, bad: pl.DataFrame) -> None:
