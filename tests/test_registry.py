@@ -635,6 +635,22 @@ def test_what_redcap_holds_is_what_was_exported(cibmtr: Draft, folder: Path) -> 
     assert want["P-013", "crs_drugs"] == "other; tocilizumab"
 
 
+def test_a_report_is_complete_once_all_that_is_asked_was_decided(folder: Path) -> None:
+    draft, rows = read_reviewed(folder)
+    assert "P-010" not in export.redcap(draft, rows)["record_id"]  # nothing is asked
+    own = decisions.as_template(rows.filter(col("subject_id") == "P-002"), ["open"]).with_columns(
+        decision=lit("accept"), rater=lit("Ann")
+    )
+    given = as_given(own, decisions.OPTIONAL)
+    DECISION_LOG.append(folder, lambda _: decisions.decided(draft.answers, draft.evidence, draft.form, given.head(-1))[0])
+    state_of = lambda: dict(export.redcap(*read_reviewed(folder)).select("record_id", "cibmtr_4100_complete").iter_rows())  # noqa: E731
+    assert state_of()["P-002"] == "1"
+    DECISION_LOG.append(folder, lambda _: decisions.decided(draft.answers, draft.evidence, draft.form, given.tail(1))[0])
+    assert state_of()["P-002"] == "2" and state_of()["P-013"] == "1"
+    accepted = export.redcap(*read_reviewed(folder), only="accepted")
+    assert accepted["record_id"].to_list() == ["P-002"] and accepted["crs_present"].to_list() == ["0"]
+
+
 def test_a_corrected_parent_opens_and_shuts_what_hangs_on_it(folder: Path) -> None:
     say(folder, subject_id="P-002", field="crs.present", decision="correct", answer="yes")
     say(folder, subject_id="P-013", field="crs.present", decision="correct", answer="no")

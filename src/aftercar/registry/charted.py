@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +11,7 @@ from polars import col, lit
 
 from aftercar.grade.adjudicate import adjudicated
 from aftercar.grade.options import Options
-from aftercar.grade.run import SCALES, Result
+from aftercar.grade.run import Result
 from aftercar.registry.forms import UNKNOWN
 from aftercar.timeline.state import DAY, HOUR, Record, elsewhere
 
@@ -261,8 +261,3 @@ def bands(rows: pl.DataFrame, low: str, high: str, reason: str) -> pl.DataFrame:
     answer = pl.when(settled).then(col(low).cast(pl.String)).otherwise(lit(UNKNOWN))
     told = pl.format("at least {}, and {} is possible: {}", low, high, pl.col("missing").list.join(", "))
     return answers(rows, answer, pl.when(settled).then(lit(reason)).otherwise(told), col("at"), col("evidence"))
-
-
-def title(scales: Iterable[str]) -> str:
-    """The scales as a rule is named: name and version."""
-    return ", ".join(SCALES[s].rules for s in scales)

@@ -24,6 +24,7 @@ KINDS = ("accept", "correct", "unknown")
 NONE = "not asked"  # what is noted as drafted where the draft did not ask
 REVIEW = pl.Enum(["open", "accepted", "corrected", "marked_unknown", "changed", "not_asked"])
 _OF = {"accept": "accepted", "correct": "corrected", "unknown": "marked_unknown"}
+DECIDED = tuple(_OF.values())  # and not changed since
 
 DECISIONS: dict[str, type[pl.DataType] | pl.DataType] = {
     "n": pl.Int64,
@@ -176,7 +177,7 @@ def left_over(answers: pl.DataFrame, log: pl.DataFrame) -> int:
 
 def final(rows: pl.DataFrame) -> pl.DataFrame:
     """`reviewed` rows with `final`, the answer that stands: as decided, or where that was changed or nobody decided as drafted."""
-    stands = col("review").cast(pl.String).is_in(list(_OF.values()))
+    stands = col("review").cast(pl.String).is_in(list(DECIDED))
     return rows.with_columns(final=pl.when(stands).then("decided").otherwise("answer"), settled=stands)
 
 

@@ -19,7 +19,7 @@ from aftercar.grade.options import Options
 from aftercar.grade.run import SCALES, codes_of, graded, opened
 from aftercar.registry import crs, neuro, other
 from aftercar.registry.charted import ANSWERS, Charted
-from aftercar.registry.forms import CODED, UNKNOWN, Field, Form, form_named
+from aftercar.registry.forms import UNKNOWN, Field, Form, form_named
 from aftercar.registry.periods import cases, periods_named
 from aftercar.timeline.statements import last_hash, read_statements
 
@@ -335,8 +335,3 @@ def _evidence(rows: pl.DataFrame, shard: pl.LazyFrame) -> tuple[pl.DataFrame, pl
     )
     more = pl.when(col("first").list.len() > SHOWN).then(pl.format(" ({} rows)", "n")).otherwise(lit(""))
     return behind, told.select("row", source=col("first").list.head(SHOWN).list.join("; ") + more)
-
-
-def coded(one: Field) -> bool:
-    """Whether a field is answered by codes."""
-    return one.type in CODED

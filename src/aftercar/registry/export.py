@@ -11,7 +11,7 @@ from polars import col, lit
 
 from aftercar.files import write_whole
 from aftercar.frames import labelled
-from aftercar.registry.decisions import final
+from aftercar.registry.decisions import DECIDED, final
 from aftercar.registry.draft import NO_CONCEPT, Draft
 from aftercar.registry.forms import CODED, UNKNOWN, Field
 from aftercar.registry.periods import NAMES
@@ -141,22 +141,16 @@ def _branching(draft: Draft, one: Field) -> str:
 
 
 def redcap(draft: Draft, rows: pl.DataFrame, only: Only = "all", event: str | None = None) -> pl.DataFrame:
-    """The file to import: a row a course and period as an instance of the repeating form, values by their codes, dates as YYYY-MM-DD.
+    """The file to import: a row a course and period of which something is known or asked, as an instance of the repeating form, values by their codes, dates as YYYY-MM-DD.
 
     Args:
         event: its unique name, where the project has events.
     """
     form, fields = draft.form.id, draft.form.of(draft.revision)[1]
     found = standing(draft, rows, only)
-    shown = found.filter(_shown(found, fields))
-    complete = shown.group_by(*COURSE).agg(
-        done=col("review").cast(pl.String).is_in(["accepted", "corrected", "marked_unknown"]).all()
-    )
+    shown = found.filter(_shown(found, fields) & col("final").is_not_null())
     table = shown.pivot(on="field", index=list(COURSE), values="final", maintain_order=True)
-    courses = found.select(*COURSE).unique(maintain_order=True)
-    table = courses.join(table, on=list(COURSE), how="left", maintain_order="left").join(
-        complete, on=list(COURSE), how="left", maintain_order="left"
-    )
+    table = table.join(_complete(standing(draft, rows), fields), on=list(COURSE), how="left", maintain_order="left")
     order = {name: n for n, name in enumerate(NAMES)}
     place = col("period").replace_strict(order, return_dtype=pl.Int64)
     software = f"aftercar {draft.facts.get('aftercar', '')}" + ("; simulated patients" if draft.simulated else "")
@@ -176,6 +170,12 @@ def redcap(draft: Draft, rows: pl.DataFrame, only: Only = "all", event: str | No
         columns += _values(one, col(one.id) if one.id in table.columns else lit(None, pl.String))
     state = pl.when(col("done").fill_null(False)).then(lit(_COMPLETE)).otherwise(lit(_UNVERIFIED))
     return table.select(*columns, state.alias(f"{form}_complete"))
+
+
+def _complete(every: pl.DataFrame, fields: Sequence[Field]) -> pl.DataFrame:
+    """Whether every answer that is asked of a course and period was decided and still stands: `done`."""
+    asked = every.filter(_shown(every, fields) & col("final").is_not_null())
+    return asked.group_by(*COURSE).agg(done=col("review").cast(pl.String).is_in(list(DECIDED)).all())
 
 
 def _shown(found: pl.DataFrame, fields: Sequence[Field]) -> pl.Expr:

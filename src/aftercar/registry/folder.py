@@ -8,7 +8,6 @@ import shutil
 from collections.abc import Callable, Generator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 from polars import col
@@ -87,17 +86,17 @@ def read_draft(folder: Path | str) -> Draft:
             f"{folder} holds no registry draft (no {MARKER}). `aftercar registry draft RESULTS --form FORM --out {folder}` makes one."
         )
     facts = read_json(folder / MARKER)
+    if not {"form", "revision", "periods"} <= set(facts):
+        raise InputError(
+            f"{folder / MARKER} is not what `aftercar registry draft` wrote. Draft again; {DECISION_LOG.file} in it holds the decisions."
+        )
     try:
         tables = {name: load(folder / f"{name}.parquet").drop("simulated", strict=False) for name in TABLES}
     except (OSError, pl.exceptions.PolarsError) as error:
         raise InputError(
             f"{folder} is damaged ({type(error).__name__}). Draft it again; {DECISION_LOG.file} in it holds the decisions."
         ) from None
-    return Draft(form_named(facts["form"]), facts["revision"], tuple(facts["periods"]), facts=_plain(facts), **tables)
-
-
-def _plain(facts: dict[str, Any]) -> dict[str, Any]:
-    return {k: v for k, v in facts.items() if k != "created"}
+    return Draft(form_named(facts["form"]), facts["revision"], tuple(facts["periods"]), facts=facts, **tables)
 
 
 def read_reviewed(folder: Path | str) -> tuple[Draft, pl.DataFrame]:

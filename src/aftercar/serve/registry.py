@@ -127,12 +127,12 @@ def review(
 
         def rows(_: pl.DataFrame) -> pl.DataFrame:
             nonlocal bad
-            good, bad = decided(draft_.answers, draft_.evidence, draft_.form, given)
+            current = read_draft(folder)  # nobody makes it anew in between
+            good, bad = decided(current.answers, current.evidence, current.form, given)
             return good
 
         new = DECISION_LOG.append(folder, rows)
-        _, now = read_reviewed(folder)
-        write_text(folder / PAGE, registry_page(draft_, now))
+        write_text(folder / PAGE, registry_page(*read_reviewed(folder)))
         show_registry.recorded(new, bad)
         if bad.height:
             raise typer.Exit(1)

@@ -7,6 +7,7 @@ from polars import col
 from rich.table import Table
 
 from aftercar.errors import InputError
+from aftercar.registry.decisions import DECIDED
 from aftercar.registry.draft import HANGS, NOTE, Draft
 from aftercar.registry.forms import Form
 from aftercar.serve.show import console
@@ -38,7 +39,7 @@ def summary(draft: Draft, rows: pl.DataFrame, elsewhere: int) -> None:
     status, review = col("status").cast(pl.String), col("review").cast(pl.String)
     by_group = rows.group_by("group", maintain_order=True).agg(
         *((status == s).sum().alias(s) for s in ("drafted", "unknown", "not_asked")),
-        decided=review.is_in(["accepted", "corrected", "marked_unknown"]).sum(),
+        decided=review.is_in(list(DECIDED)).sum(),
         changed=(review == "changed").sum(),
     )
     for row in by_group.iter_rows():
