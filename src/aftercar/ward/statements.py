@@ -8,7 +8,8 @@ from polars import col
 from sqlalchemy.engine import Connection
 
 from aftercar.grade.adjudicate import locks
-from aftercar.timeline.statements import FIRST, STATEMENTS, chained, conformed
+from aftercar.timeline.log import FIRST
+from aftercar.timeline.statements import STATEMENTS, chained, conformed
 from aftercar.ward.database import alone
 from aftercar.ward.tables import statement
 
