@@ -30,6 +30,7 @@ KINDS = {
     "export.json": "an export",
     "calendar.json": "a calendar of late effects",
     "rehearsal.json": "a rehearsal of alerts",
+    "cohort.json": "a description of a cohort",
     "regrading.json": "a comparison of two scales",
     "validation.json": "a validation of a risk score",
     "compare.json": "a comparison with published trials",

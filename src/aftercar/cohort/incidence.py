@@ -65,7 +65,9 @@ def _begun(grades: pl.DataFrame, outcome: Outcome, episodes: pl.DataFrame | None
     own = episodes.filter(col("scale").is_in(outcome.scales) & (col("max_grade") >= outcome.cut))
     onset = own.group_by(COURSE).agg(begun=col("onset").min())
     if undated := reached.join(onset, on=COURSE, how="anti").height:
-        raise OptionError(f"{outcome.name}: of {undated} courses that reached it no day of onset is known, so it has no incidence by day.")
+        raise OptionError(
+            f"{outcome.name}: of {undated} courses that reached it no day of onset is known, so it has no incidence by day."
+        )
     return onset.join(reached, on=COURSE, how="semi")
 
 
@@ -116,9 +118,25 @@ def log_log(share: pl.Expr, error: pl.Expr) -> tuple[pl.Expr, pl.Expr]:
 
 
 def by_day(curve: pl.DataFrame, day: int) -> dict[str, float | None]:
-    """`incidence, low, high` by the end of a day; null where nobody was followed so long."""
+    """`incidence, low, high` by the end of a day; null where nobody was followed so long, unless one of the two had come to everybody by then."""
     unknown: dict[str, float | None] = {"incidence": None, "low": None, "high": None}
-    if curve.is_empty() or day > curve["day"][-1]:
+    if curve.is_empty():
+        return unknown
+    last = curve.row(-1, named=True)
+    if day > last["day"] and last["events"] + last["competing"] < last["at_risk"]:
         return unknown
     until = curve.filter(col("day") <= day).tail(1)
     return until.select("incidence", "low", "high").row(0, named=True) if until.height else unknown | {"incidence": 0.0}
+
+
+def by_day_between(curve: pl.DataFrame, most: pl.DataFrame, day: int) -> dict[str, float | None]:
+    """`by_day` of a curve, with `greatest` and `greatest_high`, by that day of a curve of what may have happened.
+
+    Where records end early, courses that had it sooner may leave less for others: `greatest` is never below `incidence`.
+    """
+    sure, perhaps = by_day(curve, day), by_day(most, day)
+    if sure["incidence"] is None or perhaps["incidence"] is None:
+        return sure | {"greatest": None, "greatest_high": None}
+    greatest = max(sure["incidence"], perhaps["incidence"])
+    highs = [end for end in (sure["high"], perhaps["high"]) if end is not None]
+    return sure | {"greatest": greatest, "greatest_high": max(highs) if highs else None}

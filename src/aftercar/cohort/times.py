@@ -45,8 +45,8 @@ def first_episodes(episodes: pl.DataFrame) -> pl.DataFrame:
 
 def _spread(days: pl.Expr) -> pl.Expr:
     known = days.drop_nulls()
-    quartiles = {name: known.quantile(p, "linear") for name, p in QUARTILES.items()}
-    return pl.struct(n=known.len().cast(pl.Int64), **quartiles, least=known.min(), most=known.max())
+    quartiles = (known.quantile(p, "linear").alias(name) for name, p in QUARTILES.items())
+    return pl.struct(known.len().cast(pl.Int64).alias("n"), *quartiles, known.min().alias("least"), known.max().alias("most"))
 
 
 def between(subjects: pl.DataFrame, grades: pl.DataFrame, outcome: Outcome, gap_h: float) -> pl.DataFrame:

@@ -44,8 +44,8 @@ def reached(worst: pl.DataFrame, cuts: Sequence[int] = CUTS, by: Sequence[str] =
     """A row a family of scales and least grade: in how many courses to which the scale applies it was reached.
 
     Returns:
-        `toxicity, family, grade_at_least, yes, no, undecided, share, low, high, least, greatest`: `share` is over those in whom it is decided, with Wilson's 95 %
-        interval; `least` and `greatest` are over all, if all the undecided had not reached it, and if all had. Null where nobody counts.
+        `toxicity, family, grade_at_least, yes, no, undecided, share, low, high, least, least_low, greatest, greatest_high`: `share` is over those in whom it is decided, with Wilson's 95 %
+        interval; `least` and `greatest` are over all, if all the undecided had not reached it, and if all had, each with the outer end of its interval. Null where nobody counts.
     """
     rows = _counted(worst).filter(_APPLIES)
     parts = [
@@ -58,15 +58,18 @@ def reached(worst: pl.DataFrame, cuts: Sequence[int] = CUTS, by: Sequence[str] =
         for cut in cuts
     ]
     found = pl.concat(parts).with_columns(undecided=col("n") - col("yes") - col("no")).sort(*by, *SCALE, "grade_at_least")
-    limits = [wilson(yes, yes + no) for yes, no in found.select("yes", "no").iter_rows()]
-    decided = col("yes") + col("no")
-    return found.with_columns(
-        share=pl.when(decided > 0).then(col("yes") / decided),
-        low=pl.Series([low for low, _ in limits], dtype=pl.Float64),
-        high=pl.Series([high for _, high in limits], dtype=pl.Float64),
-        least=col("yes") / col("n"),
-        greatest=(col("yes") + col("undecided")) / col("n"),
-    ).select(*by, *SCALE, "grade_at_least", "yes", "no", "undecided", "share", "low", "high", "least", "greatest")
+    decided, perhaps = col("yes") + col("no"), col("yes") + col("undecided")
+    ends = [
+        (*wilson(yes, yes + no), wilson(yes, n)[0], wilson(n - no, n)[1])
+        for yes, no, n in found.select("yes", "no", "n").iter_rows()
+    ]
+    limits = pl.DataFrame(ends, schema=dict.fromkeys(("low", "high", "least_low", "greatest_high"), pl.Float64), orient="row")
+    found = found.with_columns(
+        share=pl.when(decided > 0).then(col("yes") / decided), least=col("yes") / col("n"), greatest=perhaps / col("n")
+    )
+    return found.hstack(limits).select(
+        *by, *SCALE, "grade_at_least", "yes", "no", "undecided", "share", "low", "high", "least", "least_low", "greatest", "greatest_high"
+    )  # fmt: skip
 
 
 def diagnoses(worst: pl.DataFrame) -> pl.DataFrame:

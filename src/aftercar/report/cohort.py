@@ -90,9 +90,7 @@ def diagnoses(worst: pl.DataFrame) -> list[Diagnosis]:
 def worst_table(worst: pl.DataFrame) -> list[Worst]:
     """A row a toxicity, of which `worst` holds one family of scales; grades, incomplete and not applicable add up to `n`."""
     rates = counted.reached(worst, (1, SEVERE))
-    told = {
-        (r["toxicity"], r["grade_at_least"]): Rate(r["yes"], r["no"], r["undecided"]) for r in rates.iter_rows(named=True)
-    }
+    told = {(r["toxicity"], r["grade_at_least"]): Rate(r["yes"], r["no"], r["undecided"]) for r in rates.iter_rows(named=True)}
     by_name = {r["toxicity"]: r for r in counted.worst_counts(worst).iter_rows(named=True)}
     return [_worst(t, by_name[t], *(told.get((t, cut), Rate(0, 0, 0)) for cut in (1, SEVERE))) for t in in_order(by_name)]
 
