@@ -136,7 +136,7 @@ def describe_folder(
             times.append(times_of(courses, own, outcome, float(run["options"]["new_episode_gap_h"])))
         say(n, len(outcomes))
     members = courses.select(*COURSE, "group")
-    with_groups = worst.join(members, on=COURSE)
+    with_groups = worst.drop("group").join(members, on=COURSE)  # there it is a class of the toxicity
     ended = endings(courses, asked.relapse).join(members, on=COURSE)
     spm = rows.filter(scale=malignancy.SPM) if malignancy.SPM in graded else None
     people = malignancy.at_risk(courses, episodes, spm, asked.without).join(members, on=COURSE) if spm is not None else None

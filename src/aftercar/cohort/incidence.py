@@ -139,4 +139,4 @@ def by_day_between(curve: pl.DataFrame, most: pl.DataFrame, day: int) -> dict[st
         return sure | {"greatest": None, "greatest_high": None}
     greatest = max(sure["incidence"], perhaps["incidence"])
     highs = [end for end in (sure["high"], perhaps["high"]) if end is not None]
-    return sure | {"greatest": greatest, "greatest_high": max(highs) if highs else None}
+    return sure | {"greatest": greatest, "greatest_high": greatest if greatest > 1 - 1e-12 else max(highs, default=None)}

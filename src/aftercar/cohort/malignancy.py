@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,9 @@ import polars as pl
 from polars import col, lit
 
 from aftercar.cohort.incidence import WHAT, by_day, cumulative_incidence, days_since
-from aftercar.errors import InputError, nearest
+from aftercar.errors import InputError, OptionError, nearest
 from aftercar.intervals import poisson
+from aftercar.timeline.concepts import concept
 
 SPM = "spm"
 YEAR_D = 365.25
@@ -20,7 +21,7 @@ COLUMNS = ("sex", "age_from", "age_to", "rate", "source")
 SEXES = ("female", "male")
 
 
-def at_risk(subjects: pl.DataFrame, episodes: pl.DataFrame, grades: pl.DataFrame, without: Iterable[str] = ()) -> pl.DataFrame:
+def at_risk(subjects: pl.DataFrame, episodes: pl.DataFrame, grades: pl.DataFrame, without: Collection[str] = ()) -> pl.DataFrame:
     """Each subject from the first infusion to a second malignancy, death or the end of the record.
 
     Args:
@@ -28,10 +29,15 @@ def at_risk(subjects: pl.DataFrame, episodes: pl.DataFrame, grades: pl.DataFrame
         without: classes that do not count, such as `skin`: a malignancy of none but these is no event. Of several classes in one course the first has the day.
     Returns:
         A row a subject: `subject_id, infusion` (the first one), `age_y, sex, years, day, what`, and `malignancy`, its classes, joined by `+`.
+    Raises:
+        OptionError: there is no such class.
     """
+    known = [word for word in concept("second_malignancy").values if word != "none"]
+    if strange := set(without) - set(known):
+        raise OptionError(f"No class of second malignancy is called {min(strange)!r}. {nearest(min(strange), known)}")
     own = grades.filter((col("scale") == SPM) & (col("grade") > 0)).select("subject_id", "infusion", malignancy="group")
-    if leave := list(without):
-        own = own.filter(~col("malignancy").str.split("+").list.eval(pl.element().is_in(leave)).list.all())
+    if without:
+        own = own.filter(~col("malignancy").str.split("+").list.eval(pl.element().is_in(list(without))).list.all())
     onset = (
         episodes.filter(col("scale") == SPM).select("subject_id", "infusion", "onset").join(own, on=["subject_id", "infusion"])
     )

@@ -17,7 +17,7 @@ from aftercar.grade.run import SCALES
 from aftercar.serve.show import console
 
 MOST_GROUPS = 4  # beside one another; more stand in the folder
-_MEASURES = {"onset": "onset, of those who had it", "onset_of_all": "onset, of all", "duration": "duration of the first episode"}
+WIDE = 112  # columns from which on outcomes have their full names beside groups
 
 
 def described(found: Described) -> None:
@@ -137,17 +137,23 @@ def _incidence(table: pl.DataFrame, groups: Sequence[str]) -> None:
     several = len(groups) > 1
     shown = _headed(
         "Cumulative incidence, %, death competes" if several else "Cumulative incidence, %, with death competing",
-        "outcome", *(["group"] if several else []), "n", "events", *(f"day {d}" for d in days), "open", words=2 if several else 1,
+        "outcome", *(["group"] if several else []), "n", "events", *(f"day {d}" for d in days), words=2 if several else 1,
     )  # fmt: skip
-    for name in own["label"].unique(maintain_order=True):
+    name = "outcome" if several and console.width < WIDE else "label"
+    for outcome in own["outcome"].unique(maintain_order=True):
         for group in groups:
-            rows = own.filter(label=name, group=group)
+            rows = own.filter(outcome=outcome, group=group)
             first = rows.row(0, named=True)
-            told = [name if group == groups[0] else "", *([group] if several else []), f"{first['n']:,}", f"{first['events']:,}"]
-            shown.add_row(*told, *map(_share, rows.iter_rows(named=True)), str(first["open"] or ""))
+            told = [
+                first[name] if group == groups[0] else "",
+                *([group] if several else []),
+                f"{first['n']:,}",
+                f"{first['events']:,}",
+            ]
+            shown.add_row(*told, *map(_share, rows.iter_rows(named=True)))
     console.print(shown)
     console.print(
-        "-: nobody was followed so long. open: it is not decided whether they had it, and the share lies between two.",
+        "-: nobody was followed so long. Where missing data leave open who had it, the share lies between two, and the interval holds both.",
         soft_wrap=True,
     )
 
@@ -156,15 +162,22 @@ def _times(table: pl.DataFrame) -> None:
     own = table.filter((col("group") == EVERYBODY) & (col("measure") != "onset_of_all") & (col("events") > 0))
     if own.is_empty():
         return
-    shown = _headed("Onset and duration, days: median (quartiles)", "outcome", "n", "plain", "between two looks", "unsure")
+    shown = _headed(
+        "Onset and duration, days: median (quartiles)", "outcome", "", "n", "plain", "between two looks", "unsure", words=2
+    )
     for (name, measure), rows in own.group_by("label", "measure", maintain_order=True):
         row = rows.row(0, named=True)
         shown.add_row(
-            f"{name}: {_MEASURES[str(measure)]}", f"{row['n']:,}", _plain(row), _ranges(row), str(row["uncertain"] or "")
+            str(name) if measure == "onset" else "",
+            str(measure),
+            f"{row['n']:,}",
+            _plain(row),
+            _ranges(row),
+            str(row["uncertain"] or ""),
         )
     console.print(shown)
     console.print(
-        "plain: as if the first sure sign were the onset and the first clear reading the end. between two looks: from the earliest to the latest that the record allows "
+        "Onset of those who had it, duration of the first episode. plain: as if the first sure sign were the onset and the first clear reading the end. between two looks: from the earliest to the latest that the record allows "
         "(Turnbull). unsure: known only between two times.",
         soft_wrap=True,
     )  # fmt: skip
