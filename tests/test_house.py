@@ -35,7 +35,7 @@ MAY_IMPORT = {
     "manage": "errors files frames intervals evidence timeline options grade",
     "risk": "errors files frames intervals evidence timeline options",
     "conformance": "errors timeline options grade manage risk",  # worked cases, and what asks them of graders, scores and rules
-    "cohort": "errors files frames intervals evidence timeline options grade",
+    "cohort": "errors files frames intervals evidence timeline options grade risk",
     "registry": "errors files frames evidence timeline options grade",
     "simulate": "errors files frames processes evidence timeline grade",
     "synthesis": "errors intervals evidence",

@@ -31,6 +31,7 @@ KINDS = {
     "calendar.json": "a calendar of late effects",
     "registry.json": "a registry draft",
     "rehearsal.json": "a rehearsal of alerts",
+    "cohort.json": "a description of a cohort",
     "regrading.json": "a comparison of two scales",
     "validation.json": "a validation of a risk score",
     "compare.json": "a comparison with published trials",

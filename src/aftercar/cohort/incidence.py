@@ -2,38 +2,81 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import polars as pl
 from polars import col, lit
 
 from aftercar.cohort.outcome import COURSE, Outcome
+from aftercar.errors import OptionError, nearest
 from aftercar.intervals import Z95
 
 WHAT = pl.Enum(["event", "competing", "censored"])
+FORESTALLS = ("death", "progression", "next_therapy")
 
 
-def first_days(subjects: pl.DataFrame, grades: pl.DataFrame, outcome: Outcome) -> pl.DataFrame:
+def first_days(
+    subjects: pl.DataFrame,
+    grades: pl.DataFrame,
+    outcome: Outcome,
+    *,
+    episodes: pl.DataFrame | None = None,
+    competing: Sequence[str] = ("death",),
+    possibly: bool = False,
+) -> pl.DataFrame:
     """When each course first reached a grade, or what came before: `subject_id, infusion, day, what`.
 
     Args:
         subjects: the table `subjects`; courses without an infusion are left out.
         grades: the table `grades`. A stretch counts by its lower bound: one that missing data leave open has not surely reached the grade.
+        episodes: the table `episodes`, where the scale has one row a course or a window, which does not say when it began.
+        competing: what forestalls it: columns of dates of `subjects`, any of `FORESTALLS`. One of the same day comes after it.
+        possibly: count also, from its first possible time on, each course of which missing data leave open whether it reached the grade at all.
     Returns:
-        `day`: calendar days since the infusion; `what`: `event`, `competing` (death), or `censored` at the end of the record.
+        `day`: calendar days since the infusion; `what`: `event`, `competing`, or `censored` at the end of the record.
+    Raises:
+        OptionError: it cannot be told on which day it began, or something else is to compete.
     """
-    reached = grades.filter(outcome.reached())
-    courses = subjects.filter(col("day0").is_not_null()).join(
-        reached.group_by(COURSE).agg(begun=col("start").min()), on=COURSE, how="left"
-    )
-    time = pl.coalesce("begun", "death", "record_end")
-    what = (
-        pl.when(col("begun").is_not_null())
-        .then(lit("event"))
-        .when(col("death").is_not_null())
-        .then(lit("competing"))
-        .otherwise(lit("censored"))
-    )
-    day = (time.dt.date() - col("day0").dt.date()).dt.total_days().clip(0).cast(pl.Int32)
-    return courses.select(*COURSE, day=day, what=what.cast(WHAT))
+    if strange := set(competing) - set(FORESTALLS):
+        raise OptionError(f"{min(strange)!r} cannot compete. {nearest(min(strange), FORESTALLS)}")
+    begun = _begun(grades, outcome, episodes)
+    if possibly:
+        begun = pl.concat([begun, _perhaps_begun(grades, outcome).join(begun, on=COURSE, how="anti")])
+    courses = subjects.filter(col("day0").is_not_null()).join(begun, on=COURSE, how="left", maintain_order="left")
+    forestalled = pl.min_horizontal(*dict.fromkeys(["death", *competing]))
+    came = col("begun").is_not_null() & (col("begun").dt.date() <= forestalled.dt.date()).fill_null(True)
+    time = pl.when(came).then("begun").otherwise(pl.coalesce(forestalled, "record_end"))
+    what = pl.when(came).then(lit("event")).when(forestalled.is_not_null()).then(lit("competing")).otherwise(lit("censored"))
+    return courses.select(*COURSE, day=days_since(time), what=what.cast(WHAT))
+
+
+def days_since(time: pl.Expr) -> pl.Expr:
+    """Calendar days from the infusion to a time."""
+    return (time.dt.date() - col("day0").dt.date()).dt.total_days().clip(0).cast(pl.Int32)
+
+
+def _begun(grades: pl.DataFrame, outcome: Outcome, episodes: pl.DataFrame | None) -> pl.DataFrame:
+    """`subject_id, infusion, begun` of the courses that surely reached a grade."""
+    reached = grades.filter(outcome.reached()).group_by(COURSE).agg(begun=col("start").min())
+    if outcome.over_time:
+        return reached
+    if episodes is None:
+        raise OptionError(f"{outcome.name}: when it began stands in the table of episodes, which is needed.")
+    own = episodes.filter(col("scale").is_in(outcome.scales) & (col("max_grade") >= outcome.cut))
+    onset = own.group_by(COURSE).agg(begun=col("onset").min())
+    if undated := reached.join(onset, on=COURSE, how="anti").height:
+        raise OptionError(
+            f"{outcome.name}: of {undated} courses that reached it no day of onset is known, so it has no incidence by day."
+        )
+    return onset.join(reached, on=COURSE, how="semi")
+
+
+def _perhaps_begun(grades: pl.DataFrame, outcome: Outcome) -> pl.DataFrame:
+    """`subject_id, infusion, begun` of the courses that may have reached a grade. Time in which all had expired counts as in `worst`: only where there is no other."""
+    seen = (~col("flags").list.contains("stale") & (col("status").cast(pl.String) != "not_applicable")).any().over(COURSE)
+    upper = pl.when(seen).then(pl.max_horizontal("grade", "upper_assessed")).otherwise("grade_upper")
+    own = grades.filter(col("scale").is_in(outcome.scales)).with_columns(upper=upper)
+    return own.filter(outcome.reached("upper")).group_by(COURSE).agg(begun=col("start").min())
 
 
 def cumulative_incidence(first: pl.DataFrame) -> pl.DataFrame:
@@ -75,9 +118,25 @@ def log_log(share: pl.Expr, error: pl.Expr) -> tuple[pl.Expr, pl.Expr]:
 
 
 def by_day(curve: pl.DataFrame, day: int) -> dict[str, float | None]:
-    """`incidence, low, high` by the end of a day; null where nobody was followed so long."""
+    """`incidence, low, high` by the end of a day; null where nobody was followed so long, unless one of the two had come to everybody by then."""
     unknown: dict[str, float | None] = {"incidence": None, "low": None, "high": None}
-    if curve.is_empty() or day > curve["day"][-1]:
+    if curve.is_empty():
+        return unknown
+    last = curve.row(-1, named=True)
+    if day > last["day"] and last["events"] + last["competing"] < last["at_risk"]:
         return unknown
     until = curve.filter(col("day") <= day).tail(1)
     return until.select("incidence", "low", "high").row(0, named=True) if until.height else unknown | {"incidence": 0.0}
+
+
+def by_day_between(curve: pl.DataFrame, most: pl.DataFrame, day: int) -> dict[str, float | None]:
+    """`by_day` of a curve, with `greatest` and `greatest_high`, by that day of a curve of what may have happened.
+
+    Where records end early, courses that had it sooner may leave less for others: `greatest` is never below `incidence`.
+    """
+    sure, perhaps = by_day(curve, day), by_day(most, day)
+    if sure["incidence"] is None or perhaps["incidence"] is None:
+        return sure | {"greatest": None, "greatest_high": None}
+    greatest = max(sure["incidence"], perhaps["incidence"])
+    highs = [end for end in (sure["high"], perhaps["high"]) if end is not None]
+    return sure | {"greatest": greatest, "greatest_high": greatest if greatest > 1 - 1e-12 else max(highs, default=None)}

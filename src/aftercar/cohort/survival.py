@@ -17,6 +17,7 @@ Floats = NDArray[np.float64]
 
 MOST_ROUNDS = 50_000  # of Turnbull's estimate
 _GAIN = 1e-9  # of the log likelihood, by course, that any change could still bring
+_LEVEL = 1e-6  # a share this near to a quantile is it
 
 
 def kaplan_meier(first: pl.DataFrame) -> pl.DataFrame:
@@ -40,21 +41,26 @@ def kaplan_meier(first: pl.DataFrame) -> pl.DataFrame:
 def median(curve: pl.DataFrame) -> tuple[float | None, float | None, float | None]:
     """The day by which half have had the event, with its interval (Brookmeyer and Crowley 1982); null where that is not reached.
 
-    Where the share is one half for a while, the middle of that while.
-
     Args:
         curve: of `kaplan_meier`.
     """
-    return _falls_to_half(curve, "share"), _falls_to_half(curve, "low"), _falls_to_half(curve, "high")
+    return quantile(curve, 0.5), quantile(curve, 0.5, "low"), quantile(curve, 0.5, "high")
 
 
-def _falls_to_half(curve: pl.DataFrame, column: str) -> float | None:
-    fallen = curve.filter((col(column) <= 0.5 + 1e-12) | (col("share") == 0))
+def quantile(curve: pl.DataFrame, part: float, column: str = "share") -> float | None:
+    """The day by which a part has had the event; null where that is not reached. Where just that part has had it for a while, the middle of that while.
+
+    Args:
+        curve: of `kaplan_meier`.
+        column: the curve itself, or an end of its interval.
+    """
+    left = 1 - part
+    fallen = curve.filter((col(column) <= left + 1e-12) | (col("share") == 0))
     if fallen.is_empty():
         return None
     day, at = float(fallen["day"][0]), fallen[column][0]
-    below = fallen.filter((col(column) < 0.5 - 1e-12) | (col("share") == 0))
-    level = at is not None and abs(at - 0.5) <= 1e-12
+    below = fallen.filter((col(column) < left - 1e-12) | (col("share") == 0))
+    level = at is not None and abs(at - left) <= 1e-12
     return (day + float(below["day"][0])) / 2 if level and below.height else day
 
 
@@ -95,6 +101,12 @@ class Between:
         """Least and greatest share that had the event by a time: within a stretch the records do not say when."""
         return float(self.share[self.until <= time].sum()), float(self.share[(self.after < time) | (self.until <= time)].sum())
 
+    def quantile(self, part: float) -> tuple[float, float]:
+        """Between which times a part comes to have had the event; infinite where that is not reached."""
+        grown = np.cumsum(self.share)
+        low, high = (min(int(np.searchsorted(grown, part + slack)), len(grown) - 1) for slack in (-_LEVEL, _LEVEL))
+        return float(self.after[low]), float(self.until[high])
+
 
 def turnbull(after: Floats, until: Floats) -> Between:
     """The most likely distribution of times that are only known to lie between two looks (Turnbull 1976, J R Stat Soc B 38:290).
@@ -109,16 +121,14 @@ def turnbull(after: Floats, until: Floats) -> Between:
         raise InputError("Each course needs two times, the second not before the first.")
     pairs, weight = np.unique(np.column_stack([after, until]), axis=0, return_counts=True)
     low, high = _innermost(pairs)
-    exact = low == high
-    begins, ends = pairs[:, :1], pairs[:, 1:]
-    within = np.where(
-        exact, (low > begins) & (high <= ends) | ((begins == ends) & (low == begins)), (low >= begins) & (high <= ends)
-    )
-    hold = within.astype(np.float64)
+    first, last = _held(pairs, low, high)
     share = np.full(len(low), 1 / len(low))
     n = float(weight.sum())
     for _ in range(MOST_ROUNDS):
-        gain = (weight / (hold @ share)) @ hold / n  # more than 1: more belongs here
+        grown = np.concatenate([[0.0], np.cumsum(share)])
+        each = weight / (grown[last] - grown[first])
+        changes = np.bincount(first, each, len(low) + 1) - np.bincount(last, each, len(low) + 1)
+        gain = np.cumsum(changes[:-1]) / n  # more than 1: more belongs here
         share = share * gain
         if gain.max() - 1 < _GAIN:
             break
@@ -138,3 +148,17 @@ def _innermost(pairs: Floats) -> tuple[Floats, Floats]:
     inner = opens[:-1] & ~opens[1:]
     low, high = np.unique(np.column_stack([times[:-1][inner], times[1:][inner]]), axis=0).T
     return low, high
+
+
+def _held(pairs: Floats, low: Floats, high: Floats) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Of each pair which stretches lie within it: those from the first up to the last, which is left out. They are in order and apart from each other."""
+    times = np.unique(np.concatenate([pairs.ravel(), low, high]))
+
+    def places(after: Floats, until: Floats) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        # A very time begins and ends before anything that ends or begins at it.
+        exact = after == until
+        begins, ends = (4 * np.searchsorted(times, at) for at in (after, until))
+        return begins + np.where(exact, 0, 3), ends + np.where(exact, 1, 2)
+
+    (begins, ends), (begun, ended) = places(*pairs.T), places(low, high)
+    return np.searchsorted(begun, begins), np.searchsorted(ended, ends, side="right")

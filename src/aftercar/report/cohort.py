@@ -8,10 +8,13 @@ from typing import Any
 import polars as pl
 from polars import col
 
+from aftercar.cohort import worst as counted
+from aftercar.cohort.times import first_episodes
+from aftercar.cohort.worst import GRADES
 from aftercar.intervals import wilson
 from aftercar.report.names import ALWAYS, WORDS, in_order, scale_name, toxicity_name
 
-GRADES = range(6)
+SEVERE = 3  # the grade from which on a toxicity is called severe
 
 
 @dataclass(frozen=True)
@@ -76,8 +79,8 @@ class Diagnosis:
 
 def diagnoses(worst: pl.DataFrame) -> list[Diagnosis]:
     """A row a toxicity whose answer is a word: `criteria met`, `possible`, `suspected`, `watch`."""
-    told = worst.filter(col("status").cast(pl.String).is_in(list(WORDS)))
-    counts = {(t, WORDS[s]): n for t, s, n in told.group_by("toxicity", col("status").cast(pl.String)).len().iter_rows()}
+    told = counted.diagnoses(worst)
+    counts = {(t, WORDS[s]): n for t, s, n in told.iter_rows()}
     return [
         Diagnosis(toxicity_name(t), {word: counts.get((t, word), 0) for word in WORDS.values()})
         for t in in_order(told["toxicity"])
@@ -85,35 +88,14 @@ def diagnoses(worst: pl.DataFrame) -> list[Diagnosis]:
 
 
 def worst_table(worst: pl.DataFrame) -> list[Worst]:
-    """A row a toxicity; grades, incomplete and not applicable add up to `n`."""
-    status = col("status").cast(pl.String)
-    applies = status != "not_applicable"
-    settled = applies & (col("grade") == col("grade_upper"))
-
-    def rate(cut: int) -> list[pl.Expr]:
-        yes, no = col("grade") >= cut, col("grade_upper") < cut
-        return [
-            (applies & yes).sum().alias(f"yes{cut}"),
-            (applies & no).sum().alias(f"no{cut}"),
-            (applies & ~yes & ~no).sum().alias(f"open{cut}"),
-        ]
-
-    # A diagnosis that is ruled out may have a grade of its own: diarrhoea of an infection is no enterocolitis.
-    worst = worst.with_columns(pl.when(status == "not_met").then(0).otherwise(c).alias(c) for c in ("grade", "grade_upper"))
-    counts = worst.group_by("toxicity").agg(
-        pl.len().alias("n"),
-        *((settled & (col("grade") == g)).sum().alias(f"g{g}") for g in GRADES),
-        (applies & ~settled).sum().alias("incomplete"),
-        (~applies).sum().alias("not_applicable"),
-        *rate(1),
-        *rate(3),
-        scales=col("scale").filter(applies).unique().sort(),
-    )
-    by_name = {r["toxicity"]: r for r in counts.iter_rows(named=True)}
-    return [_worst(t, by_name[t]) for t in in_order(by_name)]
+    """A row a toxicity, of which `worst` holds one family of scales; grades, incomplete and not applicable add up to `n`."""
+    rates = counted.reached(worst, (1, SEVERE))
+    told = {(r["toxicity"], r["grade_at_least"]): Rate(r["yes"], r["no"], r["undecided"]) for r in rates.iter_rows(named=True)}
+    by_name = {r["toxicity"]: r for r in counted.worst_counts(worst).iter_rows(named=True)}
+    return [_worst(t, by_name[t], *(told.get((t, cut), Rate(0, 0, 0)) for cut in (1, SEVERE))) for t in in_order(by_name)]
 
 
-def _worst(toxicity: str, r: dict[str, Any]) -> Worst:
+def _worst(toxicity: str, r: dict[str, Any], any_grade: Rate, severe: Rate) -> Worst:
     return Worst(
         name=toxicity_name(toxicity),
         scales=" / ".join(n for n in map(scale_name, r["scales"]) if n != toxicity_name(toxicity)),
@@ -121,8 +103,8 @@ def _worst(toxicity: str, r: dict[str, Any]) -> Worst:
         grades=tuple(r[f"g{g}"] for g in GRADES),
         incomplete=r["incomplete"],
         not_applicable=r["not_applicable"],
-        any_grade=Rate(r["yes1"], r["no1"], r["open1"]),
-        severe=Rate(r["yes3"], r["no3"], r["open3"]),
+        any_grade=any_grade,
+        severe=severe,
     )
 
 
@@ -147,38 +129,29 @@ class Timing:
 
 def timing_table(episodes: pl.DataFrame) -> list[Timing]:
     """A row a toxicity that has an episode. Durations are of those whose end was seen; the rest are counted as censored."""
-    if episodes.is_empty():
-        return []
-    first = episodes.sort("subject_id", "infusion", "toxicity", "episode").unique(
-        ["subject_id", "infusion", "toxicity"], keep="first", maintain_order=True
-    )
-    found = []
-    for toxicity in in_order(first["toxicity"]):
-        rows = first.filter(col("toxicity") == toxicity)
-        censored = rows["censored"].fill_null(True)
-        found.append(
-            Timing(
-                name=toxicity_name(toxicity),
-                onset=_spread(rows["onset_day"].cast(pl.Float64), 0),
-                duration=_spread(rows.filter(~censored)["duration_d"], 1),
-                censored=int(censored.sum()),
-                further=episodes.filter(col("toxicity") == toxicity).height - rows.height,
-            )
+    told = {r["toxicity"]: r for r in first_episodes(episodes).iter_rows(named=True)}
+    return [
+        Timing(
+            name=toxicity_name(toxicity),
+            onset=_spread(told[toxicity]["onset"], 0),
+            duration=_spread(told[toxicity]["duration"], 1),
+            censored=told[toxicity]["censored"],
+            further=told[toxicity]["further"],
         )
-    return found
+        for toxicity in in_order(told)
+    ]
 
 
-def _spread(days: pl.Series, digits: int) -> Spread:
-    """`2 (1–4; 0–9)`: median, quartiles by linear interpolation, least and greatest."""
-    days = days.drop_nulls()
-    if days.is_empty():
+def _spread(days: dict[str, float], digits: int) -> Spread:
+    """`2 (1 to 4; 0 to 9)`: median, quartiles, least and greatest."""
+    if not days["n"]:
         return Spread(0, "")
 
-    def text(value: object) -> str:
-        return f"{value:.{digits}f}" if digits or float(value).is_integer() else f"{value:.1f}"  # type: ignore[arg-type]
+    def text(value: float) -> str:
+        return f"{value:.{digits}f}" if digits or value.is_integer() else f"{value:.1f}"
 
-    low, middle, high = (text(days.quantile(q, "linear")) for q in (0.25, 0.5, 0.75))
-    return Spread(len(days), f"{middle} ({low} to {high}; {text(days.min())} to {text(days.max())})")
+    low, middle, high, least, most = (text(days[q]) for q in ("q1", "median", "q3", "least", "most"))
+    return Spread(int(days["n"]), f"{middle} ({low} to {high}; {least} to {most})")
 
 
 @dataclass(frozen=True)
