@@ -13,7 +13,7 @@ import typer
 from aftercar import __version__
 from aftercar.errors import AftercarError, OptionError, place_of
 from aftercar.files import place
-from aftercar.serve import advise, calendar, calibrate, evidence, forecast, model, rehearse, risk, simulate, trial, ward
+from aftercar.serve import advise, calendar, calibrate, cohort, evidence, forecast, model, rehearse, risk, simulate, trial, ward
 from aftercar.serve.shared import Master, SparkSettings
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ trial.add_to(app)
 ward.add_to(app)
 app.add_typer(model.app, name="model")
 app.add_typer(calibrate.app, name="calibrate")
+app.add_typer(cohort.app, name="cohort")
 
 Options = Annotated[
     list[str] | None, typer.Option("--option", "-o", help="An open question decided: name=value. May be repeated.")

@@ -1,0 +1,69 @@
+"""The commands `cohort compare`, `cohort multiverse` and `cohort safety`. Everything heavy is imported by the command that needs it."""
+
+from __future__ import annotations
+
+import enum
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Results = Annotated[Path, typer.Argument(help="The results folder.", metavar="DIR")]
+Timeline = Annotated[Path | None, typer.Option("--timeline", help="Where the timeline is, if it was moved.")]
+Words = Annotated[str, typer.Option("--outcome", help="A toxicity or scale and the least grade: crs:3. Without a grade: any.")]
+
+
+class Missing(enum.StrEnum):
+    """What becomes of courses that lack a covariate."""
+
+    drop = "drop"
+    category = "category"
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command("compare")(compare)
+
+
+def compare(
+    folder: Results,
+    by: Annotated[str, typer.Option("--by", help="product, another column, or period with --cut.")],
+    outcome: Words,
+    out: Annotated[Path | None, typer.Option("--out", help="A folder for the tables and comparison.json.")] = None,
+    group: Annotated[list[str] | None, typer.Option("--group", help="Only this group. May be repeated.")] = None,
+    reference: Annotated[str | None, typer.Option("--reference", help="The group that the others are held against.")] = None,
+    cut: Annotated[
+        list[datetime] | None,
+        typer.Option("--cut", formats=["%Y-%m-%d"], help="The date with which a new period begins. May be repeated."),
+    ] = None,
+    day: Annotated[
+        int | None, typer.Option("--day", min=0, help="The outcome by the end of this day; day 0 is the infusion.")
+    ] = None,
+    adjust: Annotated[
+        str | None,
+        typer.Option("--adjust", help="Covariates: age_y,sex,disease, measurements such as crp, columns of --covariates."),
+    ] = None,
+    covariates: Annotated[Path | None, typer.Option("--covariates", help="A CSV of your own: subject_id and columns.")] = None,
+    missing: Annotated[
+        Missing, typer.Option("--missing", help="Courses that lack a covariate: drop them, or make missing a category.")
+    ] = Missing.drop,
+    timeline: Timeline = None,
+) -> None:
+    """Compare groups: risk difference and ratios, tests over time, and with --adjust weighted to those who could have been in either group."""
+    from aftercar.cohort.contrast import Asked, contrast, write_contrast
+    from aftercar.cohort.decided import read_results
+    from aftercar.cohort.outcome import Outcome
+    from aftercar.serve import show, show_compare
+
+    asked = Asked(
+        by, Outcome.of(outcome), tuple(c.date() for c in cut or ()), tuple(group or ()), reference, day,
+        tuple(dict.fromkeys(name for word in (adjust or "").split(",") if (name := word.strip()))), missing.value,
+    )  # fmt: skip
+    with show.working("comparing"):
+        found = contrast(read_results(folder), asked, covariates, timeline)
+    if out:
+        write_contrast(found, out)
+    show_compare.compared(found)
+    if out:
+        print(f"Written: {out}")
