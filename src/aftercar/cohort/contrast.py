@@ -451,7 +451,7 @@ def _limits(groups: pl.DataFrame, courses: pl.DataFrame, asked: Asked, *, timed:
     notes = []
     if n := int(groups["open"].sum()):
         notes.append(
-            f"{courses_of(n)} undecided and left out of the estimate; rows with another word under `undecided` count them as no or as yes."
+            f"{courses_of(n)} undecided and left out of the estimate; rows with another word under `undecided` count them as no or as yes. A yes takes one finding and a no takes all, so the decided alone overstate both shares."
         )
     hours = groups.drop_nulls("unassessed_h")
     if hours.height:

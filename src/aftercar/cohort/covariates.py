@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date
+from itertools import pairwise
 from pathlib import Path
 
 import polars as pl
@@ -87,7 +88,7 @@ def group_of(courses: pl.DataFrame, by: str, cuts: tuple[date, ...] = ()) -> pl.
         day = col("day0").dt.date()
         words = [
             f"before {ends[0]}",
-            *(f"{a} to before {b}" for a, b in zip(ends, ends[1:], strict=False)),
+            *(f"{a} to before {b}" for a, b in pairwise(ends)),
             f"from {ends[-1]} on",
         ]
         period = pl.when(col("day0").is_null()).then(None)

@@ -24,6 +24,7 @@ class Missing(enum.StrEnum):
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
     app.command("compare")(compare)
+    app.command("multiverse")(multiverse)
 
 
 def compare(
@@ -65,5 +66,32 @@ def compare(
     if out:
         write_contrast(found, out)
     show_compare.compared(found)
+    if out:
+        print(f"Written: {out}")
+
+
+def multiverse(
+    folder: Annotated[Path, typer.Argument(help="A timeline folder, or a results folder of one.", metavar="TIMELINE|DIR")],
+    spec: Annotated[
+        Path | None,
+        typer.Option("--spec", help="What is asked, as TOML; without: all scales of CRS and neurotoxicity, each option."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="A folder for tables, figures and multiverse.json.")] = None,
+    limit: Annotated[int, typer.Option("--limit", min=0, help="How many choices are shown of each outcome.")] = 5,
+    timeline: Timeline = None,
+) -> None:
+    """Grade the cohort on every scale and under every open option: how far the result depends on them and on missing data."""
+    import time
+
+    from aftercar.cohort import multiverse as many
+    from aftercar.report.multiverse import multiverse_figures
+    from aftercar.serve import show, show_compare
+
+    asked, began = many.read_spec(spec), time.monotonic()
+    with show.counting("grading", "gradings") as step:
+        found = many.multiverse(folder, asked, timeline=timeline, progress=step)
+    if out:
+        many.write_multiverse(found, out, multiverse_figures(found))
+    show_compare.universes(found, time.monotonic() - began, limit)
     if out:
         print(f"Written: {out}")

@@ -8,6 +8,7 @@ import polars as pl
 from polars import col
 
 from aftercar.cohort.contrast import Contrast, courses_of
+from aftercar.cohort.multiverse import MOST_OPEN, Multiverse
 from aftercar.serve.show import console, dataset_note, rows
 
 _DAYS = (7, 14, 28, 100)
@@ -139,3 +140,53 @@ def points(value: float | None, low: float | None, high: float | None) -> str:
 def number(value: float | None, low: float | None, high: float | None) -> str:
     """A ratio."""
     return "" if value is None or low is None or high is None else f"{value:.2f} ({low:.2f}-{high:.2f})"
+
+
+def universes(found: Multiverse, seconds: float, limit: int) -> None:
+    """Of each outcome the range over the universes, and the choices that move it most."""
+    facts = found.facts
+    groups = facts["groups"]
+    console.print(facts["title"], style="bold", soft_wrap=True)
+    what = f"difference {groups['group']} less {groups['reference']}" if groups else "share of decided courses"
+    when = "" if facts["day"] is None else f" by day {facts['day']}"
+    n = sum(found.summary["universes"])
+    console.print(
+        f"{n:,} results, {what}{when}, in {seconds:.1f} s. A universe is one scale with one set of options.", soft_wrap=True
+    )
+    moved = "difference_moved" if groups else "moved"
+    for r in found.summary.iter_rows(named=True):
+        default = "no estimate" if r["default"] is None else _in(r["default"], groups)
+        console.print(f"\n{r['outcome']}: default {default}, {r['universes']} universes", style="bold", soft_wrap=True)
+        if r["least"] is not None:
+            console.print(
+                f"  from {_in(r['least'], groups)} ({r['least_in']}) to {_in(r['most'], groups)} ({r['most_in']})", soft_wrap=True
+            )
+        if r["unsettled"]:
+            console.print(
+                f"  {r['unsettled']} universes have no estimate: more than {MOST_OPEN:.0%} of the courses are undecided there",
+                soft_wrap=True,
+            )
+        if r["conclusion"] is not None:
+            about = "interval against 0" if groups else f"interval against {facts['limit']:.0%}"
+            console.print(f"  {about}: {r['conclusion']} by default, otherwise in {r['other_conclusion']}" + (
+                f"; the other sign in {r['other_sign']}; either sign possible with the undecided in {r['either_sign']}" if groups else ""
+            ), soft_wrap=True)  # fmt: skip
+        own = found.choices.filter((col("outcome") == r["outcome"]) & (col(moved).abs() > 1e-9))
+        if own.is_empty():
+            console.print("  no choice moves it", soft_wrap=True)
+            continue
+        rows(
+            ("what moves it", "scale", "choice", "points"),
+            [(c["kind"], c["scale"], c["choice"], f"{100 * c[moved]:+.1f}") for c in own.head(limit).iter_rows(named=True)],
+        )
+        if own.height > limit:
+            console.print(f"... and {own.height - limit} more; --limit shows them, choices.csv has all", soft_wrap=True)
+    console.print(
+        "\nDerived by software, not adjudicated. Points: of a scale against the default scale, of an option against the default of its scale.",
+        soft_wrap=True,
+    )
+    dataset_note(facts["timeline_note"], facts["simulated"])
+
+
+def _in(value: float, groups: object) -> str:
+    return f"{100 * value:+.0f} points" if groups else f"{value:.0%}"
