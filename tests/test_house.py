@@ -38,13 +38,14 @@ MAY_IMPORT = {
     "cohort": "errors files frames intervals evidence timeline options grade",
     "simulate": "errors files frames processes evidence timeline grade",
     "synthesis": "errors intervals evidence",
+    "sites": "errors files frames intervals evidence timeline options grade cohort synthesis",
     "calibrate": "errors files frames processes intervals evidence timeline options grade manage simulate",
     "trial": "errors files frames processes spark intervals evidence timeline options grade cohort simulate",
     "export": "errors files frames evidence timeline grade",
     "report": "errors files frames intervals evidence timeline grade manage risk cohort simulate calibrate trial",
     "ward": "errors files frames processes evidence timeline options grade manage",
     "web": "errors files frames intervals evidence timeline options grade manage risk cohort simulate calibrate report ward",
-    "serve": "errors files frames evidence timeline options grade manage risk conformance cohort simulate calibrate trial export report ward web",
+    "serve": "errors files frames evidence timeline options grade manage risk conformance cohort simulate sites calibrate trial export report ward web",
     "__main__": "serve",
 }
 HEAVY = (

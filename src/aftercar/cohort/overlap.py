@@ -128,7 +128,7 @@ def overlap(group: NDArray[np.bool_], covariates: Floats, names: list[str]) -> W
             break
     e = _logistic(x @ beta)
     information = (x * (e * (1 - e))[:, None]).T @ x / len(z)
-    influence = np.linalg.solve(information, (x * (z - e)[:, None]).T).T
+    influence = np.linalg.solve(information, (x * (z - e)[:, None]).T).T.astype(np.float64)
     plain = beta[1:] / scale
     coefficient = np.concatenate([[beta[0] - plain @ own.mean(axis=0)], plain])
     return Weighted(group, x, e, np.where(group, 1 - e, e), coefficient, tuple(kept), influence)

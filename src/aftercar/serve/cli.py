@@ -13,7 +13,21 @@ import typer
 from aftercar import __version__
 from aftercar.errors import AftercarError, OptionError, place_of
 from aftercar.files import place
-from aftercar.serve import advise, calendar, calibrate, cohort, evidence, forecast, model, rehearse, risk, simulate, trial, ward
+from aftercar.serve import (
+    advise,
+    calendar,
+    calibrate,
+    cohort,
+    evidence,
+    federate,
+    forecast,
+    model,
+    rehearse,
+    risk,
+    simulate,
+    trial,
+    ward,
+)
 from aftercar.serve.shared import Master, SparkSettings
 
 if TYPE_CHECKING:
@@ -34,6 +48,7 @@ rehearse.add_to(app)
 simulate.add_to(app)
 forecast.add_to(app)
 trial.add_to(app)
+federate.add_to(app)
 ward.add_to(app)
 app.add_typer(model.app, name="model")
 app.add_typer(calibrate.app, name="calibrate")
