@@ -25,6 +25,7 @@ def add_to(app: typer.Typer) -> None:
     """Add the commands."""
     app.command("compare")(compare)
     app.command("multiverse")(multiverse)
+    app.command("safety")(safety)
 
 
 def compare(
@@ -95,3 +96,24 @@ def multiverse(
     show_compare.universes(found, time.monotonic() - began, limit)
     if out:
         print(f"Written: {out}")
+
+
+def safety(
+    folder: Results,
+    plan: Annotated[Path, typer.Option("--plan", help="The plan of monitoring as TOML: docs/compare.md lists every key.")],
+    out: Annotated[Path | None, typer.Option("--out", help="A folder for the page, tables, figure and safety.json.")] = None,
+) -> None:
+    """Events against a Bayesian stopping boundary at each data cut, with the undecided counted as no and as yes: a pack for a safety board."""
+    from aftercar.cohort.decided import read_results
+    from aftercar.report.safety import safety_figure, safety_page
+    from aftercar.serve import show_compare
+    from aftercar.trial.safety import read_plan, write_safety
+    from aftercar.trial.safety import safety as looked
+
+    results = read_results(folder)
+    found = looked(results, read_plan(plan))
+    if out:
+        write_safety(found, out, safety_page(found, results), safety_figure(found))
+    show_compare.board(found)
+    if out:
+        print(f"Written: {out / 'safety.html'}")

@@ -10,7 +10,9 @@ from polars import col
 from aftercar.cohort.contrast import Contrast, courses_of
 from aftercar.cohort.multiverse import MOST_OPEN, Multiverse
 from aftercar.serve.show import console, dataset_note, rows
+from aftercar.trial.safety import APART, IN_WINDOW, UNDECIDED, Safety
 
+WIDE = 104  # columns from which on tables show all that they have
 _DAYS = (7, 14, 28, 100)
 
 
@@ -190,3 +192,52 @@ def universes(found: Multiverse, seconds: float, limit: int) -> None:
 
 def _in(value: float, groups: object) -> str:
     return f"{100 * value:+.0f} points" if groups else f"{value:.0%}"
+
+
+def board(found: Safety) -> None:
+    """What a safety board is told, in short."""
+    from aftercar.report.safety import answer, rule_text, steps_text
+
+    facts = found.facts
+    console.print(f"{facts['title']}, data cut {facts['cuts'][-1]}", style="bold", soft_wrap=True)
+    console.print(f"Event: {', or '.join(facts['event'])}", soft_wrap=True)
+    console.print(f"Rule: {rule_text(found)}", soft_wrap=True)
+    console.print(f"Stop at: {steps_text(found)}", soft_wrap=True)
+    console.print(f"\n{answer(found)}", style="bold", soft_wrap=True)
+    columns = {
+        "cut": "cut", "infused": "infused", "known": "known", "event": "events", "undecided": "undecided", "in_window": "in window", "cannot_be_graded": "ungradable",
+        "deaths": "deaths", "stops_at": "stop at",
+    }  # fmt: skip
+    if console.width < WIDE:
+        columns = {k: v for k, v in columns.items() if k not in ("in_window", "cannot_be_graded", "deaths")}
+    rows(
+        (*columns.values(), "posterior"),
+        [
+            (*("" if c[k] is None else str(c[k]) for k in columns), f"{c['probability']:.2f}" + (f", {c['probability_if']:.2f}" if c["undecided"] else ""))
+            for c in found.cuts.iter_rows(named=True)
+        ],
+    )  # fmt: skip
+    rows(
+        ("true rate, exact", *(f"{r:.0%}" for r in found.operating["rate"])),
+        [
+            ("stops", *(f"{s:.0%}" for s in found.operating["stops"])),
+            ("patients", *(f"{n:.0f}" for n in found.operating["patients"])),
+        ],
+    )
+    for state, heading in (
+        (UNDECIDED, "Undecided"),
+        (APART, "Cannot be graded"),
+        (IN_WINDOW, "Still in the window, never counted as free of an event"),
+    ):
+        own = found.patients.filter(state=state)
+        if own.height:
+            who = ", ".join(
+                f"{r['subject_id']}{'' if r['infusion'] == 1 else ' (infusion ' + str(r['infusion']) + ')'}"
+                for r in own.head(12).iter_rows(named=True)
+            )
+            console.print(f"{heading}: {who}{' ...' if own.height > 12 else ''}", soft_wrap=True)
+    console.print(
+        "posterior: probability of a rate above the limit, with the undecided as no event, and as an event.", soft_wrap=True
+    )
+    console.print(facts["note"], soft_wrap=True)
+    dataset_note(facts["timeline_note"], facts["simulated"])

@@ -13,6 +13,8 @@ from aftercar.serve.show_compare import interval
 from aftercar.sites.counts import Site
 from aftercar.sites.pool import PooledSites, main_rows
 
+WIDE = 112  # columns from which on rates across sites are shown as well
+
 
 def summarised(site: Site) -> None:
     """What a file holds, and how much of it is hidden."""
@@ -46,10 +48,9 @@ def pooled(found: PooledSites) -> None:
     console.print(f"{len(sites)} sites, {sum(s['courses'] for s in sites):,} subjects at their first infusion", style="bold")
     table = main_rows(found)
     some = table.filter(col("yes_most") > 0)
-    rows(
-        ("scale", "grade", "sites", "events of decided", "open", "share", "middle site", "further site", "p"),
-        [_line(r) for r in some.iter_rows(named=True)],
-    )
+    columns = ("scale", "grade", "sites", "events of decided", "open", "share", "middle site", "further site", "p")
+    shown = len(columns) if console.width >= WIDE else len(columns) - 3
+    rows(columns[:shown], [_line(r)[:shown] for r in some.iter_rows(named=True)])
     if table.height > some.height:
         console.print(f"... and {table.height - some.height} without an event anywhere; --out writes all", soft_wrap=True)
     console.print(

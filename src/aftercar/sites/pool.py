@@ -261,7 +261,7 @@ def _onset(members: list[Site], family: str) -> list[dict[str, Any]]:
             row |= {what: _sum([getattr(b, what) for b in bands]) for what in ("at_risk", "events", "competing", "censored")}
             at_risk, events, competing = row["at_risk"], row["events"], row["competing"]
             known = known and at_risk is not None and events is not None and competing is not None
-            if known:
+            if known and at_risk is not None and events is not None and competing is not None:
                 if at_risk:
                     incidence += free * events / at_risk
                     free *= 1 - (events + competing) / at_risk

@@ -29,6 +29,7 @@ def components(told: dict[str, Any], where: str) -> tuple[Component, ...]:
 
 
 def without_day(told: dict[str, Any]) -> dict[str, Any]:
+    """An endpoint without the day that its parts have from it."""
     return {k: v for k, v in told.items() if k != "by_day"}
 
 
@@ -47,6 +48,7 @@ def read_as(kind: type[_T], told: Any, where: str, **ready: Any) -> _T:
 
 
 def field_of(hint: Any, value: Any, where: str) -> Any:
+    """A value as its type asks."""
     words = [
         w
         for h in (get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,))
@@ -63,39 +65,46 @@ def field_of(hint: Any, value: Any, where: str) -> Any:
 
 
 def several(kind: type[_T], told: Any, where: str) -> tuple[_T, ...]:
+    """A list of tables as dataclasses."""
     rows = listed(told, where)
     return tuple(read_as(kind, row, f"{where} {n}") for n, row in enumerate(rows, 1))
 
 
 def listed(told: Any, where: str) -> list[Any]:
+    """What must be a list of tables."""
     if not isinstance(told, list):
         raise Wrong(f"{where}: must be a list of tables, each begun by [[{where}]].")
     return told
 
 
 def table_of(told: Any, where: str) -> dict[str, Any]:
+    """What must be a table."""
     if not isinstance(told, dict):
         raise Wrong(f"{where}: must be a table.")
     return told
 
 
 def only(told: dict[str, Any], known: tuple[str, ...], where: str) -> None:
+    """Refuse a key that is not known."""
     for key in told:
         if key not in known:
             raise Wrong(f"{where}: {key!r} is not known. {nearest(key, known) or 'Known: ' + ', '.join(known) + '.'}")
 
 
 def need(holds: bool, otherwise: str) -> None:
+    """Refuse what cannot be, in these words."""
     if not holds:
         raise Wrong(otherwise)
 
 
 def share(value: float | None, where: str) -> None:
+    """Refuse what is no share between 0 and 1."""
     need(value is not None, f"{where}: is missing.")
     need(value is None or 0 < value < 1, f"{where}: must be between 0 and 1.")
 
 
 def check_parts(parts: tuple[Component, ...], table: str) -> None:
+    """Refuse parts of an endpoint that no scale, grade or day can be."""
     for n, part in enumerate(parts, 1):
         where = f"{table}.any_of {n}"
         try:
@@ -111,7 +120,7 @@ def check_parts(parts: tuple[Component, ...], table: str) -> None:
 
 
 def check_stopping(told: Stopping, most: int) -> None:
-    """The rule of an arm of `most` patients."""
+    """Refuse a rule that an arm of `most` patients cannot have."""
     need(told.first > 0 and told.every > 0, "stopping: `first` and `every` count patients, from 1 on.")
     need(told.first <= most, f"stopping.first: the arm has {most} patients.")
     if told.method == "table":
