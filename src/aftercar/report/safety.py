@@ -154,9 +154,10 @@ def _figure(found: Safety) -> str:
     ):
         parts += [line(x, y, x + 26, y, cls), label(x + 32, y + 4, text, "t")]
     height = y + 14
-    if found.simulated:
-        parts.append(label(0, height, f"{BANNER[0].upper()}{BANNER[1:]}.", "k"))
-        height += 14
+    for note in (f"{BANNER[0].upper()}{BANNER[1:]}." if found.simulated else None, found.facts["timeline_note"]):
+        if note:
+            parts.append(label(0, height + 6, note, "k"))
+            height += 16
     spoken = f"{found.plan.title}. {answer(found)} Numbers are in looks.csv."
     head = f'<svg class="course" role="img" aria-label="{esc(spoken)}" viewBox="-8 -8 {px(WIDTH + 16)} {px(height + 16)}">'
     return head + "".join(parts) + "</svg>"
