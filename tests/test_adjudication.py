@@ -199,8 +199,8 @@ def test_a_writer_killed_before_the_rename_leaves_the_old_log(tmp_path: Path) ->
     code = f"""
 import os, signal
 import polars as pl
-from aftercar.timeline import statements
-statements._sync = lambda path: os.kill(os.getpid(), signal.SIGKILL)
+from aftercar.timeline import log, statements
+log._sync = lambda path: os.kill(os.getpid(), signal.SIGKILL)
 statements.append({str(tmp_path)!r}, pl.DataFrame([{said("Bob", 4, "iec")!r}]))
 """
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -9

@@ -116,7 +116,9 @@ def test_steroids_as_dexamethasone() -> None:
 
 def test_a_dose_that_cannot_be_read_is_a_dose() -> None:
     table = advise_timeline(timeline(*doses(30, 40), unit="vial"), 60).ledger
-    assert table.select("n", "unread", "mg").row(0) == (2, 2, 0.0)
+    assert table.select("n", "unread", "mg", "mg_24h").row(0) == (2, 2, None, None)  # not known, and not 0
+    table = advise_timeline(timeline((30, "tocilizumab", None), *doses(32, mg=8)), 80).ledger
+    assert table.select("n", "unread", "mg", "mg_24h").row(0) == (2, 1, 8.0, 0.0)
 
 
 # ---- doses

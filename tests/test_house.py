@@ -36,16 +36,17 @@ MAY_IMPORT = {
     "risk": "errors files frames intervals evidence timeline options",
     "conformance": "errors timeline options grade manage risk",  # worked cases, and what asks them of graders, scores and rules
     "cohort": "errors files frames intervals evidence timeline options grade",
+    "registry": "errors files frames evidence timeline options grade",
     "simulate": "errors files frames processes evidence timeline grade",
     "synthesis": "errors intervals evidence",
     "sites": "errors files frames intervals evidence timeline options grade cohort synthesis",
     "calibrate": "errors files frames processes intervals evidence timeline options grade manage simulate",
     "trial": "errors files frames processes spark intervals evidence timeline options grade cohort simulate",
     "export": "errors files frames evidence timeline grade",
-    "report": "errors files frames intervals evidence timeline grade manage risk cohort simulate calibrate trial",
+    "report": "errors files frames intervals evidence timeline options grade manage risk cohort simulate synthesis calibrate trial registry",
     "ward": "errors files frames processes evidence timeline options grade manage",
     "web": "errors files frames intervals evidence timeline options grade manage risk cohort simulate calibrate report ward",
-    "serve": "errors files frames evidence timeline options grade manage risk conformance cohort simulate sites calibrate trial export report ward web",
+    "serve": "errors files frames evidence timeline options grade manage risk conformance cohort simulate synthesis sites calibrate trial export report ward web registry",
     "__main__": "serve",
 }
 HEAVY = (
@@ -221,6 +222,7 @@ def test_the_package_needs_only_what_it_declares() -> None:
         "libroadrunner": "roadrunner",
         "python-libsbml": "libsbml",
         "pyyaml": "yaml",
+        "resvg-py": "resvg_py",
         "universal-pathlib": "upath",
     }
     extras = project.get("optional-dependencies", {}).values()

@@ -302,7 +302,7 @@ def test_text_of_the_record_stays_text(page: str) -> None:
 
 def test_every_figure_is_well_formed_and_named(page: str) -> None:
     figures = [ET.fromstring(svg) for svg in re.findall(r"<svg.*?</svg>", page, re.DOTALL)]
-    assert len(figures) == 6  # key, two of the cohort, three subjects
+    assert len(figures) == 12  # key, eight of the cohort, three subjects
     assert all(f.get("role") == "img" and len(f.get("aria-label", "")) > 20 for f in figures)
 
 
@@ -331,13 +331,24 @@ def test_simulated_is_said_at_the_top_and_in_each_figure(
     head = text.split("<main>")[0]
     assert ("virtual patients; not a prediction for a person." in head) is simulated and "calibrated" not in head
     figures = [f for f in re.findall(r"<svg.*?</svg>", text, re.DOTALL) if "Key." not in f]
-    assert len(figures) == 5 and all(("simulated" in f) is simulated for f in figures)
+    assert len(figures) == 11 and all(("simulated" in f.lower()) is simulated for f in figures)
 
 
 def test_the_order_of_the_rows_does_not_matter(page: str, timeline: pl.DataFrame, tables: dict[str, pl.DataFrame]) -> None:
     mixed = {n: t.sample(fraction=1.0, shuffle=True, seed=3) for n, t in tables.items()}
     rows = timeline.sample(fraction=1.0, shuffle=True, seed=4)
     assert render_report(run=make_run(timeline_note="made <up>"), timeline=rows, shown=[3, 1, 2], **mixed) == page
+
+
+def test_contents_and_references_lead_somewhere(page: str) -> None:
+    found = Page(page)
+    there = {value for _, name, value in found.attributes if name == "id"}
+    led = [value.removeprefix("#") for tag, name, value in found.attributes if tag == "a" and name == "href"]
+    assert set(led) <= there and {"methods", "limits", "references", "published", "ref-1"} <= set(led)
+    ids = [value for _, name, value in found.attributes if name == "id"]
+    assert len(ids) == len(set(ids)), "no id twice"
+    assert "Option" in page and "fever_carry_h" in page and "Every option had its default" in page
+    assert "@bottom-left" in page and "aftercar 0.1.0" in page.split("@bottom-left")[2][:80]
 
 
 def test_text_has_enough_contrast() -> None:
@@ -517,7 +528,7 @@ def test_a_subject_without_infusion_has_words_and_no_figure(tables: dict[str, pl
     subjects = tables["subjects"].with_columns(day0=pl.when(pl.col("subject_id") != 3).then("day0"))
     text = render_report(run=make_run(), timeline=timeline, shown=[3], **(tables | {"subjects": subjects}))
     assert "No infusion is on record, so nothing can be graded." in text
-    assert len(re.findall("<svg", text)) == 3
+    assert len(re.findall("<svg", text)) == 9
 
 
 def test_items_of_the_ice_score_are_summed_where_all_are_charted() -> None:
@@ -589,6 +600,6 @@ def test_the_real_grader_feeds_the_page(timeline: pl.DataFrame, tables: dict[str
         run=make_run(), timeline=timeline, shown=[1, 2, 3], rejected=tables["rejected"],
         grades=found.grades, worst=found.worst, episodes=found.episodes, subjects=found.subjects,
     )  # fmt: skip
-    assert len(re.findall("<svg", text)) == 6
+    assert len(re.findall("<svg", text)) == 12
     assert "one vasopressor, with or without vasopressin" in text and "vitals.csv:" in text
     assert max(len(s) for s in text.split('<section class="subject"')[1:]) < 70_000

@@ -147,6 +147,9 @@ def test_two_readers_lock_what_they_agree_on_and_neither_sees_the_other_before(s
     ben.send(f"{AT}/agree", **CRS)
     assert "worst grade 2</b>, locked by ann and ben" in rea.page("/patients/1")
     assert "CRS 2 adjudicated, ann and ben" in rea.page("/")
+    assert "ann and ben locked grade 2 meanwhile" in ann.send(
+        f"{AT}/grade", 422, **CRS, grade=4
+    )  # from a page of before the lock
     assert "says why" in ben.send(f"{AT}/unlock", 422, **CRS, comment="")
     ben.send(f"{AT}/unlock", **CRS, comment="a new record came")
     assert "locked by" not in rea.page("/patients/1")
@@ -154,6 +157,24 @@ def test_two_readers_lock_what_they_agree_on_and_neither_sees_the_other_before(s
     assert log["kind"].to_list() == ["grade", "grade", "grade", "lock", "lock", "unlock"]
     assert log["grade"].to_list() == [3, 2, 2, 2, 2, None]
     assert broken(log).is_empty()
+
+
+def test_who_graded_is_told_that_the_record_has_changed_since(served: Served) -> None:
+    ann, ben = served.browser("ann"), served.browser("ben")
+    for reader in (ann, ben):
+        reader.send(f"{AT}/grade", **CRS, grade=2)
+    assert "The record has changed" not in ann.page(AT)
+    ann.send(f"{AT}/attribute", events="1", cause="other")
+    assert "The record has changed since you gave your grade" in ann.page(AT)
+    ann.send(f"{AT}/grade", **CRS, grade=1)
+    assert "The record has changed" not in ann.page(AT)
+    assert "The record has changed" in ben.page(AT)
+    ben.send(f"{AT}/grade", **CRS, grade=1)
+    for reader in (ann, ben):
+        reader.send(f"{AT}/agree", **CRS)
+    assert "The record has changed" not in ben.page(AT)
+    ann.send(f"{AT}/attribute", events="1", cause="iec")
+    assert "The record has changed since this was locked" in ben.page(AT)
 
 
 def test_a_grade_that_the_scale_does_not_have_is_refused_whole(served: Served) -> None:

@@ -29,6 +29,7 @@ KINDS = {
     "import.json": "a timeline",
     "export.json": "an export",
     "calendar.json": "a calendar of late effects",
+    "registry.json": "a registry draft",
     "rehearsal.json": "a rehearsal of alerts",
     "regrading.json": "a comparison of two scales",
     "validation.json": "a validation of a risk score",

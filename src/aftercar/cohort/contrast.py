@@ -133,24 +133,20 @@ def contrast(results: Results, asked: Asked, table: Path | str | None = None, ti
             parts, notes = parts + rows, notes + said
             balance.append(table_)
             left_out += lacking
-    firsts = first_days(results.subjects, grades, asked.outcome).join(courses.select(*COURSE, "group"), on=COURSE)
-    timed = _over_time(asked.outcome)
     found = _group_table(own, names)
+    firsts = None  # of a scale that grades a window as a whole nobody knows the day
+    if asked.outcome.over_time:
+        firsts = first_days(results.subjects, grades, asked.outcome).join(courses.select(*COURSE, "group"), on=COURSE)
     return Contrast(
         groups=found,
         differences=pl.DataFrame(parts, schema=DIFFERENCES, orient="row"),
-        tests=_tests(firsts, names, reference) if timed else pl.DataFrame(schema=TESTS),
-        incidence=_incidence(firsts, names) if timed else pl.DataFrame(schema=INCIDENCE),
+        tests=_tests(firsts, names, reference) if firsts is not None else pl.DataFrame(schema=TESTS),
+        incidence=_incidence(firsts, names) if firsts is not None else pl.DataFrame(schema=INCIDENCE),
         balance=pl.concat(balance) if balance else pl.DataFrame(schema=BALANCE),
         left_out=pl.DataFrame(left_out, schema={"group": pl.String, "reference": pl.String, "why": pl.String, "courses": pl.Int64}, orient="row"),
         facts=_facts(results, asked, names, reference),
-        notes=[*OBSERVED, *_limits(found, courses, asked, timed=timed), *notes],
+        notes=[*OBSERVED, *_limits(found, asked), *notes],
     )  # fmt: skip
-
-
-def _over_time(outcome: Outcome) -> bool:
-    """Whether the scales say when a grade began, and not only that a window holds it."""
-    return all(SCALES[s].window is None for s in outcome.scales)
 
 
 # ---- who is compared
@@ -447,7 +443,7 @@ def _incidence(firsts: pl.DataFrame, names: list[str]) -> pl.DataFrame:
 # ---- what it cannot say
 
 
-def _limits(groups: pl.DataFrame, courses: pl.DataFrame, asked: Asked, *, timed: bool) -> list[str]:
+def _limits(groups: pl.DataFrame, asked: Asked) -> list[str]:
     notes = []
     if n := int(groups["open"].sum()):
         notes.append(
@@ -466,7 +462,7 @@ def _limits(groups: pl.DataFrame, courses: pl.DataFrame, asked: Asked, *, timed:
         notes.append(
             "Some subjects have several courses. Adjusted intervals allow for that; unadjusted ones and tests take courses for independent."
         )
-    if not timed:
+    if not asked.outcome.over_time:
         notes.append(
             "The scale grades a window of days as a whole, so there is no day of onset: no cumulative incidence and no test over time."
         )
@@ -483,7 +479,7 @@ def _facts(results: Results, asked: Asked, names: list[str], reference: str) -> 
     rules = [rule for rule in results.run["rules"] if rule.partition("@")[0] in asked.outcome.scales]
     read = {o for s in asked.outcome.scales for o in SCALES[s].options}
     return {
-        "aftercar": __version__, "outcome": asked.outcome.name, "day": asked.day, "by": asked.by, "cuts": [str(c) for c in sorted(set(asked.cuts))],
+        "aftercar": __version__, "outcome": asked.outcome.name, "asked": asked.outcome.key, "day": asked.day, "by": asked.by, "cuts": [str(c) for c in sorted(set(asked.cuts))],
         "groups": names, "reference": reference, "adjust": list(asked.adjust), "missing": asked.missing, "rules": rules,
         "options": {k: v for k, v in results.run["options"].items() if k in read}, "timeline_fingerprint": results.run.get("timeline_fingerprint"),
         "timeline_note": results.run.get("timeline_note"), "simulated": results.simulated,

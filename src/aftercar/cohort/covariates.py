@@ -103,7 +103,7 @@ def group_of(courses: pl.DataFrame, by: str, cuts: tuple[date, ...] = ()) -> pl.
     groups = courses[by].cast(pl.String).alias("group")
     if groups.n_unique() > MOST_GROUPS:
         raise OptionError(
-            f"{by} has {groups.n_unique()} values; groups are at most {MOST_GROUPS}. Give a column of groups by --covariates FILE.csv."
+            f"{by} has {groups.n_unique()} values; groups are at most {MOST_GROUPS}. Give a column of groups by --beside FILE.csv."
         )
     return groups
 

@@ -300,13 +300,12 @@ def _counts(
                 if spec.day is None
                 else decided_by(subjects, result.grades, outcome, spec.day)
             )
-            onset = first_days(subjects, result.grades, outcome).filter(col("what") == "event").select(*COURSE, onset="day")
-            rows = (
-                own.select(*COURSE, "answer")
-                .join(onset, on=COURSE, how="left")
-                .join(subjects.select(*COURSE, "group"), on=COURSE)
-            )
-            rows = rows.with_columns(onset=pl.when(col("answer") == "yes").then("onset"))
+            rows = own.select(*COURSE, "answer").join(subjects.select(*COURSE, "group"), on=COURSE)
+            if outcome.over_time:  # of a window that is graded as a whole nobody knows the day
+                first = first_days(subjects, result.grades, outcome).select(*COURSE, onset="day")
+                rows = rows.join(first, on=COURSE, how="left").with_columns(onset=pl.when(col("answer") == "yes").then("onset"))
+            else:
+                rows = rows.with_columns(onset=lit(None, pl.Int32))
             tallied = rows.group_by("group", "answer", "onset").agg(n=pl.len().cast(pl.Int64))
             parts.append(tallied.select(
                 lit(word).alias("outcome"), lit(outcome.family).alias("scale"), lit(_told(change)).alias("options"), "group", "answer", "onset", "n",

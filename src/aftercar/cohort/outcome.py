@@ -51,6 +51,16 @@ class Outcome:
         return tuple(s.name for s in SCALES.values() if s.family == self.family)
 
     @property
+    def over_time(self) -> bool:
+        """Whether the scales grade each time on its own; else they have one row a course or a window."""
+        return all(SCALES[scale].window is None for scale in self.scales)
+
+    @property
+    def key(self) -> str:
+        """As a user writes it: `crs:3`."""
+        return f"{self.family}:{self.cut}"
+
+    @property
     def name(self) -> str:
         """As it is printed: the scale and the grade."""
         return f"{SCALES[self.scales[0]].title}, {'any grade' if self.cut == 1 else f'grade {self.cut} or more'}"

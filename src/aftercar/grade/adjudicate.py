@@ -294,7 +294,7 @@ def agreement(statements: pl.DataFrame, worst: pl.DataFrame | None = None) -> Ag
 
 
 def readings(statements: pl.DataFrame) -> pl.DataFrame:
-    """Each reader's first and latest grade of what they graded: `reading, rater, subject_id, ..., family, grade`.
+    """Each reader's first and latest grade of what they graded: `reading, rater, subject_id, ..., family, grade`, and `n`, its place in the log.
 
     Grades after a lock wait: they count again when it is opened.
     """
@@ -305,10 +305,10 @@ def readings(statements: pl.DataFrame) -> pl.DataFrame:
     names = names.with_columns(rater=col("rater").first().over("who"))  # one spelling of each name
     each = names.group_by(*KEY, "who", maintain_order=True)
     both = [
-        each.agg(col("rater").first(), grade=col("grade").get(place)).with_columns(reading=lit(name))
+        each.agg(col("rater").first(), col("grade", "n").get(place)).with_columns(reading=lit(name))
         for name, place in (("first", 0), ("latest", -1))
     ]
-    return pl.concat(both).select("reading", "rater", *KEY, "grade")
+    return pl.concat(both).select("reading", "rater", *KEY, "grade", "n")
 
 
 def kappas(cross: pl.DataFrame, by: list[str]) -> pl.DataFrame:

@@ -202,7 +202,7 @@ def ledger(record: Record, asked: pl.DataFrame, drugs: Mapping[str, Drug], start
         starts: `fresh_starts`.
     Returns:
         a row a course, asked time and drug that was given: `course, at, drug, n, n_24h, mg, mg_24h, unread` (doses whose amount is not known), `dexamethasone_mg`
-        (equivalent, of steroids), `last_at`.
+        (equivalent, of steroids), `last_at`. An amount is that of the doses that can be read, so a least one where others cannot; null where none can.
     """
     begin = pl.max_horizontal(origin(col("until")) - DAY, pl.when(col("since") // SPAN == col("course")).then("since"))
     times = asked.sort("at").with_columns(until="at", since=_as_of(asked.sort("at")["at"], starts, "since"))
@@ -210,8 +210,12 @@ def ledger(record: Record, asked: pl.DataFrame, drugs: Mapping[str, Drug], start
     given = doses(record, *counted(drugs)).join(times, on="course")
     given = given.filter(col("at").is_between("begin", "until"))
     recent = col("at") > col("until") - WINDOW_H * HOUR
+
+    def read(mg: pl.Expr) -> pl.Expr:
+        return pl.when(mg.is_not_null().any() | (mg.len() == 0)).then(mg.sum())
+
     table = given.group_by("course", "until", "drug").agg(
-        n=pl.len().cast(pl.Int64), n_24h=recent.sum().cast(pl.Int64), mg=col("mg").sum(), mg_24h=col("mg").filter(recent).sum(),
+        n=pl.len().cast(pl.Int64), n_24h=recent.sum().cast(pl.Int64), mg=read(col("mg")), mg_24h=read(col("mg").filter(recent)),
         unread=col("mg").is_null().sum().cast(pl.Int64), last_at=col("at").max(),
     ).sort("course", "until", "drug").rename({"until": "at"})  # fmt: skip
     return table.with_columns(dexamethasone_mg=dexamethasone_equivalent(col("drug"), col("mg")))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aftercar.report.svg import label, line, mark, rect
+from aftercar.report.svg import PATTERNS, label, line, mark, rect
 
 HEIGHT = 106
 
@@ -58,9 +58,3 @@ def _sample(cls: str, shape: str, x: float, y: float) -> str:
     if cls in ("g3", "up"):
         return rect(x, y - 7, 32, 14, cls) + label(x + 16, y + 4, shape, "k h", "middle")
     return line(x, y, x + 32, y, cls)
-
-
-PATTERNS = (
-    '<defs><pattern id="hatch" width="5" height="5" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">'
-    '<rect width="5" height="5" fill="#fff"/><path d="M0 0V5" stroke="#2b4a6b" stroke-width="1.6"/></pattern></defs>'
-)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from functools import cache
 from importlib.resources import files
@@ -18,8 +19,11 @@ from aftercar.errors import InputError
 from aftercar.files import write_text
 from aftercar.frames import load, scan
 from aftercar.report import cohort, cohort_figures, other
+from aftercar.report.cohort_section import DAYS, cohort_section
 from aftercar.report.course import courses
+from aftercar.report.figures.results import Results
 from aftercar.report.legend import legend_svg
+from aftercar.report.methods import LIMITS, methods
 from aftercar.report.subject import section
 from aftercar.timeline.schema import conform
 
@@ -53,15 +57,18 @@ def write_report(
     shown = _shown(subjects["subject_id"], subjects_shown, limit)
     own = col("subject_id").is_in(shown.implode())
     rows = timeline.lazy().filter(col("subject_id").cast(shown.dtype).is_in(shown.implode())).collect()
+    run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    episodes = load(folder / "episodes.parquet")
     text = render_report(
-        run=json.loads((folder / "run.json").read_text(encoding="utf-8")),
+        run=run,
         subjects=subjects,
         worst=load(folder / "worst.parquet"),
-        episodes=load(folder / "episodes.parquet"),
+        episodes=episodes,
         rejected=load(folder / "rejected.parquet"),
         grades=scan(folder / "grades.parquet").filter(own).collect(),
         timeline=rows,
         shown=shown.to_list(),
+        every=Results.of(run, subjects, episodes, scan(folder / "grades.parquet"), timeline.lazy()),
     )
     write_text(Path(out), text)
 
@@ -76,6 +83,7 @@ def render_report(
     grades: pl.DataFrame,
     timeline: pl.DataFrame,
     shown: Iterable[Any],
+    every: Results | None = None,
 ) -> str:
     """The page, from tables as `docs/tables.md` describes them.
 
@@ -83,6 +91,7 @@ def render_report(
         run: `run.json`.
         grades, timeline: may be restricted to the subjects in `shown`.
         shown: subjects with a section of their own, in that order by subject.
+        every: all courses, for the figures of the cohort; those of the tables given, if left out.
     """
     simulated = bool(run.get("simulated", False))
     ids = pl.Series("subject_id", list(shown), dtype=subjects.schema["subject_id"])
@@ -101,6 +110,8 @@ def render_report(
         section(course, n, by_course.get((course.about["subject_id"], course.infusion), []), simulated=simulated)
         for n, course in enumerate(courses(drawn, conform(timeline), shown_grades, episodes, other.parted(own)[0]), start=1)
     ]
+    whole = every or Results.of(run, subjects, episodes, grades.lazy(), timeline.lazy())
+    drawn_together = cohort_section(whole, worst)
     marked = [c for row in own["criteria"].drop_nulls() for c in row]
     counts = run.get("counts") or {}
     return template("page.html.j2").render(
@@ -122,6 +133,10 @@ def render_report(
         rejected=cohort.rejected_table(rejected),
         worst_figure=Markup(cohort_figures.worst_svg(table, simulated=simulated)),
         onset_figure=Markup(cohort_figures.onset_svg(episodes, simulated=simulated)),
+        together=drawn_together,
+        days=DAYS,
+        methods=methods(run, charted, trials=drawn_together.trials, pooled=drawn_together.pooled),
+        limits=LIMITS,
         legend=Markup(legend_svg()),
         sections=sections,
         n_shown=drawn["subject_id"].n_unique(),
@@ -146,6 +161,11 @@ def _grouped(n: int | None) -> str:
     return "not recorded" if n is None else f"{n:,}"
 
 
+def _css_word(text: object) -> str:
+    """A word that can stand within a string of a style sheet."""
+    return re.sub(r"[^\w.:+ -]", "", str(text))
+
+
 def resource(name: str) -> str:
     """A file that stands beside this module."""
     return files("aftercar.report").joinpath(name).read_text(encoding="utf-8")
@@ -156,4 +176,5 @@ def template(name: str) -> jinja2.Template:
     """A template that stands beside this module; what goes in is escaped."""
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["grouped"] = _grouped
+    environment.filters["cssword"] = _css_word
     return environment.from_string(resource(name))

@@ -11,17 +11,32 @@ from importlib.resources import files
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _UNITS = {"Cel": "°C", "/uL": "/µL", "10*9/L": "×10⁹/L", "{score}": "", "mm[Hg]": "mmHg", "a": "years", "[degF]": "°F"}
+# By name, for a program that draws pictures may not know what a bare `sans-serif` is here.
+FONTS = "Helvetica, Arial, Liberation Sans, DejaVu Sans, Noto Sans, Nimbus Sans, Roboto, sans-serif"
 CHAR_PX = 5.9  # mean width of a character at 11 px; labels are fitted by it
 
 
-def alone(svg: str) -> str:
-    """A figure of the page as a file of its own, with the styles that the page has for it."""
+# What hatched areas are filled with: once in a page, and in each figure that stands alone.
+PATTERNS = (
+    '<defs><pattern id="hatch" width="5" height="5" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">'
+    '<rect width="5" height="5" fill="#fff"/><path d="M0 0V5" stroke="#2b4a6b" stroke-width="1.6"/></pattern><pattern id="dots" width="6" height="6" patternUnits="userSpaceOnUse">'
+    '<rect width="6" height="6" fill="#fff"/><path d="M3 3h.01" stroke="#525c68" stroke-width="2.2" stroke-linecap="round"/></pattern></defs>'
+)
+
+
+def alone(svg: str, title: str = "") -> str:
+    """A figure of the page as a file of its own, with the styles and patterns that the page has for it.
+
+    Custom properties are written out, for not every program that shows SVG knows them.
+    """
     css = files("aftercar.report").joinpath("page.css").read_text(encoding="utf-8")
+    colours = dict(re.findall(r"--(\w+): (#\w+)", css))
     style = "".join(rule for rule in css.splitlines() if rule.startswith("svg"))
+    style = re.sub(r"var\(--(\w+)\)", lambda found: colours[found[1]], style)
     head, rest = svg.split(">", 1)  # escaped text holds no such sign
     return (
-        f'{head} xmlns="http://www.w3.org/2000/svg" font-family="Helvetica, Arial, sans-serif">'
-        f"<style>svg {{ --ink: #1b2128; --deep: #17324f; background: #fff; }} {style}</style>{rest}"
+        f'{head} xmlns="http://www.w3.org/2000/svg" font-family="{FONTS}">{tip(title) if title else ""}'
+        f"<style>svg {{ background: #fff; }} {style}</style>{'' if PATTERNS in rest else PATTERNS}{rest}"
     )
 
 
@@ -101,11 +116,11 @@ _SHAPES = {
 
 
 def mark(shape: str, x: float, y: float, title: str, cls: str = "") -> str:
-    """A point mark with its hover text; `shape` is `circle` or a key of the path table."""
-    attr = f' class="{cls}"' if cls else ""
+    """A point mark with its hover text, if it has one; `shape` is `circle` or a key of the path table."""
+    attr, inner = f' class="{cls}"' if cls else "", tip(title) if title else ""
     if shape == "circle":
-        return f'<circle{attr} cx="{px(x)}" cy="{px(y)}" r="2.6">{tip(title)}</circle>'
-    return f'<path{attr} d="M{px(x)} {px(y)}{_SHAPES[shape]}">{tip(title)}</path>'
+        return f'<circle{attr} cx="{px(x)}" cy="{px(y)}" r="2.6">{inner}</circle>'
+    return f'<path{attr} d="M{px(x)} {px(y)}{_SHAPES[shape]}">{inner}</path>'
 
 
 KNEE_SHARE = 0.72  # of the width, for the days before the knee

@@ -20,8 +20,10 @@ from aftercar.serve import (
     cohort,
     evidence,
     federate,
+    figure,
     forecast,
     model,
+    registry,
     rehearse,
     risk,
     simulate,
@@ -45,6 +47,7 @@ risk.add_to(app)
 advise.add_to(app)
 calendar.add_to(app)
 rehearse.add_to(app)
+figure.add_to(app)
 simulate.add_to(app)
 forecast.add_to(app)
 trial.add_to(app)
@@ -53,6 +56,7 @@ ward.add_to(app)
 app.add_typer(model.app, name="model")
 app.add_typer(calibrate.app, name="calibrate")
 app.add_typer(cohort.app, name="cohort")
+app.add_typer(registry.app, name="registry")
 
 Options = Annotated[
     list[str] | None, typer.Option("--option", "-o", help="An open question decided: name=value. May be repeated.")
@@ -67,6 +71,13 @@ class Engine(enum.StrEnum):
 
     local = "local"
     spark = "spark"
+
+
+class Paper(enum.StrEnum):
+    """What a report is printed on."""
+
+    a4 = "a4"
+    letter = "letter"
 
 
 # Polars' allocator gives freed memory back to the system at once and asks for it again: a tenth of the time of a large grading.
@@ -240,13 +251,16 @@ def report(
     subject: Annotated[list[str] | None, typer.Option("--subject", help="Show this subject only. May be repeated.")] = None,
     limit: Annotated[int, typer.Option("--limit", min=0, help="Draw at most so many subjects.")] = 200,
     timeline: Annotated[Path | None, typer.Option("--timeline", help="Where the timeline is, if it was moved.")] = None,
+    pdf: Annotated[Path | None, typer.Option("--pdf", help="Also print it into this file, by Chromium, Chrome or Edge.")] = None,
+    paper: Annotated[Paper, typer.Option("--paper", help="Of the PDF.")] = Paper.a4,
 ) -> None:
-    """Write the HTML report: the cohort, and a figure for each subject."""
+    """Write the report, HTML and PDF: the cohort with methods and references, and a figure for each subject."""
 
     from aftercar.errors import InputError
     from aftercar.frames import load
     from aftercar.grade.explain import match_id, open_graded, read_run
     from aftercar.report import write_report
+    from aftercar.report.pdf import ready, write_pdf
     from aftercar.serve import show
 
     run = read_run(folder)
@@ -256,9 +270,15 @@ def report(
     if shown and not set(shown) <= set(known):
         raise InputError("A subject that was asked for is not among the results. Ids are written as in the source.")
     target = out or folder / "report.html"
+    if pdf:
+        ready(pdf)
     with show.working("drawing"):
         write_report(folder, target, timeline=store.scan(), subjects_shown=shown, limit=limit)
     print(f"Report: {target}")
+    if pdf:
+        with show.working("printing"):
+            write_pdf(target.read_text(encoding="utf-8"), pdf, paper=paper)
+        print(f"Printed: {pdf}")
 
 
 @app.command()

@@ -44,9 +44,9 @@ def compare(
     ] = None,
     adjust: Annotated[
         str | None,
-        typer.Option("--adjust", help="Covariates: age_y,sex,disease, measurements such as crp, columns of --covariates."),
+        typer.Option("--adjust", help="Covariates: age_y,sex,disease, measurements such as crp, columns of --beside."),
     ] = None,
-    covariates: Annotated[Path | None, typer.Option("--covariates", help="A CSV of your own: subject_id and columns.")] = None,
+    beside: Annotated[Path | None, typer.Option("--beside", help="A CSV of your own: subject_id and columns.")] = None,
     missing: Annotated[
         Missing, typer.Option("--missing", help="Courses that lack a covariate: drop them, or make missing a category.")
     ] = Missing.drop,
@@ -63,7 +63,7 @@ def compare(
         tuple(dict.fromkeys(name for word in (adjust or "").split(",") if (name := word.strip()))), missing.value,
     )  # fmt: skip
     with show.working("comparing"):
-        found = contrast(read_results(folder), asked, covariates, timeline)
+        found = contrast(read_results(folder), asked, beside, timeline)
     if out:
         write_contrast(found, out)
     show_compare.compared(found)

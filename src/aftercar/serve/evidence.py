@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from aftercar.errors import OptionError
+from aftercar.serve.pool import pool
 
 if TYPE_CHECKING:
     import polars as pl
@@ -70,6 +71,7 @@ def _printed(name: str) -> Callable[..., None]:
 
 for _name, _help in TABLES.items():
     app.command(_name, help=_help)(_printed(_name))
+app.command("pool")(pool)
 
 
 def _handed_over(rows: pl.DataFrame, as_json: bool, csv: Path | None) -> bool:

@@ -157,12 +157,14 @@ def _doses(given: pl.DataFrame, limits: pl.DataFrame, book: RuleBook) -> None:
         shown = _table("drug", "doses", "in 24 h", "mg", "mg in 24 h", "not readable", "as dexamethasone, mg [M]", "last")
         for row in given.iter_rows(named=True):
             equivalent = f"{row['dexamethasone_mg']:.1f}" if row["dexamethasone_mg"] is not None else ""
-            numbers = (row["n"], row["n_24h"], f"{row['mg']:g}", f"{row['mg_24h']:g}", row["unread"] or "", equivalent)
+            mg, mg_24h = (f"{row[c]:g}" if row[c] is not None else "not known" for c in ("mg", "mg_24h"))
+            numbers = (row["n"], row["n_24h"], mg, mg_24h, row["unread"] or "", equivalent)
             shown.add_row(row["drug"], *map(str, numbers), f"{row['last']:%Y-%m-%d %H:%M}")
         console.print(shown)
         steroids = given.filter(col("drug").is_in(list(EQUIVALENT_MG)))
         if steroids.height:
-            console.print(f"  steroids together: {steroids['dexamethasone_mg'].sum():.1f} mg of dexamethasone")
+            least = "at least " if steroids["unread"].sum() else ""
+            console.print(f"  steroids together: {least}{steroids['dexamethasone_mg'].sum():.1f} mg of dexamethasone")
 
 
 def cohort(advice: Advice, book: RuleBook) -> None:

@@ -123,9 +123,7 @@ def _scale(results: Results, courses: pl.DataFrame, family: str, groups: dict[st
     worst = {c: table.add(int((rows["class"] == c).sum())) for c in CLASSES}
     table.sum(whole, worst.values())
     table.stage = 1
-    onset = (
-        _onset(results, courses, outcome, table, whole, worst) if all(SCALES[s].window is None for s in outcome.scales) else {}
-    )
+    onset = _onset(results, courses, outcome, table, whole, worst) if outcome.over_time else {}
     table.stage = 2
     by: dict[str, dict[str, dict[str, int]]] = {}
     for name, sizes in groups.items():

@@ -6,22 +6,16 @@ the row before, so that a row that was changed or taken out is found.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
-import hashlib
-import json
-import os
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
 import polars as pl
 from polars import col, lit
 
 from aftercar.errors import InputError, nearest
-from aftercar.files import place
-from aftercar.frames import load
+from aftercar.timeline.log import CHAIN, Log
 from aftercar.timeline.schema import ATTRIBUTIONS
 
 FILE = "statements.parquet"
@@ -43,30 +37,14 @@ STATEMENTS: dict[str, type[pl.DataType] | pl.DataType] = {
     "previous": pl.String,
     "hash": pl.String,
 }
-SAID = [c for c in STATEMENTS if c not in ("n", "previous", "hash")]
-FIRST = "0" * 64  # `previous` of the first row
+SAID = [c for c in STATEMENTS if c not in CHAIN]
 CLOCKS_DIFFER = timedelta(minutes=10)  # a time further ahead than this is a slip
 
 Frame = TypeVar("Frame", pl.DataFrame, pl.LazyFrame)
 
 
-def read_statements(folder: Path | str) -> pl.DataFrame:
-    """The log of a timeline folder, in order; no rows where nobody has said anything.
-
-    Raises:
-        InputError: the file is damaged.
-    """
-    path = place(folder) / FILE
-    if not path.is_file():
-        return pl.DataFrame(schema=STATEMENTS)
-    try:
-        log = load(path)
-    except pl.exceptions.PolarsError as error:
-        raise InputError(f"{path} is damaged. Restore it from a backup: statements cannot be made again.") from error
-    wrong = [c for c, dtype in STATEMENTS.items() if log.schema.get(c) not in (dtype, pl.String if c == "subject_id" else dtype)]
-    if wrong or log.width != len(STATEMENTS):
-        raise InputError(f"{path} is no log of statements ({', '.join(wrong) or 'other columns'}). Restore it from a backup.")
-    return log
+STATEMENT_LOG = Log(FILE, STATEMENTS, "statements", "aftercar adjudicate {folder} verify")
+chained, broken, read_statements, verify = STATEMENT_LOG.chained, STATEMENT_LOG.broken, STATEMENT_LOG.read, STATEMENT_LOG.verify
 
 
 def last_hash(folder: Path | str) -> str | None:
@@ -85,24 +63,7 @@ def append(folder: Path | str, rows: pl.DataFrame | Callable[[pl.DataFrame], pl.
     Raises:
         InputError: a row that is no statement, or a log that was changed by other means. Nothing is added then.
     """
-    folder = Path(folder)
-    with _alone(folder):
-        log = read_statements(folder)
-        if verify(folder).height:
-            raise InputError(
-                f"{folder / FILE} was changed by other means; nothing was added. "
-                f"`aftercar adjudicate {folder} verify` lists where. Restore it from a backup."
-            )
-        new = conformed(rows(log) if callable(rows) else rows)
-        if log.height and log.schema["subject_id"] != new.schema["subject_id"]:
-            raise InputError(
-                "Subject ids are numbers in one of timeline and statements, and words in the other. Was it imported anew?"
-            )
-        new = chained(new, log.height, str(log["hash"][-1]) if log.height else FIRST)
-        whole = pl.concat([log, new]) if log.height else new
-        if new.height:
-            _write(whole, folder)
-    return new
+    return STATEMENT_LOG.append(folder, lambda log: conformed(rows(log) if callable(rows) else rows))
 
 
 def conformed(rows: pl.DataFrame) -> pl.DataFrame:
@@ -140,110 +101,6 @@ def conformed(rows: pl.DataFrame) -> pl.DataFrame:
             f"These are no statements: {', '.join(wrong)} is missing or wrong in some row. docs/adjudication.md has the columns."
         )
     return new
-
-
-# ---- the chain
-
-
-def chained(new: pl.DataFrame, behind: int, head: str) -> pl.DataFrame:
-    """Number the rows and give each its hash; a chain is made link by link.
-
-    Args:
-        new: rows that are `conformed`.
-        behind: the number of the row before.
-        head: its hash; `FIRST` where there is none.
-    """
-    numbered = new.with_columns(n=pl.int_range(behind + 1, behind + 1 + pl.len(), dtype=pl.Int64))
-    links = [head]
-    for row in _plain(numbered):
-        links.append(_hash(row | {"previous": links[-1]}))
-    chain = numbered.with_columns(previous=pl.Series(links[:-1], dtype=pl.String), hash=pl.Series(links[1:], dtype=pl.String))
-    return chain.select(STATEMENTS.keys())
-
-
-def _plain(rows: pl.DataFrame) -> list[dict[str, Any]]:
-    """Rows as JSON can hold them: the time in one spelling, whatever the reader's time zone data."""
-    return rows.with_columns(col("said_at").dt.to_string("%Y-%m-%dT%H:%M:%S%.6fZ")).to_dicts()
-
-
-def _hash(row: dict[str, Any]) -> str:
-    """SHA-256 of the row's canonical JSON: sorted keys, no spaces, ASCII; all columns but the hash itself."""
-    content = {c: row[c] for c in STATEMENTS if c != "hash"}
-    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
-
-
-def verify(folder: Path | str, head: str | None = None) -> pl.DataFrame:
-    """What is wrong with a log: `n, problem`, no rows where it is whole.
-
-    Args:
-        folder: the timeline folder.
-        head: the hash of a row that was noted down earlier, or its beginning. Who rewrites the whole log can make a chain that holds;
-            one that holds that hash cannot be made.
-    """
-    log = read_statements(folder)
-    path = place(folder) / FILE
-    told = pl.read_parquet_metadata(str(path)).get("head", "") if path.is_file() else FIRST
-    found = broken(log)
-    last = log["hash"].last() if log.height else FIRST
-    if told != last:
-        found = pl.concat(
-            [found, _problem(log.height, "rows at the end were taken out or added, or other software wrote the file")]
-        )
-    if head and not log["hash"].str.starts_with(head.strip().lower()).any():
-        found = pl.concat([found, _problem(None, "the hash that was noted down is not in the log: it was rewritten")])
-    return found
-
-
-def broken(log: pl.DataFrame) -> pl.DataFrame:
-    """The rows of a whole log that do not follow from the ones before: `n, problem`."""
-    links = log.with_columns(
-        made=pl.Series([_hash(row) for row in _plain(log)], dtype=pl.String),
-        before=col("hash").shift(1, fill_value=FIRST),
-        place=pl.int_range(1, pl.len() + 1, dtype=pl.Int64),
-    )
-    problem = (
-        pl.when(col("made").ne_missing(col("hash"))).then(lit("changed after it was written"))
-        .when(col("previous").ne_missing(col("before"))).then(lit("the row before it was changed or taken out"))
-        .when(col("n").ne_missing(col("place"))).then(lit("not the number that follows"))
-    )  # fmt: skip
-    return links.select("n", problem=problem).drop_nulls("problem")
-
-
-def _problem(n: int | None, what: str) -> pl.DataFrame:
-    return pl.DataFrame({"n": [n], "problem": [what]}, schema={"n": pl.Int64, "problem": pl.String})
-
-
-# ---- the file
-
-
-@contextlib.contextmanager
-def _alone(folder: Path) -> Generator[None]:
-    """One writer at a time; the lock goes with the process that holds it."""
-    with (folder / f".{FILE}.lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        for left in folder.glob(f".{FILE}.*.part"):  # of a writer that was killed: whoever writes now holds the lock
-            left.unlink(missing_ok=True)
-        yield
-
-
-def _write(log: pl.DataFrame, folder: Path) -> None:
-    """The whole log beside the old one, then in its place, so that a reader sees the one or the other."""
-    part = folder / f".{FILE}.{os.getpid()}.part"
-    try:
-        log.write_parquet(part, metadata={"head": log["hash"][-1]})
-        _sync(part)
-        part.replace(folder / FILE)
-        _sync(folder)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 # ---- attribution

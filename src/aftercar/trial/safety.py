@@ -248,7 +248,7 @@ def _known(results: Results, courses: pl.DataFrame, plan: Plan) -> pl.DataFrame:
             reached, on=COURSE, how="left", maintain_order="left"
         )
         # Of a scale that grades a window of days as a whole the event is known when the window is over.
-        at = closes if any(SCALES[s].window is not None for s in outcome.scales) else col(f"at{n}")
+        at = col(f"at{n}") if outcome.over_time else closes
         events.append(pl.when(col(f"answer{n}") == "yes").then(at))
         answers.append(col(f"answer{n}"))
         ends.append(closes)

@@ -8,7 +8,8 @@ from polars import col
 from sqlalchemy.engine import Connection
 
 from aftercar.grade.adjudicate import locks
-from aftercar.timeline.statements import FIRST, STATEMENTS, chained, conformed
+from aftercar.timeline.log import FIRST
+from aftercar.timeline.statements import STATEMENTS, chained, conformed
 from aftercar.ward.database import alone
 from aftercar.ward.tables import statement
 
@@ -26,6 +27,12 @@ def log(connection: Connection, subject_id: int | None = None, version: int | No
     if version is not None:
         chosen = chosen.where(statement.c.version <= version)
     return _frame(connection, chosen)
+
+
+def versions(connection: Connection, subject_id: int) -> dict[int, int]:
+    """Of which version of a patient's record each statement was made, by its number."""
+    rows = connection.execute(sa.select(statement.c.n, statement.c.version).where(statement.c.subject_id == subject_id))
+    return {row.n: row.version for row in rows}
 
 
 def locked(connection: Connection) -> dict[int, pl.DataFrame]:

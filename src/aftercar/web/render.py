@@ -14,10 +14,9 @@ from fastapi.responses import HTMLResponse
 from markupsafe import Markup
 
 from aftercar import __version__
-from aftercar.report.legend import PATTERNS
 from aftercar.report.names import toxicity_name
 from aftercar.report.page import resource
-from aftercar.report.svg import unit_text
+from aftercar.report.svg import PATTERNS, unit_text
 from aftercar.ward.accounts import Person, Right
 from aftercar.ward.ward import Ward
 

@@ -19,7 +19,6 @@ def advice(ward: TheWard, person: Reader, who: ThePatient, result: ResultAsked =
         found = found.at(ward.now() if result is None else found.as_of)
     ward.note(person, "patient.options.read", who.subject_id, {"version": who.version, "result": result})
     options, ledger, limits = ([], [], []) if found is None else map(rows, (found.advice, found.ledger, found.limits))
-    ledger = [d | dict.fromkeys(("mg", "mg_24h", "dexamethasone_mg")) if d["unread"] == d["n"] else d for d in ledger]  # not 0
     return Advice(
         **about(who, found), profile=ward.book.profile.name, options=[Option.model_validate(r) for r in options],
         ledger=[Doses.model_validate(r) for r in ledger], limits=[LimitRow.model_validate(r) for r in limits],

@@ -141,12 +141,16 @@ def _cards(found: Found, draft: Order, book: RuleBook) -> Iterator[Card]:
         steroids = found.ledger.filter(col("infusion") == course, col("drug").is_in(list(of_group("corticosteroid"))))
         if steroids.height:
             rows = [
-                f"- {concepts()[r['drug']].label}: {several(r['n'], 'dose')}, {r['mg']:.4g} mg, {r['mg_24h']:.4g} mg of it in 24 h, last {when(r['last'])}"
+                f"- {concepts()[r['drug']].label}: {several(r['n'], 'dose')}, {_amount(r['mg'])}, {_amount(r['mg_24h'])} of it in 24 h, last {when(r['last'])}"
                 + (f"; {r['unread']} cannot be read" if r["unread"] else "")
                 for r in steroids.iter_rows(named=True)
             ]
-            equivalent = steroids["dexamethasone_mg"].sum()
+            equivalent = ("at least " if steroids["unread"].sum() else "") + f"{steroids['dexamethasone_mg'].sum():.4g}"
             yield Card(
-                summary=short(f"Corticosteroids since the infusion: {several(int(steroids['n'].sum()), 'dose')}, {equivalent:.4g} mg dexamethasone equivalent"),
+                summary=short(f"Corticosteroids since the infusion: {several(int(steroids['n'].sum()), 'dose')}, {equivalent} mg dexamethasone equivalent"),
                 indicator="info", source=source(book.drugs[draft.drug].source if draft.drug in book.drugs else None), detail="\n".join(rows),
             )  # fmt: skip
+
+
+def _amount(mg: float | None) -> str:
+    return "an amount that is not known" if mg is None else f"{mg:.4g} mg"

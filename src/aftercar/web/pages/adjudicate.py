@@ -58,6 +58,7 @@ class Question:
         waiting: who has agreed to lock.
         locked: the grade that two readers locked, `by` them, `at` a time.
         may_agree: whether the reader can agree to lock now.
+        outdated: the record has changed since the reader graded, or since it was locked.
     """
 
     infusion: int
@@ -72,6 +73,7 @@ class Question:
     waiting: tuple[str, ...]
     locked: dict[str, Any] | None
     may_agree: bool
+    outdated: bool
 
     @property
     def anchor(self) -> str:
@@ -100,17 +102,17 @@ def _page(
     if found is None:
         return render.page(request, "blank.html.j2", person, who=who, line=line(who, None, ward.now()))
     with ward.database.reading() as connection:
-        log = statements.log(connection, subject_id)
+        log, versions = statements.log(connection, subject_id), statements.versions(connection, subject_id)
     charted = ward.timeline(subject_id, found.version)
     return render.page(
         request, "adjudicate.html.j2", person, 422 if wrong else 200, who=who, line=line(who, found, ward.now()), found=found, wrong=wrong, one_person=alone,
-        questions=_questions(found, log, person.name), several=found.subjects.height > 1, filled=filled or {}, causes=CAUSES,
+        questions=_questions(found, log, versions, person.name), several=found.subjects.height > 1, filled=filled or {}, causes=CAUSES,
         held=course.held(found, charted, NOW), attributed=_attributed(charted, log),
         said=blind(history(log), person.name).sort("n", descending=True).to_dicts(), me=person.name,
     )  # fmt: skip
 
 
-def _questions(found: Found, log: pl.DataFrame, reader: str) -> list[Question]:
+def _questions(found: Found, log: pl.DataFrame, versions: dict[int, int], reader: str) -> list[Question]:
     """A question for each default scale and course; but for CRS and ICANS those of which nothing was charted are left out, unless somebody graded them."""
     worst = with_family(other.parted(found.worst)[0])
     said = readings(log).filter(col("reading") == "latest").partition_by(KEY, as_dict=True)
@@ -125,6 +127,14 @@ def _questions(found: Found, log: pl.DataFrame, reader: str) -> list[Question]:
         if not latest and (row["status"] == "not_applicable" or not (row["assessed"] or row["toxicity"] in NOW)):
             continue
         own = next((grade for rater, grade in latest.items() if rater.lower() == reader.lower()), None)
+        # What the grade in force was given on: that of the lock, else the reader's own.
+        given = (
+            held[key]["n"]
+            if key in held
+            else next((r["n"] for r in said[key].iter_rows(named=True) if r["rater"].lower() == reader.lower()), None)
+            if key in said
+            else None
+        )
         others = {rater: grade for rater, grade in latest.items() if rater.lower() != reader.lower()}
         waiting = waits.get(key, ())
         agree = own is not None and own in others.values() and key not in held and reader not in waiting
@@ -132,7 +142,7 @@ def _questions(found: Found, log: pl.DataFrame, reader: str) -> list[Question]:
             Question(
                 row["infusion"], row["toxicity"], row["scale"], other.answer(row), bool(latest or row["grade_upper"] or row["toxicity"] in NOW),
                 tuple(range(highest.get(row["scale"], 5) + 1)), own, tuple(others.items()) if own is not None or key in held else (), len(others), waiting,
-                held.get(key), agree,
+                held.get(key), agree, given is not None and versions[given] < found.version,
             )
         )  # fmt: skip
     return sorted(questions, key=lambda q: (q.infusion, order.index(q.toxicity)))
@@ -201,7 +211,13 @@ def grade(
     """A reader's grade, beside the former ones."""
     who_is(ward, subject_id)
 
-    def said(_: pl.DataFrame) -> pl.DataFrame:
+    def said(log: pl.DataFrame) -> pl.DataFrame:
+        here = with_family(pl.DataFrame([_about(ward, subject_id, form)])).row(0, named=True)
+        held = locks(log).filter(col("infusion") == here["infusion"], toxicity=here["toxicity"], family=here["family"])
+        if held.height:  # the page that was sent is older than the lock
+            raise InputError(
+                f"{' and '.join(held['by'][0])} locked grade {held['grade'][0]} meanwhile. Open the lock first, with the reason."
+            )
         given = {c: form.get(c) or None for c in ("infusion", "toxicity", "scale", "grade", "comment")}
         rows = as_given(pl.DataFrame([given | {"subject_id": str(subject_id), "rater": person.name, "said_at": None}]))
         return _good(*grades_said(worst, rows))

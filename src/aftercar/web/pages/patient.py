@@ -9,6 +9,7 @@ from fastapi.responses import Response
 
 from aftercar.errors import NotFound
 from aftercar.grade.adjudicate import locks
+from aftercar.manage.doses import EQUIVALENT_MG
 from aftercar.timeline.concepts import concepts
 from aftercar.ward import record, statements
 from aftercar.ward.overview import line
@@ -67,7 +68,7 @@ def options(request: Request, ward: TheWard, person: Reader, subject_id: int) ->
     return render.page(
         request, "options.html.j2", person, who=who, found=found, line=line(who, found, ward.now()),
         groups=[(title, [a for a in advice if a["status"] == status]) for status, title in GROUPS.items()], free=[a for a in advice if a["status"] == "not_blocked"], ledger=[] if found is None else found.ledger.to_dicts(),
-        limits=[] if found is None else found.limits.to_dicts(),
+        limits=[] if found is None else found.limits.to_dicts(), steroids=EQUIVALENT_MG,
     )  # fmt: skip
 
 
