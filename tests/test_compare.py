@@ -83,17 +83,20 @@ def test_differences_are_those_that_newcombe_published() -> None:
 @pytest.mark.parametrize(("counts", "ratio", "odds"), TOLD["ratios"])
 def test_ratios_are_those_of_r(counts: list[int], ratio: list[float], odds: list[float]) -> None:
     found = difference(*counts)
-    assert found is not None and not found.corrected
+    assert found is not None and not found.corrected and found.ratio is not None
     close(found.ratio, ratio)
     close(found.odds_ratio, odds)
 
 
 def test_a_count_of_zero_is_corrected_and_says_so() -> None:
     found = difference(0, 10, 4, 12)
-    assert found is not None and found.corrected
+    assert found is not None and found.corrected and found.odds_ratio is not None
     close(found.odds_ratio[0], (0.5 * 8.5) / (10.5 * 4.5))
     close(found.difference[0], -4 / 12)
     assert difference(0, 0, 4, 12) is None
+    for counts in ((0, 10, 0, 12), (10, 10, 12, 12)):
+        neither = difference(*counts)
+        assert neither is not None and (neither.ratio, neither.odds_ratio, neither.difference[0]) == (None, None, 0.0)
 
 
 def test_e_values_are_those_that_were_published() -> None:
@@ -395,6 +398,7 @@ def universes(folder: Path) -> Multiverse:
 def test_the_multiverse_of_the_example_cohort_is_the_one_that_was_committed(universes: Multiverse, tmp_path: Path) -> None:
     """To make them anew: aftercar cohort multiverse TIMELINE --spec tests/multiverse/spec.toml --out DIR, and copy the CSV files."""
     figures = multiverse_figures(universes)
+    (tmp_path / "m").mkdir()
     write_multiverse(universes, tmp_path / "m", figures)
     for name in ("universes", "choices", "summary"):
         assert (tmp_path / "m" / f"{name}.csv").read_bytes() == (HERE / "multiverse" / f"{name}.csv").read_bytes(), name

@@ -288,7 +288,9 @@ def _plain(pair: pl.DataFrame, name: str, reference: str) -> list[dict[str, Any]
         row |= {"share": found.events / found.n, "reference_share": found.reference_events / found.reference_n}
         row |= _ends("difference", found.difference) | _ends("ratio", found.ratio) | _ends("odds_ratio", found.odds_ratio)
         row |= _e_values(found.ratio)
-        if found.corrected:
+        if found.ratio is None:
+            row["why"] = "no ratios: in both groups nobody or everybody had it"
+        elif found.corrected:
             row["why"] = "0.5 was added to each count for the ratios: one count is 0"
         rows.append(row)
     return rows

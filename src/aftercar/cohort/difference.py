@@ -16,7 +16,7 @@ class Difference:
 
     Attributes:
         difference: of the shares, the group's less the reference's; hybrid score interval (Newcombe 1998, Stat Med 17:873, method 10).
-        ratio: of the shares (Katz 1978); odds_ratio (Woolf 1955). 0.5 is added to each count where one is 0 (`corrected`).
+        ratio: of the shares (Katz 1978); odds_ratio (Woolf 1955). 0.5 is added to each count where one is 0 (`corrected`); null where in both groups nobody or everybody had it.
     """
 
     events: int
@@ -24,8 +24,8 @@ class Difference:
     reference_events: int
     reference_n: int
     difference: Interval
-    ratio: Interval
-    odds_ratio: Interval
+    ratio: Interval | None
+    odds_ratio: Interval | None
     corrected: bool
 
 
@@ -36,13 +36,12 @@ def difference(events: int, n: int, reference_events: int, reference_n: int) -> 
     counts = (events, n - events, reference_events, reference_n - reference_events)
     corrected = min(counts) == 0
     a, b, c, d = (x + 0.5 * corrected for x in counts)
-    return Difference(
-        events, n, reference_events, reference_n,
-        newcombe(events, n, reference_events, reference_n),
-        _by_log((a / (a + b)) / (c / (c + d)), sqrt(max(1 / a - 1 / (a + b) + 1 / c - 1 / (c + d), 0.0))),
-        _by_log(a * d / (b * c), sqrt(1 / a + 1 / b + 1 / c + 1 / d)),
-        corrected,
-    )  # fmt: skip
+    ratio = odds_ratio = None
+    if 0 < events + reference_events < n + reference_n:
+        ratio = _by_log((a / (a + b)) / (c / (c + d)), sqrt(max(1 / a - 1 / (a + b) + 1 / c - 1 / (c + d), 0.0)))
+        odds_ratio = _by_log(a * d / (b * c), sqrt(1 / a + 1 / b + 1 / c + 1 / d))
+    gap = newcombe(events, n, reference_events, reference_n)
+    return Difference(events, n, reference_events, reference_n, gap, ratio, odds_ratio, corrected and ratio is not None)
 
 
 def newcombe(k: int, n: int, k0: int, n0: int) -> Interval:

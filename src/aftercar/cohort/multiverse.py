@@ -26,7 +26,6 @@ from aftercar.cohort.difference import newcombe
 from aftercar.cohort.incidence import first_days
 from aftercar.cohort.outcome import COURSE, Outcome
 from aftercar.errors import InputError, OptionError, nearest
-from aftercar.files import replace_folder
 from aftercar.frames import labelled
 from aftercar.grade.explain import open_graded, read_run
 from aftercar.grade.options import OPTIONS, Options
@@ -547,18 +546,15 @@ def _facts(spec: Spec, store: Store, base: Options) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def write_multiverse(found: Multiverse, out: Path | str, figures: Iterable[tuple[str, str]] = ()) -> None:
-    """Write a folder of `universes.csv`, `choices.csv`, `summary.csv`, figures and `multiverse.json`, the same bytes for the same cohort and spec.
+def write_multiverse(found: Multiverse, folder: Path, figures: Iterable[tuple[str, str]] = ()) -> None:
+    """Write `universes.csv`, `choices.csv`, `summary.csv`, figures and `multiverse.json` into a folder, the same bytes for the same cohort and spec.
 
     Args:
         figures: name and SVG of each.
-    Raises:
-        InputError: the folder holds something else.
     """
-    with replace_folder(Path(out), marker=MARKER) as fresh:
-        for name in ("universes", "choices", "summary"):
-            table: pl.DataFrame = getattr(found, name)
-            labelled(table, bool(found.facts["simulated"])).write_csv(fresh / f"{name}.csv", float_precision=6)
-        for name, svg in figures:
-            (fresh / f"{name}.svg").write_text(svg, encoding="utf-8")
-        write_facts(fresh / MARKER, found.facts)
+    for name in ("universes", "choices", "summary"):
+        table: pl.DataFrame = getattr(found, name)
+        labelled(table, bool(found.facts["simulated"])).write_csv(folder / f"{name}.csv", float_precision=6)
+    for name, svg in figures:
+        (folder / f"{name}.svg").write_text(svg, encoding="utf-8")
+    write_facts(folder / MARKER, found.facts)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from aftercar.serve.shared import need_statistics
 
 Results = Annotated[Path, typer.Argument(help="The results folder.", metavar="DIR")]
 Timeline = Annotated[Path | None, typer.Option("--timeline", help="Where the timeline is, if it was moved.")]
@@ -53,6 +56,7 @@ def compare(
     timeline: Timeline = None,
 ) -> None:
     """Compare groups: risk difference and ratios, tests over time, and with --adjust weighted to those who could have been in either group."""
+    need_statistics()
     from aftercar.cohort.contrast import Asked, contrast, write_contrast
     from aftercar.cohort.decided import read_results
     from aftercar.cohort.outcome import Outcome
@@ -82,17 +86,22 @@ def multiverse(
     timeline: Timeline = None,
 ) -> None:
     """Grade the cohort on every scale and under every open option: how far the result depends on them and on missing data."""
+    need_statistics()
     import time
 
     from aftercar.cohort import multiverse as many
+    from aftercar.files import replace_folder
     from aftercar.report.multiverse import multiverse_figures
     from aftercar.serve import show, show_compare
 
     asked, began = many.read_spec(spec), time.monotonic()
-    with show.counting("grading", "gradings") as step:
-        found = many.multiverse(folder, asked, timeline=timeline, progress=step)
-    if out:
-        many.write_multiverse(found, out, multiverse_figures(found))
+    with contextlib.ExitStack() as stack:
+        # A folder that must not be written is refused before the work.
+        fresh = stack.enter_context(replace_folder(out, marker=many.MARKER)) if out else None
+        with show.counting("grading", "gradings") as step:
+            found = many.multiverse(folder, asked, timeline=timeline, progress=step)
+        if fresh:
+            many.write_multiverse(found, fresh, multiverse_figures(found))
     show_compare.universes(found, time.monotonic() - began, limit)
     if out:
         print(f"Written: {out}")
@@ -104,6 +113,7 @@ def safety(
     out: Annotated[Path | None, typer.Option("--out", help="A folder for the page, tables, figure and safety.json.")] = None,
 ) -> None:
     """Events against a Bayesian stopping boundary at each data cut, with the undecided counted as no and as yes: a pack for a safety board."""
+    need_statistics()
     from aftercar.cohort.decided import read_results
     from aftercar.report.safety import safety_figure, safety_page
     from aftercar.serve import show_compare

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from aftercar.serve.shared import need_statistics
+
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
@@ -23,6 +25,7 @@ def summarise(
     site: Annotated[str | None, typer.Option("--site", help="How the site is called in the file.")] = None,
 ) -> None:
     """Write counts that may leave the site: no subject, date or free text, small cells hidden so that no sum gives them away."""
+    need_statistics()
     from aftercar.cohort.decided import read_results
     from aftercar.errors import InputError
     from aftercar.serve import show, show_federate
@@ -43,6 +46,7 @@ def pool(
     out: Annotated[Path | None, typer.Option("--out", help="A folder for the tables and pooled.json.")] = None,
 ) -> None:
     """Put the counts of several sites together: sums where scales and options agree, bounds where cells are hidden, rates across sites."""
+    need_statistics()
     from aftercar.serve import show, show_federate
     from aftercar.sites.pool import pool_files, write_pooled
 
