@@ -467,10 +467,10 @@ def test_groups_are_columns_years_periods_and_columns_of_ones_own() -> None:
     assert grouped(courses, None)["group"].to_list() == [None, None]
     assert grouped(courses, "product")["group"].to_list() == ["axi-cel", None]
     assert grouped(courses, "year")["group"].to_list() == ["2026", "2026"]
-    assert grouped(courses, "period", since=date(2026, 3, 2))["group"].to_list() == ["since 2026-03-02"] * 2
+    assert grouped(courses, "period", cuts=(date(2026, 3, 2),))["group"].to_list() == ["from 2026-03-02 on"] * 2
     beside = pl.DataFrame({"subject_id": ["1", "0"], "centre": ["north", "south"]})
     assert grouped(courses, "centre", beside)["group"].to_list() == ["south", "north"]
-    for asked in ({"by": "centr", "beside": beside}, {"by": "period"}, {"by": "product", "since": date(2026, 1, 1)}):
+    for asked in ({"by": "centr", "beside": beside}, {"by": "period"}, {"by": "product", "cuts": (date(2026, 1, 1),)}):
         with pytest.raises(OptionError):
             grouped(courses, **asked)
     for wrong in (pl.concat([beside, beside]), beside.rename({"centre": "product"})):
@@ -635,8 +635,7 @@ def test_the_command_prints_and_writes(example: tuple[Path, Result], tmp_path: P
         (["--outcome", "penn2018"], "called"),
         (["--outcome", "crs_penn2018:3"], "not graded by"),
         (["--by", "colour"], "grouped by"),
-        (["--by", "period"], "--since"),
-        (["--by", "period", "--since", "soon"], "2024-07-01"),
+        (["--by", "period"], "--cut"),
         (["--competing", "discharge"], "compete"),
         (["--day", "-1"], "0 or more"),
         (["--reference", "none.csv"], "none.csv"),

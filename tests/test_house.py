@@ -39,13 +39,14 @@ MAY_IMPORT = {
     "registry": "errors files frames evidence timeline options grade",
     "simulate": "errors files frames processes evidence timeline grade",
     "synthesis": "errors intervals evidence",
+    "sites": "errors files frames intervals evidence timeline options grade cohort synthesis",
     "calibrate": "errors files frames processes intervals evidence timeline options grade manage simulate",
     "trial": "errors files frames processes spark intervals evidence timeline options grade cohort simulate",
     "export": "errors files frames evidence timeline grade",
     "report": "errors files frames intervals evidence timeline options grade manage risk cohort simulate synthesis calibrate trial registry",
     "ward": "errors files frames processes evidence timeline options grade manage",
     "web": "errors files frames intervals evidence timeline options grade manage risk cohort simulate calibrate report ward",
-    "serve": "errors files frames evidence timeline options grade manage risk conformance cohort simulate synthesis calibrate trial export report ward web registry",
+    "serve": "errors files frames evidence timeline options grade manage risk conformance cohort simulate synthesis sites calibrate trial export report ward web registry",
     "__main__": "serve",
 }
 HEAVY = (

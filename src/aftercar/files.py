@@ -40,6 +40,10 @@ KINDS = {
     "sensitivity.json": "a study of what toxicity hangs on",
     "trial.json": "trials of virtual patients",
     "coverage.json": "a check of forecasts on virtual records",
+    "comparison.json": "a comparison of groups",
+    "multiverse.json": "results under all scales and options",
+    "safety.json": "a report for a safety board",
+    "pooled.json": "counts of several sites",
     "run.json": "results of grading",
 }
 

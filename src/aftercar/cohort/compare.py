@@ -85,6 +85,9 @@ def _gray(at_risk: Floats, events: Floats, competing: Floats) -> tuple[Floats, F
     With `S` the share of a group that had neither event, `F` the share that had the event, and `Y` its courses at risk, the group counts as `R = Y (1 - F) / S` courses at risk: as if who had
     the competing event stayed. The excess is the events beyond the share of `R` in the events of all. Its covariance follows from that of `F` in each group, where all have the same `F`.
     """
+    k = at_risk.shape[1]
+    if not len(at_risk):  # nobody had either event
+        return np.zeros(k), np.zeros((k, k))
     there = at_risk > 0
     y = np.where(there, at_risk, 1.0)
     after = np.cumprod(1 - (events + competing) / y, axis=0)  # S at the end of the day
@@ -103,7 +106,6 @@ def _gray(at_risk: Floats, events: Floats, competing: Floats) -> tuple[Floats, F
     rise = np.divide(total, all_h, out=np.zeros_like(total), where=all_h > 0)
     pooled = np.cumsum(rise)
     pooled_before = np.concatenate([[0.0], pooled[:-1]])
-    k = at_risk.shape[1]
     part = np.divide(h, all_h[:, None], out=np.zeros_like(h), where=all_h[:, None] > 0)
     # a[t, i, r]: how an event of group r at t moves the excess of group i.
     a = np.eye(k) * h[:, :, None] - h[:, :, None] * part[:, None, :]

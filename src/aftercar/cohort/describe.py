@@ -73,7 +73,7 @@ class Asked:
 
     Attributes:
         outcomes: toxicities or scales with the least grade, as `Outcome.of` reads them; without: those of `OUTCOMES` that were graded.
-        by, since: the groups, see `groups.grouped`.
+        by, cuts: the groups, see `groups.grouped`.
         days, death_days, late_days: by which incidence is told of outcomes, deaths and second malignancies.
         competing: what forestalls an outcome beside death: `progression`, `next_therapy`.
         relapse: which dates are a relapse for non-relapse mortality.
@@ -82,7 +82,7 @@ class Asked:
 
     outcomes: tuple[str, ...] = ()
     by: str | None = None
-    since: date | None = None
+    cuts: tuple[date, ...] = ()
     days: tuple[int, ...] = DAYS
     death_days: tuple[int, ...] = DEATH_DAYS
     late_days: tuple[int, ...] = LATE_DAYS
@@ -121,7 +121,7 @@ def describe_folder(
     for days in (asked.days, asked.death_days, asked.late_days):
         if any(day < 0 for day in days):
             raise OptionError("Days are counted from the infusion: 0 or more.")
-    courses = grouped(subjects, asked.by, beside, asked.since)
+    courses = grouped(subjects, asked.by, beside, asked.cuts)
     scales = sorted({scale for o in outcomes for scale in o.scales} | {malignancy.SPM})
     columns = [*COURSE, "scale", "start", "end", *_NUMBERS, "status", "group", "flags"]
     rows = scan(folder / "grades.parquet").select(columns).filter(col("scale").is_in(scales)).collect()
@@ -262,7 +262,7 @@ def _facts(
         "without_infusion": subjects.filter(col("day0").is_null()).height,
         "groups": {name: own.height for name, own in _groups(courses)},
         "without_group": courses["group"].null_count() if asked.by else 0,
-        "asked": {f.name: getattr(asked, f.name) for f in fields(Asked)} | {"since": str(asked.since) if asked.since else None},
+        "asked": {f.name: getattr(asked, f.name) for f in fields(Asked)} | {"cuts": [str(d) for d in asked.cuts]},
         "outcomes": {o.key: o.name for o in outcomes},
         "rules": [rule for rule in run["rules"] if rule.partition("@")[0] in scales | {malignancy.SPM}],
         "options": run["options"],

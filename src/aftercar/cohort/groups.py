@@ -1,8 +1,9 @@
-"""Which group each course is of: a column, the year of its infusion, or the time before and since a date."""
+"""Which group each course is of: a column, the year of its infusion, or a period between dates; and columns of the user's own beside it."""
 
 from __future__ import annotations
 
 from datetime import date
+from itertools import pairwise
 
 import polars as pl
 from polars import col, lit
@@ -10,49 +11,72 @@ from polars import col, lit
 from aftercar.cohort.outcome import COURSE
 from aftercar.errors import InputError, OptionError, nearest
 
-COLUMNS = ("product", "target", "disease", "sex")
 YEAR, PERIOD = "year", "period"
 EVERYBODY = "all"
 MOST = 20  # groups that a table can hold and be read
 
 
-def grouped(
-    subjects: pl.DataFrame, by: str | None, beside: pl.DataFrame | None = None, since: date | None = None
-) -> pl.DataFrame:
-    """The courses with an infusion, with `group`; null where it is not known, and throughout without `by`.
+def group_of(courses: pl.DataFrame, by: str, cuts: tuple[date, ...] = ()) -> pl.Series:
+    """The group of each course, null where it is not known.
 
     Args:
-        subjects: the table `subjects`.
-        by: `product`, `target`, `disease`, `sex`, `year` (of the infusion), `period` (before `since`, and from it on), or a column of `beside`.
-        beside: a row a course or subject, with columns of the user's own, such as `centre`.
+        courses: the columns of `subjects`, perhaps with others of the user's own (`with_beside`).
+        by: a column of words or numbers, `year` (of the infusion), or `period`.
+        cuts: with `period`: the days with which a new one begins.
     Raises:
-        OptionError: there is no such column, or `period` and `since` are not given together.
-        InputError: it has more than `MOST` groups, or `beside` has several rows of a course.
+        OptionError: there is no such column, it holds more than `MOST` values or one that is called as all together are, or days and `period` are not given together.
     """
-    treated = subjects.filter(col("day0").is_not_null())
-    if (by == PERIOD) != (since is not None):
+    known = [c for c in courses.columns if c not in (*COURSE, "day0") and not courses.schema[c].is_temporal()]
+    if (by == PERIOD) != bool(cuts):
         raise OptionError(
-            "Two periods are asked for by `--by period` and the day on which the second begins, `--since 2024-07-01`."
+            "Periods are asked for by `--by period` and the days with which a new one begins: --cut 2025-01-01, once or more."
         )
-    if beside is not None:
-        treated = with_beside(treated, beside)
-    known = [*COLUMNS, YEAR, PERIOD, *(c for c in (beside.columns if beside is not None else ()) if c not in COURSE)]
-    if by is None:
-        group = lit(None, pl.String)
-    elif by not in known:
-        raise OptionError(f"Courses cannot be grouped by {by!r}. {nearest(by, known)}")
+    if by == PERIOD:
+        group = _period(sorted(set(cuts)))
     elif by == YEAR:
         group = col("day0").dt.year().cast(pl.String)
-    elif since is not None:
-        group = pl.when(col("day0").dt.date() < since).then(lit(f"before {since}")).otherwise(lit(f"since {since}"))
-    else:
+    elif by in known:
         group = col(by).cast(pl.String)
-    found = treated.with_columns(group=group)
-    if (n := found["group"].drop_nulls().n_unique()) > MOST:
-        raise InputError(f"{by} has {n} values, more than the {MOST} that a table can show. Group by a coarser column.")
-    if EVERYBODY in found["group"]:
-        raise InputError(f"A group of {by} is called {EVERYBODY!r}, as all together are here. Name it otherwise.")
+    else:
+        raise OptionError(f"Courses cannot be grouped by {by!r}: no column is called so. {nearest(by, [*known, YEAR, PERIOD])}")
+    found = courses.select(group=group).to_series()
+    if (n := found.drop_nulls().n_unique()) > MOST:
+        raise OptionError(
+            f"{by} has {n} values, more than the {MOST} that a table can show. Group by a coarser column, such as one of --beside FILE.csv."
+        )
+    if EVERYBODY in found:
+        raise OptionError(f"A group of {by} is called {EVERYBODY!r}, as all together are here. Name it otherwise.")
     return found
+
+
+def _period(cuts: list[date]) -> pl.Expr:
+    day = col("day0").dt.date()
+    words = [f"before {cuts[0]}", *(f"{a} to before {b}" for a, b in pairwise(cuts)), f"from {cuts[-1]} on"]
+    period = pl.when(day.is_null()).then(None)
+    for cut, word in zip(cuts, words, strict=False):
+        period = period.when(day < cut).then(lit(word))
+    return period.otherwise(lit(words[-1]))
+
+
+def grouped(
+    subjects: pl.DataFrame, by: str | None, beside: pl.DataFrame | None = None, cuts: tuple[date, ...] = ()
+) -> pl.DataFrame:
+    """The courses with an infusion, with `group` (`group_of`); null throughout without `by`.
+
+    Args:
+        beside: a row a course or subject, with columns of the user's own, such as `centre`.
+    Raises:
+        InputError: `beside` has several rows of a course.
+        OptionError: as for `group_of`.
+    """
+    treated = subjects.filter(col("day0").is_not_null())
+    if beside is not None:
+        treated = with_beside(treated, beside)
+    if by is None:
+        if cuts:
+            raise OptionError("Days that part periods, --cut, go with --by period.")
+        return treated.with_columns(group=lit(None, pl.String))
+    return treated.with_columns(group_of(treated, by, cuts))
 
 
 def with_beside(courses: pl.DataFrame, beside: pl.DataFrame) -> pl.DataFrame:
@@ -70,3 +94,10 @@ def with_beside(courses: pl.DataFrame, beside: pl.DataFrame) -> pl.DataFrame:
     named = courses.with_columns(_id=col("subject_id").cast(pl.String))
     joined = named.join(own.rename({"subject_id": "_id"}), on=["_id", *keys[1:]], how="left", maintain_order="left")
     return joined.drop("_id")
+
+
+def of_nobody(courses: pl.DataFrame, beside: pl.DataFrame) -> int:
+    """How many rows of a table beside are of no course here."""
+    keys = [c for c in COURSE if c in beside.columns]
+    there = courses.select(pl.col(k).cast(pl.String) for k in keys).unique()
+    return beside.select(pl.col(k).cast(pl.String) for k in keys).join(there, on=keys, how="anti").height

@@ -19,6 +19,7 @@ from aftercar.serve import (
     calibrate,
     cohort,
     evidence,
+    federate,
     figure,
     forecast,
     model,
@@ -50,9 +51,11 @@ figure.add_to(app)
 simulate.add_to(app)
 forecast.add_to(app)
 trial.add_to(app)
+federate.add_to(app)
 ward.add_to(app)
 app.add_typer(model.app, name="model")
 app.add_typer(calibrate.app, name="calibrate")
+app.add_typer(cohort.app, name="cohort")
 app.add_typer(registry.app, name="registry")
 app.add_typer(cohort.app, name="cohort")
 

@@ -1,14 +1,15 @@
-"""The command `cohort`. Everything heavy is imported by the command that needs it."""
+"""The commands `cohort`. Everything heavy is imported by the command that needs it."""
 
 from __future__ import annotations
 
-from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from aftercar.errors import AftercarError, OptionError
+from aftercar.errors import AftercarError
+from aftercar.serve import compare
+from aftercar.serve.compare import Cuts, days_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,15 +19,15 @@ if TYPE_CHECKING:
     from aftercar.cohort.describe import Described
     from aftercar.cohort.table_one import Variable
 
-app = typer.Typer(help="Many subjects: who they are, what happened, and how surely.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(
+    help="Many subjects counted, described and compared. RESULTS is what `aftercar grade` wrote.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+compare.add_to(app)
 
 
-@app.callback()
-def cohort() -> None:
-    """Many subjects: who they are, what happened, and how surely."""
-
-
-@app.command("describe")
+@app.command()
 def describe(
     folder: Annotated[Path, typer.Argument(help="The results folder of `aftercar grade`.", metavar="RESULTS")],
     out: Annotated[Path | None, typer.Option("--out", help="A folder for the tables (Parquet and CSV) and cohort.json.")] = None,
@@ -34,11 +35,12 @@ def describe(
         list[str] | None, typer.Option("--outcome", help="A toxicity or scale and least grade, crs:3. May be repeated.")
     ] = None,
     by: Annotated[
-        str | None, typer.Option("--by", help="Groups: product, target, disease, sex, year, period, or a column of --beside.")
+        str | None,
+        typer.Option(
+            "--by", help="Groups: product, disease, sex, year or another column, one of --beside too; or period with --cut."
+        ),
     ] = None,
-    since: Annotated[
-        str | None, typer.Option("--since", help="With --by period: the day on which the second one begins.")
-    ] = None,
+    cut: Cuts = None,
     day: Annotated[list[int] | None, typer.Option("--day", help="By which incidence is told; 7, 14, 28 and 100.")] = None,
     death_day: Annotated[list[int] | None, typer.Option("--death-day", help="The same of deaths; 28, 100 and 365.")] = None,
     late_day: Annotated[
@@ -69,7 +71,7 @@ def describe(
     from aftercar.serve import show, show_cohort
 
     asked = Asked(
-        outcomes=tuple(outcome or ()), by=by, since=_day(since), days=tuple(day or DAYS), death_days=tuple(death_day or DEATH_DAYS),
+        outcomes=tuple(outcome or ()), by=by, cuts=days_of(cut), days=tuple(day or DAYS), death_days=tuple(death_day or DEATH_DAYS),
         late_days=tuple(late_day or LATE_DAYS), competing=tuple(competing or ()),
         relapse=("progression", "next_therapy") if next_therapy_is_relapse else ("progression",), without=tuple(without or ()),
     )  # fmt: skip
@@ -94,13 +96,6 @@ def describe(
     show.dataset_note(found.facts["timeline_note"], found.facts["simulated"])
     if out:
         print(f"Written: {out}")
-
-
-def _day(text: str | None) -> date | None:
-    try:
-        return date.fromisoformat(text.strip()) if text else None
-    except ValueError:
-        raise OptionError("--since takes a day such as 2024-07-01.") from None
 
 
 def _baseline(

@@ -1,0 +1,1 @@
+"""Counts of several sites together: each sends numbers, none sends a record."""
