@@ -1,0 +1,94 @@
+"""Pages of the mechanism: its equations and every number of it, with where the number comes from."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from importlib.resources import files
+from itertools import groupby
+
+from pages.text import code, contents, page, plain, table
+
+from aftercar.evidence.graph import mechanism
+from aftercar.report.mechanism_svg import mechanism_svg
+
+CONFIDENCE = {
+    "L": "the lecture from which this project began",
+    "S": "a published number that was read",
+    "K": "general knowledge, to be checked against label or paper",
+    "C": "calibrated or assumed",
+}
+TABLES = {
+    "variability": ("How patients differ", "Log-normal about the median."),
+    "products": ("Products", "Values of a product in place of the median."),
+    "diseases": ("Diseases", "Values of a disease in place of the median."),
+    "drugs": ("Drugs of the simulator", "What 1 mg adds to which state, and the usual dose."),
+}
+SIMULATED = "**Simulated: virtual patients; calibrated to published summary rates; not a prediction for a person.**"
+
+
+def _file(name: str) -> str:
+    return files("aftercar.simulate").joinpath("model", name).read_text(encoding="utf-8")
+
+
+def _rows(name: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(_file(f"{name}.csv"))))
+
+
+def _legend() -> str:
+    return "Where a value is from: " + "; ".join(f"**{letter}** {says}" for letter, says in CONFIDENCE.items()) + "."
+
+
+def pages() -> Iterator[tuple[str, str]]:
+    """The list, a page a table, the equations, and the graph of the evidence."""
+    parameters = _rows("parameters")
+    counts = {letter: sum(r["confidence"] == letter for r in parameters) for letter in CONFIDENCE}
+    yield (
+        "model/index",
+        page(
+            "The mechanism in full",
+            f"{SIMULATED} These are the files that `aftercar simulate` reads; [virtual patients](../../simulate.md) says how to change them, and [the science of the simulator](../../science.md) how far "
+            f"they can be believed. Of {len(parameters)} parameters and initial states {counts['C']} are calibrated or assumed, {counts['S']} read in a paper.",
+            contents("graph", "equations", "parameters", *TABLES, "observation", "policies"),
+        ),
+    )
+    yield "model/graph", _graph()
+    yield "model/equations", page(
+        "Equations", SIMULATED, "The structure without its numbers, in [Antimony](https://doi.org/10.1093/bioinformatics/btp401).",
+        f"```text\n{_file('car_t.ant').rstrip()}\n```",
+    )  # fmt: skip
+    yield (
+        "model/parameters",
+        page(
+            "Parameters and initial states",
+            f"{SIMULATED} {_legend()}",
+            *(
+                part
+                for group, rows in groupby(parameters, key=lambda r: r["group"])
+                for part in (f"## {plain(group)}", _table([{k: v for k, v in r.items() if k != "group"} for r in rows]))
+            ),
+        ),
+    )
+    for name, (title, says) in TABLES.items():
+        yield f"model/{name}", page(title, SIMULATED, f"{says} {_legend()}", _table(_rows(name)))
+    yield "model/observation", page(
+        "What a ward charts of a virtual patient", SIMULATED, f"```toml\n{_file('observation.toml').rstrip()}\n```",
+    )  # fmt: skip
+    yield "model/policies", page("Treatment policies", SIMULATED, f"```toml\n{_file('policies.toml').rstrip()}\n```")
+
+
+def _table(rows: list[dict[str, str]]) -> str:
+    named = ("name", "parameter", "unit", "state", "concept", "product", "disease", "drug")
+    cells = [[code(v) if k in named else plain(v) for k, v in row.items()] for row in rows]
+    return table(list(rows[0]), cells)
+
+
+def _graph() -> str:
+    graph = mechanism()
+    return page(
+        "The mechanism as a graph",
+        f"What causes what after an infusion, and which drug cuts which path: {len(graph.nodes)} nodes and {len(graph.edges)} edges of the evidence tables. "
+        "`aftercar evidence graph` writes it as a page that answers to the pointer, as GraphML and as JSON.",
+        f":::{{div}} wide\n\n```{{raw}} html\n{mechanism_svg(graph)}\n```\n\n:::",
+    )
