@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "dev"), str(ROOT / "src"), str(ROOT)]
+
+import pages  # noqa: E402
+from pages import outside  # noqa: E402
 
 import aftercar  # noqa: E402
 
@@ -41,3 +43,39 @@ autodoc_typehints = "signature"
 autodoc_default_options = {"members": True, "show-inheritance": False}
 default_role = "code"
 napoleon_custom_sections = ["Error"]
+napoleon_attr_annotations = False  # signatures have them
+
+
+def prepare(app: Any, config: Any) -> None:
+    """Write what follows from definitions, before Sphinx looks which pages there are."""
+    pages.write(ROOT / "docs")
+
+
+def relink(app: Any, docname: str, source: list[str]) -> None:
+    """Links between files of the repository become links between pages."""
+    path = app.env.doc2path(docname)
+    if path.suffix == ".md":
+        source[0] = outside.relinked(source[0], path.parent)
+
+
+# Napoleon takes what stands before a colon in the docstring of a property for its type; ours are sentences.
+COLON, KEPT = ":", "\ue000"
+
+
+def hide_colons(app: Any, what: str, name: str, of: Any, options: Any, lines: list[str]) -> None:
+    """Before Napoleon."""
+    if what in ("property", "attribute"):
+        lines[:] = [line.replace(COLON, KEPT) for line in lines]
+
+
+def show_colons(app: Any, what: str, name: str, of: Any, options: Any, lines: list[str]) -> None:
+    """After it."""
+    lines[:] = [line.replace(KEPT, COLON) for line in lines]
+
+
+def setup(app: Any) -> None:
+    """What Sphinx calls."""
+    app.connect("autodoc-process-docstring", hide_colons, priority=100)
+    app.connect("autodoc-process-docstring", show_colons, priority=900)
+    app.connect("config-inited", prepare)
+    app.connect("source-read", relink)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from pages import api, calendar, cases, commands, evidence, rules, scales, scores, simulator, trace
+from pages import api, calendar, cases, commands, evidence, outside, rules, scales, scores, simulator, trace
 
 Page = tuple[str, str]  # where it lies beneath the folder, without `.md`; its Markdown
 
@@ -26,6 +26,7 @@ def every_page(docs: Path) -> Iterator[Page]:
     yield from api.pages()
     yield cases.the_page(checks)
     yield from trace.pages(docs)
+    yield from outside.pages()
 
 
 def write(docs: Path) -> None:

@@ -40,7 +40,7 @@ def pages() -> Iterator[tuple[str, str]]:
         page(
             "Python",
             "Frames in, frames out. What `aftercar` itself hands on is the interface; the modules below are what stands behind it, for those who want a part alone. "
-            "What other pages do not name may change between versions, and the [changelog](../../changelog.md) says when the first table does.",
+            "What other pages do not name may change between versions, and the [changelog](../project/changelog.md) says when the first table does.",
             "## What `aftercar` hands on",
             table(["name", "does"], handed),
             "## Modules",

@@ -45,7 +45,7 @@ def of(checks: Iterable[Check], *, with_scale: bool) -> str:
         return "No worked case asks for this one alone."
     head = ["case", *(["of"] if with_scale else []), "charted", "asked at", "expected", "why"]
     told = f"{len(rows)} checks, all synthetic, run when this page was made: {_outcomes(checks)}. A story that says nothing of a drug or symptom says that it did not happen."
-    return f"{told}\n\n:::{{div}} cases\n\n{table(head, rows)}\n\n:::"
+    return f"{told}\n\n:::{{container}} cases\n\n{table(head, rows)}\n\n:::"
 
 
 def _outcomes(checks: Iterable[Check]) -> str:

@@ -90,5 +90,5 @@ def _graph() -> str:
         "The mechanism as a graph",
         f"What causes what after an infusion, and which drug cuts which path: {len(graph.nodes)} nodes and {len(graph.edges)} edges of the evidence tables. "
         "`aftercar evidence graph` writes it as a page that answers to the pointer, as GraphML and as JSON.",
-        f":::{{div}} wide\n\n```{{raw}} html\n{mechanism_svg(graph)}\n```\n\n:::",
+        f":::{{container}} wide\n\n```{{raw}} html\n{mechanism_svg(graph)}\n```\n\n:::",
     )
