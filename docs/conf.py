@@ -21,13 +21,14 @@ language = "en-GB"
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
 root_doc = "index"
-exclude_patterns = ["conf.py"]
+exclude_patterns = ["conf.py", "generated/root"]
 highlight_language = "none"  # what is shown indented is a shell, a screen or a table
 
 html_theme = "furo"
 html_title = f"aftercar {version}"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_extra_path = ["generated/root"]
 html_copy_source = False
 html_show_sourcelink = False
 html_theme_options = {"top_of_page_buttons": []}

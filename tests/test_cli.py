@@ -65,6 +65,11 @@ def test_explain_shows_the_records(results: Path, capsys: pytest.CaptureFixture[
     assert "ICANS" not in out
 
 
+def test_a_place_is_no_picture(capsys: pytest.CaptureFixture[str]) -> None:
+    show.console.print("data/vitals.csv:100:temp")
+    assert capsys.readouterr().out == "data/vitals.csv:100:temp\n"
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [

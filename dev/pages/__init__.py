@@ -6,9 +6,13 @@ A page that a definition no longer gives is removed, one that has not changed is
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 from pages import api, calendar, cases, commands, evidence, outside, rules, scales, scores, simulator, trace
+
+from aftercar.evidence.graph import mechanism
+from aftercar.report.mechanism import render_mechanism
 
 Page = tuple[str, str]  # where it lies beneath the folder, without `.md`; its Markdown
 
@@ -29,16 +33,22 @@ def every_page(docs: Path) -> Iterator[Page]:
     yield from outside.pages()
 
 
+def every_figure() -> Iterator[Page]:
+    """Figures and pages of their own, with their ending."""
+    yield "root/mechanism.html", render_mechanism(mechanism())
+    yield from simulator.figures()
+
+
 def write(docs: Path) -> None:
     """Write all pages to `docs/generated`."""
     folder = docs / "generated"
     written = set[Path]()
-    for name, text in every_page(docs):
-        path = folder / f"{name}.md"
+    for name, text in chain(((f"{name}.md", text) for name, text in every_page(docs)), every_figure()):
+        path = folder / name
         assert path not in written, f"two pages are called {name}"
         written.add(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             path.write_text(text, encoding="utf-8")
-    for old in {*folder.rglob("*.md")} - written:
+    for old in {path for path in folder.rglob("*") if path.is_file()} - written:
         old.unlink()

@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from importlib.resources import files
 from itertools import groupby
 
-from pages.text import code, contents, page, plain, table
+from pages.text import bibliography, code, contents, page, plain, table
 
-from aftercar.evidence.graph import mechanism
-from aftercar.report.mechanism_svg import mechanism_svg
+from aftercar.evidence.graph import backing, mechanism
+from aftercar.report.virtual import patient_figure, states_figure
+from aftercar.simulate.run import Scenario, simulate
 
 CONFIDENCE = {
     "L": "the lecture from which this project began",
@@ -25,6 +26,7 @@ TABLES = {
     "diseases": ("Diseases", "Values of a disease in place of the median."),
     "drugs": ("Drugs of the simulator", "What 1 mg adds to which state, and the usual dose."),
 }
+SHOWN = Scenario("axi-cel", "LBCL", policy="standard", days=30)
 SIMULATED = "**Simulated: virtual patients; calibrated to published summary rates; not a prediction for a person.**"
 
 
@@ -50,10 +52,19 @@ def pages() -> Iterator[tuple[str, str]]:
             "The mechanism in full",
             f"{SIMULATED} These are the files that `aftercar simulate` reads; [virtual patients](../../simulate.md) says how to change them, and [the science of the simulator](../../science.md) how far "
             f"they can be believed. Of {len(parameters)} parameters and initial states {counts['C']} are calibrated or assumed, {counts['S']} read in a paper.",
-            contents("graph", "equations", "parameters", *TABLES, "observation", "policies"),
+            contents("graph", "example", "equations", "parameters", *TABLES, "observation", "policies"),
         ),
     )
     yield "model/graph", _graph()
+    yield "model/example", page(
+        "Virtual patients, drawn",
+        SIMULATED,
+        f"Sixty virtual patients of {SHOWN.product} in {SHOWN.disease} under the policy `{SHOWN.policy}`, drawn when this page was made: median, and the bands that hold half and nine tenths.",
+        "![States of sixty virtual patients over thirty days, with bands](states.svg)",
+        "One of them: states of the mechanism, what a ward would chart of them with the doses, and the grades of that chart beneath.",
+        "![One virtual patient from its states over the chart to its grades](patient.svg)",
+        f"    aftercar simulate --product {SHOWN.product} --disease {SHOWN.disease} --n 60 --days {SHOWN.days:g} --seed 1 --plot states.svg --plot-patient 1 --out virtual",
+    )
     yield "model/equations", page(
         "Equations", SIMULATED, "The structure without its numbers, in [Antimony](https://doi.org/10.1093/bioinformatics/btp401).",
         f"```text\n{_file('car_t.ant').rstrip()}\n```",
@@ -86,9 +97,25 @@ def _table(rows: list[dict[str, str]]) -> str:
 
 def _graph() -> str:
     graph = mechanism()
+    labels = {node.id: node.label for node in graph.nodes.values()}
+    edges = [
+        [plain(labels[e.source]), "raises" if e.sign > 0 else "lowers", plain(labels[e.target]), plain(backing(e))]
+        for e in graph.edges
+    ]
     return page(
         "The mechanism as a graph",
-        f"What causes what after an infusion, and which drug cuts which path: {len(graph.nodes)} nodes and {len(graph.edges)} edges of the evidence tables. "
-        "`aftercar evidence graph` writes it as a page that answers to the pointer, as GraphML and as JSON.",
-        f":::{{container}} wide\n\n```{{raw}} html\n{mechanism_svg(graph)}\n```\n\n:::",
+        f"What causes what after an infusion, and which drug cuts which path: {len(graph.nodes)} nodes and {len(graph.edges)} edges of the evidence tables. This is what is "
+        "published, beside the equations, which are ours.",
+        '```{raw} html\n<p><a href="../../mechanism.html">The graph as a figure that answers to pointer and keyboard</a></p>\n```',
+        "`aftercar evidence graph` writes the same page, GraphML and JSON.",
+        table(["from", "", "to", "stands on"], edges),
+        "## Papers",
+        bibliography(key for e in graph.edges for key in e.references),
     )
+
+
+def figures() -> Iterator[tuple[str, str]]:
+    """Some virtual patients, from states to grades."""
+    course = simulate(SHOWN, n=60, seed=1)
+    yield "model/states.svg", states_figure(course.states, SHOWN)
+    yield "model/patient.svg", patient_figure(course, SHOWN, 1)
