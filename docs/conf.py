@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ author = "the authors of aftercar"
 version = release = aftercar.__version__
 language = "en-GB"
 
-extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
 root_doc = "index"
 exclude_patterns = ["conf.py", "generated/root"]
 highlight_language = "none"  # what is shown indented is a shell, a screen or a table
@@ -29,15 +30,14 @@ html_title = f"aftercar {version}"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_extra_path = ["generated/root"]
+html_show_copyright = False
+html_show_search_summary = False  # it would fetch each page, which a browser refuses to files
 html_copy_source = False
 html_show_sourcelink = False
 html_theme_options = {"top_of_page_buttons": []}
 
 myst_heading_anchors = 4
 myst_enable_extensions = ["colon_fence"]
-nb_execution_mode = "force"
-nb_execution_timeout = 120
-nb_execution_raise_on_error = True
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
@@ -74,9 +74,21 @@ def show_colons(app: Any, what: str, name: str, of: Any, options: Any, lines: li
     lines[:] = [line.replace(KEPT, COLON) for line in lines]
 
 
+def fold(app: Any, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
+    """The side bar unfolds what one is in, not all of some hundred pages in each of them; what scrolls can be reached by keyboard."""
+    whole = context.get("toctree")
+    if whole is not None:
+        context["toctree"] = lambda **options: (whole(**options | {"collapse": True}) or "").replace(
+            'role="heading"', 'role="heading" aria-level="2"'
+        )
+    if "body" in context:
+        context["body"] = re.sub(r'<pre(?=[ >])|<div(?= class="table-wrapper)', r'\g<0> tabindex="0"', context["body"])
+
+
 def setup(app: Any) -> None:
     """What Sphinx calls."""
     app.connect("autodoc-process-docstring", hide_colons, priority=100)
     app.connect("autodoc-process-docstring", show_colons, priority=900)
     app.connect("config-inited", prepare)
     app.connect("source-read", relink)
+    app.connect("html-page-context", fold, priority=100)  # before the theme asks for it

@@ -11,6 +11,8 @@ import polars as pl
 import pytest
 from commands import run
 
+from aftercar.serve import show
+
 ROWS = [
     "subject_id,time,code,value,unit",
     "A1,2024-05-01T08:00,cart_infusion,axi-cel,",

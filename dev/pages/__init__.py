@@ -9,10 +9,9 @@ from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 
-from pages import api, calendar, cases, commands, evidence, outside, rules, scales, scores, simulator, trace
-
 from aftercar.evidence.graph import mechanism
 from aftercar.report.mechanism import render_mechanism
+from pages import api, calendar, cases, commands, evidence, notebook, outside, rules, scales, scores, simulator, trace
 
 Page = tuple[str, str]  # where it lies beneath the folder, without `.md`; its Markdown
 
@@ -30,20 +29,22 @@ def every_page(docs: Path) -> Iterator[Page]:
     yield from api.pages()
     yield cases.the_page(checks)
     yield from trace.pages(docs)
+    yield from ((name, outside.relinked(text, docs)) for name, text in notebook.pages(docs))
     yield from outside.pages()
 
 
-def every_figure() -> Iterator[Page]:
+def every_figure(docs: Path) -> Iterator[Page]:
     """Figures and pages of their own, with their ending."""
     yield "root/mechanism.html", render_mechanism(mechanism())
     yield from simulator.figures()
+    yield from notebook.figures(docs)
 
 
 def write(docs: Path) -> None:
     """Write all pages to `docs/generated`."""
     folder = docs / "generated"
     written = set[Path]()
-    for name, text in chain(((f"{name}.md", text) for name, text in every_page(docs)), every_figure()):
+    for name, text in chain(((f"{name}.md", text) for name, text in every_page(docs)), every_figure(docs)):
         path = folder / name
         assert path not in written, f"two pages are called {name}"
         written.add(path)

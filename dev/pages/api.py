@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pages.text import code, contents, page, table
-
 import aftercar
+from pages.text import code, contents, page, table
 
 # What one may want to call or read of each package beside what `aftercar` itself hands on.
 MODULES = {
@@ -30,9 +29,7 @@ ALONE = ("errors", "intervals", "options")
 def pages() -> Iterator[tuple[str, str]]:
     """What `aftercar` hands on, and a page a module."""
     names = [f"{package}.{module}" for package, modules in MODULES.items() for module in ("", *modules) if module] + list(ALONE)
-    handed = [
-        [f"{{py:obj}}`aftercar.{name} <{_home(name)}>`", _line(name)] for name in aftercar.__all__
-    ]
+    handed = [[f"{{py:obj}}`aftercar.{name} <{_home(name)}>`", _line(name)] for name in aftercar.__all__]
     packages = [[code(f"aftercar.{p}"), ", ".join(f"[{code(m)}]({p}.{m}.md)" for m in modules)] for p, modules in MODULES.items()]
     packages.append(["`aftercar`", ", ".join(f"[{code(m)}]({m}.md)" for m in ALONE)])
     yield (

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import groupby
 
-from pages.text import bibliography, code, codes, legend, listed, marked, page, plain
-
 from aftercar.manage.fields import STRENGTH
 from aftercar.manage.items import ENDINGS, TOPICS, Item, calendar_items
+from pages.text import bibliography, code, codes, legend, listed, marked, page, plain
 
 
 def page_parts(items: tuple[Item, ...]) -> Iterator[str]:

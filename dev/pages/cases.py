@@ -7,11 +7,9 @@ from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any
 
-
-from pages.text import code, page, plain, table
-
 from aftercar.conformance.run import TRAPS, Check, run_cases, suite
 from aftercar.timeline.readers.cases import read_cases
+from pages.text import code, page, plain, table
 
 LONGEST = 400  # characters of a story: a series of counts may go over a hundred days
 _JUDGED = ("grade", "min", "max", "status", "value", "group", "flags", "actions", "blocked")

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import typer
-from pages.text import code, contents, page, plain, table
 
 from aftercar.serve.cli import app
+from pages.text import code, contents, page, plain, table
 
 
 def every_command() -> dict[str, Any]:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from pages.text import bibliography, code, contents, legend, marked, page, plain, table
-
 from aftercar.evidence.off_tumour import off_tumour_effects
 from aftercar.evidence.sources import references
 from aftercar.evidence.tables import REFERENCES, rows, tables, verified
+from pages.text import bibliography, code, contents, legend, marked, page, plain, table
 
 
 def pages() -> Iterator[tuple[str, str]]:
@@ -56,5 +55,3 @@ def pages() -> Iterator[tuple[str, str]]:
 def _checked(name: str) -> str:
     counts = Counter(row["verified"] for row in rows(name) if "verified" in row)
     return ", ".join(f"{n} {word}" for word, n in counts.items()) if name != REFERENCES else ""
-
-

@@ -37,7 +37,9 @@ def relinked(text: str, folder: Path) -> str:
         if "://" in target or target.startswith(("/", "{")):
             return link[0]
         there = Path(os.path.normpath(folder / target))
-        if there.is_relative_to(DOCS) and there.suffix in (".md", ".ipynb"):
+        if there == DOCS / "notebook.ipynb":
+            return f"[{said}](/generated/notebook/index.md{anchor})"
+        if there.is_relative_to(DOCS) and there.suffix == ".md":
             return f"[{said}](/{there.relative_to(DOCS).as_posix()}{anchor})"
         place = there.relative_to(ROOT).as_posix()
         if place in OUTSIDE:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Iterator
+from importlib.resources import files
 from itertools import groupby
-
-from pages.text import bibliography, code, codes, contents, legend, listed, marked, page, plain, table
 
 from aftercar.evidence.sources import references
 from aftercar.manage.fields import STRENGTH
 from aftercar.manage.questions import questions, shown
 from aftercar.manage.rules import EVERY, TOPICS, Band, Drug, Rule, every_rule, profiles, rulebook
+from pages.text import bibliography, code, codes, contents, legend, listed, marked, page, plain, table
 
 OPTIONS_ONLY = "Options with reasons, never orders: check the local protocol."
 
@@ -19,9 +20,14 @@ def pages() -> Iterator[tuple[str, str]]:
     """The list of tables, a page each, and what they share."""
     tables = {file: list(rules) for file, rules in groupby(sorted(every_rule(), key=_place), key=lambda r: r.file)}
     rows = [
-        [f"[{code(_name(file))}]({_name(file)}.md)", TOPICS[rules[0].topic], _followed(rules[0]), str(len(rules)), marks]
+        [
+            f"[{plain(_title(file))}]({_name(file)}.md)",
+            TOPICS[rules[0].topic],
+            _followed(rules[0]),
+            str(len(rules)),
+            " ".join(sorted({marked(r.mark) for r in rules} - {""})),
+        ]
         for file, rules in tables.items()
-        if (marks := " ".join(sorted({marked(r.mark) for r in rules} - {""}))) or True
     ]
     yield (
         "rules/index",
@@ -53,11 +59,16 @@ def _followed(rule: Rule) -> str:
     return codes(name for name, p in profiles().items() if p.use.get(rule.topic) == rule.variant)
 
 
+def _title(file: str) -> str:
+    text = files("aftercar.manage").joinpath("rules", file).read_text(encoding="utf-8")
+    return str(tomllib.loads(text)["title"])
+
+
 def one(rules: list[Rule]) -> str:
     """One decision table, a section a rule."""
     head = rules[0]
     return page(
-        f"{TOPICS[head.topic]}: {head.variant if head.variant != EVERY else 'all profiles'}",
+        plain(_title(head.file)),
         f"{OPTIONS_ONLY} {len(rules)} rules of {code(head.file)}, followed by {_followed(head)}. {legend(r.mark for r in rules)}",
         f"    aftercar rules --topic {head.topic}",
         *(part for rule in rules for part in _rule(rule)),
@@ -143,7 +154,13 @@ def _question(name: str) -> Iterator[str]:
     yield f"({q.name})=\n## {code(q.name)}"
     yield plain(q.question)
     rows = [
-        [plain(p.says), code(p.name), codes(p.lifts), code(p.source) if p.source in references() else plain(p.source), marked(p.mark)]
+        [
+            plain(p.says),
+            code(p.name),
+            codes(p.lifts),
+            code(p.source) if p.source in references() else plain(p.source),
+            marked(p.mark),
+        ]
         for p in q.positions
     ]
     yield table(["what is said", "chosen as", "lifts", "source", "mark"], rows)
@@ -154,5 +171,3 @@ def _question(name: str) -> Iterator[str]:
     })  # fmt: skip
     if used := sorted({r.id for r in every_rule() if r.question == name}):
         yield f"Rules that name it: {codes(used)}."
-
-

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pages import cases
-from pages.text import bibliography, code, codes, contents, legend, marked, page, plain, table
-
 from aftercar.conformance.run import Check
 from aftercar.evidence.sources import references
 from aftercar.grade.describe import GRADES, Description, column, describe
 from aftercar.grade.run import SCALES
+from pages import cases
+from pages.text import bibliography, code, codes, contents, legend, marked, page, plain, table
 
 
 def pages(checks: list[Check]) -> Iterator[tuple[str, str]]:
@@ -63,7 +62,9 @@ def one(d: Description, checks: list[Check]) -> str:
         "## Rules that are not cells" if d.rules else "",
         "\n".join(f"- {plain(rule)} {marked(mark)}" for rule, mark in d.rules.items()),
         "## Options" if options else "",
-        "Questions that the papers leave open. `--option name=value` decides one otherwise; a result says which were used." if options else "",
+        "Questions that the papers leave open. `--option name=value` decides one otherwise; a result says which were used."
+        if options
+        else "",
         table(["option", "default", "may be", "question"], options) if options else "",
         "## Reads",
         f"Concepts that a record may hold for it (`aftercar concepts` says in which units): {codes(d.reads)}." if d.reads else "",

@@ -5,15 +5,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator
 
-from pages import cases
-from pages.text import bibliography, cited, code, contents, legend, marked, page, plain, table
-
 from aftercar.conformance.run import Check
 from aftercar.grade.describe import allowed
 from aftercar.risk import car_hematotox
 from aftercar.risk.options import OPTIONS, Options
 from aftercar.risk.run import REGISTRY
 from aftercar.risk.score import Score
+from pages import cases
+from pages.text import bibliography, cited, code, contents, legend, marked, page, plain, table
 
 
 def pages(checks: list[Check]) -> Iterator[tuple[str, str]]:
@@ -66,7 +65,9 @@ def one(s: Score, checks: list[Check]) -> str:
         f"{code(s.name)}, version {s.version} {marked(s.mark)}. Foretells {plain(s.predicts)}; built in {plain(s.population)}. {legend(marks)}",
         f"**No value is computed**: {plain(s.unpublished)}." if s.unpublished else f"    aftercar risk TIMELINE --score {s.name}",
         "## Inputs" if inputs else "",
-        f"Taken {', '.join(w.says for w in s.windows)}. A missing input gives a range or no value, never a zero." if s.windows else "",
+        f"Taken {', '.join(w.says for w in s.windows)}. A missing input gives a range or no value, never a zero."
+        if s.windows
+        else "",
         table(["input", "concept", "unit", "of several values"], inputs) if inputs else "",
         "## Value" if s.value else "",
         plain(inspect.getdoc(s.value)) if s.value else "",

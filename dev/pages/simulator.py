@@ -8,11 +8,10 @@ from collections.abc import Iterator
 from importlib.resources import files
 from itertools import groupby
 
-from pages.text import bibliography, code, contents, page, plain, table
-
 from aftercar.evidence.graph import backing, mechanism
 from aftercar.report.virtual import patient_figure, states_figure
 from aftercar.simulate.run import Scenario, simulate
+from pages.text import bibliography, code, contents, page, plain, table
 
 CONFIDENCE = {
     "L": "the lecture from which this project began",
@@ -56,14 +55,17 @@ def pages() -> Iterator[tuple[str, str]]:
         ),
     )
     yield "model/graph", _graph()
-    yield "model/example", page(
-        "Virtual patients, drawn",
-        SIMULATED,
-        f"Sixty virtual patients of {SHOWN.product} in {SHOWN.disease} under the policy `{SHOWN.policy}`, drawn when this page was made: median, and the bands that hold half and nine tenths.",
-        "![States of sixty virtual patients over thirty days, with bands](states.svg)",
-        "One of them: states of the mechanism, what a ward would chart of them with the doses, and the grades of that chart beneath.",
-        "![One virtual patient from its states over the chart to its grades](patient.svg)",
-        f"    aftercar simulate --product {SHOWN.product} --disease {SHOWN.disease} --n 60 --days {SHOWN.days:g} --seed 1 --plot states.svg --plot-patient 1 --out virtual",
+    yield (
+        "model/example",
+        page(
+            "Virtual patients, drawn",
+            SIMULATED,
+            f"Sixty virtual patients of {SHOWN.product} in {SHOWN.disease} under the policy `{SHOWN.policy}`, drawn when this page was made: median, and the bands that hold half and nine tenths.",
+            "![States of sixty virtual patients over thirty days, with bands](states.svg)",
+            "One of them: states of the mechanism, what a ward would chart of them with the doses, and the grades of that chart beneath.",
+            "![One virtual patient from its states over the chart to its grades](patient.svg)",
+            f"    aftercar simulate --product {SHOWN.product} --disease {SHOWN.disease} --n 60 --days {SHOWN.days:g} --seed 1 --plot states.svg --plot-patient 1 --out virtual",
+        ),
     )
     yield "model/equations", page(
         "Equations", SIMULATED, "The structure without its numbers, in [Antimony](https://doi.org/10.1093/bioinformatics/btp401).",

@@ -27,35 +27,41 @@ def pages(docs: Path) -> Iterator[tuple[str, str]]:
         ),
         *(part for r in risks["risk"] for part in _risk(r)),
     )  # fmt: skip
-    yield "safety/requirements", page(
-        "Requirements and their tests",
-        plain(requirements["about"]),
-        *(
-            part
-            for group in dict.fromkeys(r["from"] for r in requirements["requirement"])
-            for part in (
-                f"## {plain(group)}",
-                table(
-                    ["id", "requirement", "tests"],
-                    (
-                        [code(r["id"]), plain(r["says"]), "\n".join(map(code, r["tests"]))]
-                        for r in requirements["requirement"]
-                        if r["from"] == group
+    yield (
+        "safety/requirements",
+        page(
+            "Requirements and their tests",
+            plain(requirements["about"]),
+            *(
+                part
+                for group in dict.fromkeys(r["from"] for r in requirements["requirement"])
+                for part in (
+                    f"## {plain(group)}",
+                    table(
+                        ["id", "requirement", "tests"],
+                        (
+                            [code(r["id"]), plain(r["says"]), "\n".join(map(code, r["tests"]))]
+                            for r in requirements["requirement"]
+                            if r["from"] == group
+                        ),
                     ),
-                ),
-            )
+                )
+            ),
         ),
     )
-    yield "safety/anomalies", page(
-        "Known anomalies",
-        plain(anomalies["about"]),
-        *(
-            part
-            for a in anomalies["anomaly"]
-            for part in (
-                f"## {a['id']}: {plain(a['title'])}",
-                listed({"What happens": plain(a["what"]), "Who is affected": plain(a["whom"]), "What to do": plain(a["do"])}),
-            )
+    yield (
+        "safety/anomalies",
+        page(
+            "Known anomalies",
+            plain(anomalies["about"]),
+            *(
+                part
+                for a in anomalies["anomaly"]
+                for part in (
+                    f"## {a['id']}: {plain(a['title'])}",
+                    listed({"What happens": plain(a["what"]), "Who is affected": plain(a["whom"]), "What to do": plain(a["do"])}),
+                )
+            ),
         ),
     )
 
