@@ -219,7 +219,7 @@ def test_the_site_is_searched_from_the_disk_and_serves_everybody(site: Path) -> 
             asked: list[str] = []
             faults: list[Any] = []
             page.on("request", lambda request: asked.append(request.url))
-            page.on("pageerror", faults.append)
+            page.on("pageerror", lambda fault: faults.append(fault))
             page.goto(f"{site.as_uri()}/search.html?q=vasopressin")
             page.wait_for_selector(".search li a")
             assert page.locator(".search li a", has_text="CRS, ASTCT 2019").count()
