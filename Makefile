@@ -71,5 +71,5 @@ lock:  ## take the newest allowed versions into the locks (needs uv)
 	$(EXPORT) --group build --extra ward --extra simulate --output-file requirements-ward.lock
 
 clean:  ## remove all that make made
-	rm -rf .venv out dist .hypothesis .pytest_cache .ruff_cache
+	rm -rf .venv out dist docs/generated .hypothesis .pytest_cache .ruff_cache
 	find src tests dev benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

@@ -19,6 +19,7 @@ project = "aftercar"
 author = "the authors of aftercar"
 version = release = aftercar.__version__
 language = "en-GB"
+smartquotes = False  # `...` and `--` stay what one types
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
 root_doc = "index"
@@ -41,7 +42,7 @@ myst_enable_extensions = ["colon_fence"]
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
-autodoc_default_options = {"members": True, "show-inheritance": False}
+autodoc_default_options = {"members": True}
 default_role = "code"
 napoleon_custom_sections = ["Error"]
 napoleon_attr_annotations = False  # signatures have them

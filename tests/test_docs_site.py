@@ -14,7 +14,7 @@ from shutil import which
 from typing import Any
 
 import pytest
-from pages import calendar, commands, outside, rules, scales, scores, trace
+from pages import api, calendar, commands, outside, rules, scales, scores, trace
 
 import aftercar
 from aftercar.grade.run import SCALES
@@ -97,8 +97,10 @@ def test_every_command_and_its_options_are_on_a_page() -> None:
             assert option in text, (name, option)
 
 
-def test_every_name_that_the_package_hands_on_says_what_it_does() -> None:
-    assert [name for name in aftercar.__all__ if not (getattr(aftercar, name).__doc__ or "").strip()] == []
+def test_every_name_that_the_package_hands_on_says_what_it_does_and_has_a_page() -> None:
+    for name in aftercar.__all__:
+        assert (getattr(aftercar, name).__doc__ or "").strip()
+        assert api.home(name).removeprefix("aftercar.").rpartition(".")[0] in api.documented()
 
 
 # ---- what the pages show
@@ -148,6 +150,7 @@ def test_every_page_is_in_the_navigation() -> None:
         ("[cases](../src/aftercar/conformance)", "cases (`src/aftercar/conformance`)"),
         ("[a](https://doi.org/10.1/x)", "[a](https://doi.org/10.1/x)"),
         ("[a](#here)", "[a](#here)"),
+        ("![a](a.svg)", "![a](a.svg)"),
         ("[a](gone.md)", "[a](/gone.md)"),
     ],
 )
@@ -189,7 +192,10 @@ def test_the_site_builds_and_loads_nothing_from_elsewhere(site: Path) -> None:
         r"""<(?:script|img|iframe|source|video|audio|embed|object|link(?![^>]*rel="(?:canonical|license)"))\b[^>]*?(?:src|href|data)=["']?(?:https?:)?//"""
     )
     for page in pages:
-        assert not loads.search(page.read_text(encoding="utf-8")), page
+        text = page.read_text(encoding="utf-8")
+        assert not loads.search(text), page
+        for picture in re.findall(r'<img[^>]* src="([^":]+)"', text):
+            assert (page.parent / picture).is_file(), (page, picture)
     for sheet in site.rglob("*.css"):
         assert not re.search(r"""(?:url\(|@import)\s*["']?(?:https?:)?//""", sheet.read_text(encoding="utf-8")), sheet
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import aftercar
 from pages.text import code, contents, page, table
 
-# What one may want to call or read of each package beside what `aftercar` itself hands on.
+# What one may want to call or read of each package beside what `aftercar` itself hands on; an empty name is the package.
 MODULES = {
     "timeline": ("schema", "readers", "readers.mapping", "store", "concepts", "state", "subjects", "units"),
     "grade": ("run", "folder", "scale", "options", "explain", "describe", "adjudicate", "regrade", "cite"),
@@ -20,17 +20,29 @@ MODULES = {
     "calibrate": ("compare", "forecast", "ensemble", "translate", "sensitivity"),
     "trial": ("design", "read", "run", "boundary", "compare", "summary"),
     "conformance": ("run", "against"),
-    "export": ("results",),
-    "report": ("page", "virtual"),
+    "export": ("", "results"),
+    "report": ("", "virtual"),
 }
 ALONE = ("errors", "intervals", "options")
 
 
+def documented() -> list[str]:
+    """The modules that have a page, without `aftercar.`."""
+    return [_named(package, module) for package, modules in MODULES.items() for module in modules] + list(ALONE)
+
+
+def _named(package: str, module: str) -> str:
+    return f"{package}.{module}" if module else package
+
+
 def pages() -> Iterator[tuple[str, str]]:
     """What `aftercar` hands on, and a page a module."""
-    names = [f"{package}.{module}" for package, modules in MODULES.items() for module in ("", *modules) if module] + list(ALONE)
-    handed = [[f"{{py:obj}}`aftercar.{name} <{_home(name)}>`", _line(name)] for name in aftercar.__all__]
-    packages = [[code(f"aftercar.{p}"), ", ".join(f"[{code(m)}]({p}.{m}.md)" for m in modules)] for p, modules in MODULES.items()]
+    names = documented()
+    handed = [[f"{{py:obj}}`aftercar.{name} <{home(name)}>`", _line(name)] for name in aftercar.__all__]
+    packages = [
+        [code(f"aftercar.{p}"), ", ".join(f"[{code(m or p)}]({_named(p, m)}.md)" for m in modules)]
+        for p, modules in MODULES.items()
+    ]
     packages.append(["`aftercar`", ", ".join(f"[{code(m)}]({m}.md)" for m in ALONE)])
     yield (
         "api/index",
@@ -49,7 +61,8 @@ def pages() -> Iterator[tuple[str, str]]:
         yield f"api/{name}", page(f"aftercar.{name}", f"```{{eval-rst}}\n.. automodule:: aftercar.{name}\n```")
 
 
-def _home(name: str) -> str:
+def home(name: str) -> str:
+    """Where what the package hands on is documented."""
     module, _, own = aftercar._HOMES[name].partition(":")
     return f"{module}.{own or name}"
 

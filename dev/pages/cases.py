@@ -27,22 +27,23 @@ def _bodies() -> dict[str, dict[str, Any]]:
 
 
 def of(checks: Iterable[Check], *, with_scale: bool) -> str:
-    """A table of checks: case, story, time, expectation, reason."""
+    """A table of checks: case, story, time, expectation, reason. The story of a case stands once."""
+    asked = list(checks)
     rows = [
         [
             f"{code(c.case)} {plain(c.title)}",
             *([code(c.scale)] if with_scale else []),
-            plain(story(_bodies()[c.case])),
+            "the same" if n and asked[n - 1].case == c.case else plain(story(_bodies()[c.case])),
             plain(c.at),
             plain(expected(c.expected)) + ("" if c.outcome == "passed" else f" **{c.outcome}: {plain(c.difference)}**"),
             plain(c.expected.get("why", "")),
         ]
-        for c in checks
+        for n, c in enumerate(asked)
     ]
     if not rows:
         return "No worked case asks for this one alone."
     head = ["case", *(["of"] if with_scale else []), "charted", "asked at", "expected", "why"]
-    told = f"{len(rows)} checks, all synthetic, run when this page was made: {_outcomes(checks)}. A story that says nothing of a drug or symptom says that it did not happen."
+    told = f"{len(rows)} checks, all synthetic, run when this page was made: {_outcomes(asked)}. A story that says nothing of a drug or symptom says that it did not happen."
     return f"{told}\n\n:::{{container}} cases\n\n{table(head, rows)}\n\n:::"
 
 
@@ -54,7 +55,7 @@ def story(body: dict[str, Any]) -> str:
     """What a case charts, in short."""
     parts = [f"{name} {_short(body[name])}" for name in ("patient", "options") if body.get(name)]
     for entry in body.get("timeline") or []:
-        rest = {k: v for k, v in entry.items() if k not in ("h", "day")}
+        rest = entry.get("vitals", {}) | {k: v for k, v in entry.items() if k not in ("h", "day", "vitals")}
         at = f"h {entry['h']}" if "h" in entry else f"day {entry.get('day')}"
         parts.append(f"{at}: {_short(rest)}")
     parts += [f"{name}: {_short(told)}" for name, told in (body.get("series") or {}).items()]
@@ -72,7 +73,7 @@ def _short(told: Any) -> str:
         return "none" if not told else " + ".join(_short(v) for v in told)
     if told is None or isinstance(told, bool):
         return {None: "not known", True: "yes", False: "no"}[told]
-    return f"{told:g}" if isinstance(told, float) else str(told)
+    return f"{told:.12g}" if isinstance(told, float) else str(told)
 
 
 def expected(want: dict[str, Any]) -> str:

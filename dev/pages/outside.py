@@ -19,7 +19,7 @@ OUTSIDE = {
     "examples/mimic4_demo/README.md": "examples/mimic4_demo",
     "examples/naive_grader/README.md": "examples/naive_grader",
 }
-_LINK = re.compile(r"\[([^\[\]]+)\]\(([^()#\s]+)(#[^()\s]+)?\)")
+_LINK = re.compile(r"(?<!!)\[([^\[\]]+)\]\(([^()#\s]+)(#[^()\s]+)?\)")
 
 
 def pages() -> Iterator[tuple[str, str]]:

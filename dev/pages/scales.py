@@ -47,7 +47,7 @@ def one(d: Description, checks: list[Check]) -> str:
         [plain(axis), *("\n".join(plain(text) for text in row.get(grade, [])) for grade in used)] for axis, row in d.table.items()
     ]
     options = [
-        [code(o["name"]), code(o["default"]), plain(o["may_be"]), plain(o["question"]) + " " + marked(o["mark"])]
+        [code(o["name"]), codes(str(o["default"]).split(",")), plain(o["may_be"]), plain(o["question"]) + " " + marked(o["mark"])]
         for o in d.options
     ]
     marks = {*d.cells_by_mark, *d.rules.values(), *(o["mark"] for o in d.options)}

@@ -10,7 +10,7 @@ from aftercar.grade.describe import allowed
 from aftercar.risk import car_hematotox
 from aftercar.risk.options import OPTIONS, Options
 from aftercar.risk.run import REGISTRY
-from aftercar.risk.score import Score
+from aftercar.risk.score import Score, counted
 from pages import cases
 from pages.text import bibliography, cited, code, contents, legend, marked, page, plain, table
 
@@ -96,4 +96,4 @@ def _points() -> str:
     rows = [
         [plain(item.name), *("\n".join(plain(c.text) for c in item.cells if c.points == n) for n in points)] for item in items
     ]
-    return table(["", *(f"{n} points" for n in points)], rows)
+    return table(["", *(counted(n) for n in points)], rows)

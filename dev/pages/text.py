@@ -9,8 +9,15 @@ from aftercar.evidence.sources import MARKS, Reference, references
 
 
 def plain(value: object) -> str:
-    """Text in which nothing is markup, on one line."""
+    """Text on one line in which nothing is markup but what stands as `code`."""
     text = " ".join(str("" if value is None else value).split())
+    parts = text.split("`")
+    if len(parts) % 2 == 0:  # a backtick that nothing closes is one
+        return _escaped(text)
+    return "".join(code(part) if n % 2 else _escaped(part) for n, part in enumerate(parts))
+
+
+def _escaped(text: str) -> str:
     return re.sub(r"([\\`*_<>\[\]|{}$#~])", r"\\\1", text)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ def pages(docs: Path) -> Iterator[tuple[str, str]]:
                 for group in dict.fromkeys(r["from"] for r in requirements["requirement"])
                 for part in (
                     f"## {plain(group)}",
-                    table(
+                    _traced(
                         ["id", "requirement", "tests"],
                         (
                             [code(r["id"]), plain(r["says"]), "\n".join(map(code, r["tests"]))]
@@ -76,5 +76,10 @@ def _risk(r: dict[str, Any]) -> Iterator[str]:
         "How likely, without and with what is done": f"{plain(r['before'])}; {plain(r['after'])}",
     })  # fmt: skip
     yield "What is done, and the tests that show it:"
-    yield table(["measure", "tests"], ([plain(m["does"]), "\n".join(map(code, m["tests"]))] for m in r["measure"]))
+    yield _traced(["measure", "tests"], ([plain(m["does"]), "\n".join(map(code, m["tests"]))] for m in r["measure"]))
     yield f"**What is left**: {plain(r['left'])}"
+
+
+def _traced(head: list[str], rows: Iterable[list[str]]) -> str:
+    """A table of tests, whose long names may break."""
+    return f":::{{container}} trace\n\n{table(head, rows)}\n\n:::"
