@@ -76,14 +76,16 @@ def show_colons(app: Any, what: str, name: str, of: Any, options: Any, lines: li
 
 
 def fold(app: Any, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
-    """The side bar unfolds what one is in, not all of some hundred pages in each of them; what scrolls can be reached by keyboard."""
-    whole = context.get("toctree")
-    if whole is not None:
-        context["toctree"] = lambda **options: (whole(**options | {"collapse": True}) or "").replace(
-            'role="heading"', 'role="heading" aria-level="2"'
-        )
-    if "body" in context:
-        context["body"] = re.sub(r'<pre(?=[ >])|<div(?= class="table-wrapper)', r'\g<0> tabindex="0"', context["body"])
+    """The side bar unfolds what one is in, not all of some hundred pages in each of them; its headings have a level."""
+    if whole := context.get("toctree"):
+        level = ('role="heading"', 'role="heading" aria-level="2"')
+        context["toctree"] = lambda **options: (whole(**options | {"collapse": True}) or "").replace(*level)
+
+
+def reach(app: Any, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
+    """What scrolls can be reached by keyboard."""
+    if body := context.get("body"):
+        context["body"] = re.sub(r'<pre(?=[ >])|<div(?= class="table-wrapper)', r'\g<0> tabindex="0"', body)
 
 
 def setup(app: Any) -> None:
@@ -93,3 +95,4 @@ def setup(app: Any) -> None:
     app.connect("config-inited", prepare)
     app.connect("source-read", relink)
     app.connect("html-page-context", fold, priority=100)  # before the theme asks for it
+    app.connect("html-page-context", reach)
