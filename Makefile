@@ -4,6 +4,7 @@ PY ?= python3
 UV ?= uv
 BIN := .venv/bin
 DEMO := out/demo
+DOCS := out/docs
 EXPORT = $(UV) export --quiet --frozen --format requirements-txt --no-emit-project --no-header --no-default-groups
 
 .PHONY: help setup demo serve check fix test docs bench lock clean
@@ -45,9 +46,10 @@ test:  ## all tests on all processors; ARGS="tests/test_house.py -x" picks
 	@$(PY) dev/setup.py --dev
 	$(BIN)/python -m pytest -m "" -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
-docs:  ## run what the documentation shows
+docs:  ## build the documentation site into out/docs; a warning is an error
 	@$(PY) dev/setup.py --dev
-	$(BIN)/python -m pytest tests/test_docs.py
+	$(BIN)/python -m sphinx -q -W --keep-going -d out/docs-read docs $(DOCS)
+	@echo "Open it in a browser: $(DOCS)/index.html"
 
 bench:  ## measure against other ways to do the same
 	@$(PY) dev/setup.py --bench
@@ -64,10 +66,10 @@ lock:  ## take the newest allowed versions into the locks (needs uv)
 	@command -v $(UV) >/dev/null || { echo "make lock needs uv: pip install uv"; exit 1; }
 	$(UV) lock --upgrade
 	$(EXPORT) --group build --output-file requirements.lock
-	$(EXPORT) --group build --group dev --output-file requirements-dev.lock
+	$(EXPORT) --group build --group dev --group docs --output-file requirements-dev.lock
 	$(EXPORT) --group build --group bench --output-file requirements-bench.lock
 	$(EXPORT) --group build --extra ward --extra simulate --output-file requirements-ward.lock
 
 clean:  ## remove all that make made
-	rm -rf .venv out dist .hypothesis .pytest_cache .ruff_cache
+	rm -rf .venv out dist docs/generated .hypothesis .pytest_cache .ruff_cache
 	find src tests dev benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

@@ -1,7 +1,7 @@
 """Make `.venv` and install aftercar in it from a lock file with hashes. Needs Python 3.11 or newer and nothing else.
 
     python3 dev/setup.py            what aftercar needs to run
-    python3 dev/setup.py --dev      and its tests, linter and type checker
+    python3 dev/setup.py --dev      and its tests, linter, type checker and documentation
     python3 dev/setup.py --bench    and what the benchmarks compare against
 
 uv does the work where it is on PATH, else pip, with the package index that they are set up for. Where everything is in
@@ -44,7 +44,7 @@ HOME = f"{sys.version} in {sys.base_prefix}, {VENV}"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Make .venv and install aftercar in it.")
-    parser.add_argument("--dev", action="store_true", help="also the tests, linter and type checker")
+    parser.add_argument("--dev", action="store_true", help="also the tests, linter, type checker and documentation")
     parser.add_argument("--ward", action="store_true", help="also the server of a ward, and what simulates")
     parser.add_argument("--bench", action="store_true", help="also what the benchmarks compare against")
     args = parser.parse_args()

@@ -11,6 +11,8 @@ import polars as pl
 import pytest
 from commands import run
 
+from aftercar.serve import show
+
 ROWS = [
     "subject_id,time,code,value,unit",
     "A1,2024-05-01T08:00,cart_infusion,axi-cel,",
@@ -63,6 +65,11 @@ def test_explain_shows_the_records(results: Path, capsys: pytest.CaptureFixture[
     ):
         assert words in flat
     assert "ICANS" not in out
+
+
+def test_a_place_is_no_picture(capsys: pytest.CaptureFixture[str]) -> None:
+    show.console.print("data/vitals.csv:100:temp")
+    assert capsys.readouterr().out == "data/vitals.csv:100:temp\n"
 
 
 @pytest.mark.parametrize(

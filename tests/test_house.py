@@ -351,7 +351,7 @@ def test_the_locks_hold_what_pyproject_asks_for() -> None:
     run = project["project"]["dependencies"] + groups["build"]
     wanted = {
         "requirements.lock": run,
-        "requirements-dev.lock": run + groups["dev"],
+        "requirements-dev.lock": run + groups["dev"] + groups["docs"],
         "requirements-bench.lock": run + groups["bench"],
         "requirements-ward.lock": run
         + [need for extra in ("ward", "simulate") for need in project["project"]["optional-dependencies"][extra]],

@@ -40,7 +40,7 @@ def between_patients(
     Returns:
         `parameter, toxicity, first, first_low, first_high, total, total_low, total_high`, the largest total first: `first` is the share of the
         variance of the worst grade that one parameter explains alone, `total` with all that it does together with others.
-            Null where all patients have the same grade.
+        Null where all patients have the same grade.
     Raises:
         AftercarError: SciPy is not installed.
         OptionError: the number of draws is no power of two.

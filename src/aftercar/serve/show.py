@@ -31,8 +31,8 @@ from aftercar.timeline.readers.piece import Progress
 from aftercar.timeline.store import Store
 
 # Markup off: [degF] is a unit and [codes] a section, not a style.
-console = Console(highlight=False, markup=False)
-_status = Console(stderr=True, highlight=False, markup=False)
+console = Console(highlight=False, markup=False, emoji=False)  # `file.csv:100:temp` is a place, no picture
+_status = Console(stderr=True, highlight=False, markup=False, emoji=False)
 
 
 @contextlib.contextmanager

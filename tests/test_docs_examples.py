@@ -1,0 +1,176 @@
+"""The tutorial, the how-tos and the notebook do what they show: their commands and Python run in order, and print what stands there."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import re
+import shlex
+import sys
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+
+import pytest
+from pages import notebook
+from test_workbook import workbook
+
+from aftercar.serve import cli
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+HOW_TO = [*sorted((DOCS / "howto").glob("*.md"))]
+COUNTS = [["patient_id", "cart_date", "date", "anc"], *([1, date(2024, 5, 2), date(2024, 5, day), 480] for day in range(3, 20))]
+LONG = [
+    ["patient_id", "date", "what", "anc"],
+    [1, date(2024, 5, 2), "infusion", None],
+    *([1, date(2024, 5, day), "count", 480] for day in range(3, 20)),
+]
+
+Block = tuple[str, str]  # its language, and what it holds
+
+
+def blocks(text: str) -> list[Block]:
+    """The fenced blocks of a page that are run or shown as output."""
+    return re.findall(r"^```(sh|python|text)\n(.*?)^```$", text, re.S | re.M)
+
+
+def sections(page: Path) -> dict[str, str]:
+    """A page by its headings of second rank."""
+    parts = re.split(r"^## (.+)$", page.read_text(encoding="utf-8"), flags=re.M)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def told(command: list[str]) -> str:
+    """What a command of aftercar prints; it must go well."""
+    sys.argv = ["aftercar", *command]
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out), pytest.raises(SystemExit) as stopped:
+        cli.main()
+    assert not stopped.value.code, (command, stopped.value.code)
+    return out.getvalue()
+
+
+def demo() -> list[str]:
+    """The commands of `make demo`."""
+    recipe = re.search(r"^demo:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M)
+    assert recipe
+    lines = (line.strip().replace("$(DEMO)", "out/demo") for line in recipe[1].splitlines())
+    return [line.replace("$(BIN)/", "") for line in lines if line.startswith("$(BIN)/aftercar")]
+
+
+def shell(script: str) -> str:
+    """Run the few words of a shell that our pages use, in this process, and give what was printed."""
+    printed = ""
+    lines = iter(script.replace("\\\n", " ").splitlines())
+    for line in lines:
+        words = shlex.split(line)
+        if not words:
+            continue
+        match words:
+            case ["cat", ">", name, here]:
+                end = here.removeprefix("<<")
+                body = "".join(f"{row}\n" for row in iter(lambda: next(lines), end))
+                Path(name).write_text(body, encoding="utf-8")
+            case ["printf", text, ">" | ">>" as how, name]:
+                with Path(name).open("w" if how == ">" else "a", encoding="utf-8") as file:
+                    file.write(text.replace("\\n", "\n"))
+            case ["mkdir", name]:
+                Path(name).mkdir()
+            case ["make", "demo"]:
+                printed += "".join(told(shlex.split(command)[1:]) for command in demo())
+            case ["aftercar" | ".venv/bin/aftercar", *command]:
+                printed += told(command)
+            case _:
+                pytest.fail(f"a page shows a command that no test runs: {line}")
+    return printed
+
+
+def stands_in(shown: str, printed: str) -> None:
+    """Each line of a shown output stands in the printed one, in this order; runs of blanks are one."""
+    rest = " ".join(printed.split())
+    for line in shown.splitlines():
+        words = " ".join(line.split())
+        assert words in rest, (words, rest[:2000])
+        rest = rest[rest.index(words) + len(words) :]
+
+
+def run(text: str) -> None:
+    """Run a page from the top to the end; the output that it shows is that of the block before."""
+    printed = ""
+    for language, body in blocks(text):
+        if language == "sh":
+            printed = shell(body)
+        elif language == "python":
+            out = io.StringIO()
+            with contextlib.redirect_stdout(out):
+                exec(compile(body, "page", "exec"), {})
+            printed = out.getvalue()
+        else:
+            stands_in(body, printed)
+
+
+@pytest.fixture
+def room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder in which a reader would try a page: the examples are there."""
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    workbook(tmp_path / "anc.xlsx", ANC=COUNTS)
+    workbook(tmp_path / "long.xlsx", ANC=LONG)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("page", [DOCS / "tutorial.md", *HOW_TO], ids=lambda p: p.stem)
+def test_a_page_does_what_it_shows(page: Path, room: Path) -> None:
+    assert {language for language, _ in blocks(page.read_text(encoding="utf-8"))} >= {"sh"}
+    run(page.read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def graded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder in which the demo has run."""
+    folder = tmp_path_factory.mktemp("users")
+    (folder / "examples").symlink_to(ROOT / "examples")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        shell("make demo")
+        yield folder
+
+
+USERS = {name: text for name, text in sections(DOCS / "users.md").items() if blocks(text)}
+
+
+@pytest.mark.parametrize("user", USERS)
+def test_each_user_can_do_what_is_shown(user: str, graded: Path) -> None:
+    run(USERS[user])
+
+
+def test_each_user_has_a_section() -> None:
+    assert len(USERS) == 13
+
+
+def test_the_notebook_runs_and_is_committed_without_output() -> None:
+    path = DOCS / "notebook.ipynb"
+    book = json.loads(path.read_text(encoding="utf-8"))
+    code = [cell for cell in book["cells"] if cell["cell_type"] == "code"]
+    assert book["nbformat"] == 4
+    assert len({cell["id"] for cell in book["cells"]}) == len(book["cells"])
+    assert all(not cell["outputs"] and cell["execution_count"] is None for cell in code)
+    given = [(printed, value) for kind, _, printed, value in notebook.run(path) if kind == "code"]
+    assert all(printed or value is not None for printed, value in given)
+    assert any(hasattr(value, "_repr_svg_") for _, value in given)
+
+
+@pytest.mark.parametrize(("shown", "printed"), [("a b\nc", "a  b\nx\nc"), ("a", "b a c")], ids=["in order", "within a line"])
+def test_an_output_is_found(shown: str, printed: str) -> None:
+    stands_in(shown, printed)
+
+
+def test_an_output_that_is_not_printed_and_a_command_that_fails_are_found(room: Path) -> None:
+    with pytest.raises(AssertionError):
+        stands_in("c\na", "a b c")
+    with pytest.raises(AssertionError):
+        shell("aftercar grade nowhere --out results")
+    with pytest.raises(pytest.fail.Exception):
+        shell("rm -rf results")
