@@ -300,11 +300,11 @@ def test_a_scale_of_windows_has_no_day_of_onset(results: Results) -> None:
     [
         ({"by": "produkt"}, "Did you mean product"),
         ({"by": "period"}, "--cut"),
-        ({"cuts": (date(2024, 3, 15),)}, "--cut goes with --by period"),
+        ({"cuts": (date(2024, 3, 15),)}, "Periods are asked for"),
         ({"by": "period", "cuts": (date(2030, 1, 1),)}, "needs two groups"),
         ({"groups": ("axi-cel",)}, "needs two groups"),
         ({"groups": ("axicel",)}, "Did you mean axi-cel"),
-        ({"by": "age_y"}, "at most"),
+        ({"by": "age_y"}, "more than the 20"),
         ({"adjust": ("shoe_size",)}, "No covariate"),
         ({"adjust": ("product",)}, "compared by"),
         ({"adjust": ("death",)}, "no number and no word"),

@@ -476,7 +476,7 @@ def test_groups_are_columns_years_periods_and_columns_of_ones_own() -> None:
     for wrong in (pl.concat([beside, beside]), beside.rename({"centre": "product"})):
         with pytest.raises(InputError):
             with_beside(courses, wrong)
-    with pytest.raises(InputError, match="all"):
+    with pytest.raises(OptionError, match="all"):
         grouped(courses.with_columns(product=pl.lit("all")), "product")
 
 

@@ -234,14 +234,9 @@ def test_the_package_needs_only_what_it_declares() -> None:
     for path in MODULES:
         text = path.read_text(encoding="utf-8")
         more = set(re.findall(r"\.to_(numpy|pandas|arrow|torch|jax)\(", text))
-        # What simulates and what compares groups cannot be without it.
-        more -= (
-            {"numpy"}
-            if module_of(path).startswith(
-                ("aftercar.simulate.", "aftercar.calibrate.", "aftercar.trial.", "aftercar.cohort.compare")
-            )
-            else set()
-        )
+        # What simulates, and the statistics of cohorts, cannot be without it.
+        numeric = ("aftercar.simulate.", "aftercar.calibrate.", "aftercar.trial.", "aftercar.cohort.")
+        more -= {"numpy"} if module_of(path).startswith(numeric) else set()
         assert not more, f"{path}: polars needs more than itself for it"
         for node in ast.walk(ast.parse(text)):
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
