@@ -231,11 +231,18 @@ def test_the_package_needs_only_what_it_declares() -> None:
     for path in MODULES:
         text = path.read_text(encoding="utf-8")
         more = set(re.findall(r"\.to_(numpy|pandas|arrow|torch|jax)\(", text))
-        # What simulates and what compares groups cannot be without it.
+        # What simulates, and the statistics of cohorts, cannot be without it.
         more -= (
             {"numpy"}
             if module_of(path).startswith(
-                ("aftercar.simulate.", "aftercar.calibrate.", "aftercar.trial.", "aftercar.cohort.compare")
+                (
+                    "aftercar.simulate.",
+                    "aftercar.calibrate.",
+                    "aftercar.trial.",
+                    "aftercar.cohort.compare",
+                    "aftercar.cohort.times",
+                    "aftercar.cohort.table_one",
+                )
             )
             else set()
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,6 +25,8 @@ app = typer.Typer(help="Many subjects: who they are, what happened, and how sure
 @app.callback()
 def cohort() -> None:
     """Many subjects: who they are, what happened, and how surely."""
+    if not all(map(find_spec, ("numpy", "scipy"))):
+        raise AftercarError("Statistics need the extra: pip install 'aftercar[statistics]'.")
 
 
 @app.command("describe")
