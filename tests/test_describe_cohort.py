@@ -17,6 +17,7 @@ from scipy.stats import binom
 from typer.testing import CliRunner
 
 from aftercar.cohort.describe import MARKER, TABLES, Asked, Described, describe_folder, outcomes_asked, write_described
+from aftercar.cohort.episodes import QUARTILES
 from aftercar.cohort.exact import exact
 from aftercar.cohort.groups import grouped, with_beside
 from aftercar.cohort.incidence import cumulative_incidence, first_days
@@ -25,9 +26,9 @@ from aftercar.cohort.mortality import ALL, UNSURE, causes, endings, mortality, s
 from aftercar.cohort.outcome import Outcome
 from aftercar.cohort.survival import kaplan_meier, quantile, turnbull
 from aftercar.cohort.table_one import MISSING, Variable, of_means, of_shares, table_one
-from aftercar.cohort.times import QUARTILES, between, timed
+from aftercar.cohort.times import between, timed
 from aftercar.cohort.worst import reached, worst_counts
-from aftercar.errors import InputError, OptionError
+from aftercar.errors import AftercarError, InputError, OptionError
 from aftercar.grade.folder import grade_folder
 from aftercar.grade.run import Result
 from aftercar.intervals import poisson
@@ -330,6 +331,7 @@ ENDINGS = st.lists(
 )
 
 
+@settings(max_examples=25)
 @given(ENDINGS)
 def test_causes_add_up_and_bounds_hold_the_value(rows: list[tuple[int, str | None]]) -> None:
     ended = pl.DataFrame(rows, schema={"day": pl.Int32, "ending": pl.String}, orient="row")
@@ -438,6 +440,7 @@ PEOPLE = st.lists(
 VARIABLES = {"x": Variable("x"), "y": Variable("y")}
 
 
+@settings(max_examples=50)
 @given(PEOPLE)
 def test_rows_of_table_one_add_up_and_their_order_is_nothing(rows: list[tuple[str | None, float | None, str | None]]) -> None:
     people = pl.DataFrame(rows, schema={"group": pl.String, "x": pl.Float64, "y": pl.String}, orient="row")
@@ -601,6 +604,22 @@ def test_nobody_and_one_subject_can_be_described(example: tuple[Path, Result], t
     assert told.exit_code == 0, told.output
 
 
+def test_results_that_are_not_whole_are_told(example: tuple[Path, Result], tmp_path: Path) -> None:
+    for path in example[0].iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    for name in ("worst", "grades"):
+        whole = (tmp_path / f"{name}.parquet").read_bytes()
+        (tmp_path / f"{name}.parquet").write_bytes(whole[:2000])
+        with pytest.raises(InputError, match="not whole"):
+            describe_folder(tmp_path)
+        (tmp_path / f"{name}.parquet").unlink()
+        with pytest.raises(InputError, match="gone"):
+            describe_folder(tmp_path)
+        (tmp_path / f"{name}.parquet").write_bytes(whole)
+    with pytest.raises(InputError, match=r"run\.json"):
+        describe_folder(tmp_path / "nowhere")
+
+
 def test_the_command_prints_and_writes(example: tuple[Path, Result], tmp_path: Path) -> None:
     beside, rates = tmp_path / "centres.csv", tmp_path / "rates.csv"
     ids = example[1].subjects["subject_id"].unique().sort()
@@ -648,6 +667,12 @@ def test_what_is_asked_wrongly_is_told(example: tuple[Path, Result], arguments: 
     told = CliRunner().invoke(app, ["cohort", "describe", str(example[0]), "--out", str(tmp_path / "out"), *arguments])
     assert isinstance(told.exception, (InputError, OptionError)) and says in str(told.exception), told.exception
     assert not (tmp_path / "out").exists()
+
+
+def test_without_the_extra_it_says_which(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aftercar.serve.cohort.find_spec", lambda name: None if name == "scipy" else name)
+    told = CliRunner().invoke(app, ["cohort", "describe", "results"])
+    assert isinstance(told.exception, AftercarError) and "aftercar[statistics]" in str(told.exception)
 
 
 def test_outcomes_are_named_once_and_usual_ones_must_be_graded() -> None:

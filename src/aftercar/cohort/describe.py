@@ -15,15 +15,16 @@ from polars import col, lit
 
 from aftercar import __version__
 from aftercar.cohort import malignancy
+from aftercar.cohort.episodes import QUARTILES
 from aftercar.cohort.exact import with_exact
 from aftercar.cohort.groups import EVERYBODY, grouped, with_beside
 from aftercar.cohort.incidence import by_day_between, cumulative_incidence, first_days
 from aftercar.cohort.mortality import endings, mortality, shares
 from aftercar.cohort.outcome import COURSE, Outcome
 from aftercar.cohort.table_one import SUBJECTS, Variable, table_one
-from aftercar.cohort.times import MEASURES, QUARTILES, between, timed
+from aftercar.cohort.times import MEASURES, between, timed
 from aftercar.cohort.worst import reached, worst_counts
-from aftercar.errors import OptionError
+from aftercar.errors import InputError, OptionError
 from aftercar.files import replace_folder, writing
 from aftercar.frames import labelled, load, scan
 from aftercar.grade.explain import read_run
@@ -34,7 +35,6 @@ DEATH_DAYS = (28, 100, 365)
 LATE_DAYS = (365, 730, 1096)
 OUTCOMES = ("crs:1", "crs:3", "icans:1", "icans:3", "icaht_early:3", "iec_hs_grade:1")
 _STAYS = "Derived by software, not adjudicated."
-_NUMBERS = ["grade", "grade_upper", "upper_assessed"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,7 +115,7 @@ def describe_folder(
     """
     folder, asked = Path(folder), asked or Asked()
     run = read_run(folder)
-    subjects, worst, episodes = (load(folder / f"{name}.parquet") for name in ("subjects", "worst", "episodes"))
+    subjects, worst, episodes, grades = _results(folder)
     graded = set(worst["scale"].unique()) | {rule.partition("@")[0] for rule in run["rules"]}
     outcomes = outcomes_asked(asked.outcomes, graded)
     for days in (asked.days, asked.death_days, asked.late_days):
@@ -123,8 +123,7 @@ def describe_folder(
             raise OptionError("Days are counted from the infusion: 0 or more.")
     courses = grouped(subjects, asked.by, beside, asked.cuts)
     scales = sorted({scale for o in outcomes for scale in o.scales} | {malignancy.SPM})
-    columns = [*COURSE, "scale", "start", "end", *_NUMBERS, "status", "group", "flags"]
-    rows = scan(folder / "grades.parquet").select(columns).filter(col("scale").is_in(scales)).collect()
+    rows = grades.filter(col("scale").is_in(scales)).collect()
     say = progress or (lambda done, all_: None)
     say(0, len(outcomes))
     incidence: list[pl.DataFrame] = []
@@ -164,6 +163,24 @@ def describe_folder(
         else _rows([], {"group": pl.String} | malignancy.STANDARDISED),
         facts=_facts(run, courses, subjects, people, asked, outcomes),
     )  # fmt: skip
+
+
+def _results(folder: Path) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame, pl.LazyFrame]:
+    """`subjects`, `worst`, `episodes`, and of `grades` what is counted.
+
+    Raises:
+        InputError: one is gone, or not whole.
+    """
+    columns = [*COURSE, "scale", "start", "end", "grade", "grade_upper", "upper_assessed", "status", "group", "flags"]
+    try:
+        subjects, worst, episodes = (load(folder / f"{name}.parquet") for name in ("subjects", "worst", "episodes"))
+        grades = scan(folder / "grades.parquet").select(columns)
+        grades.collect_schema()
+    except (FileNotFoundError, pl.exceptions.PolarsError) as error:
+        raise InputError(
+            f"{folder}: a table of the results is gone or not whole ({type(error).__name__}). Grade again, or copy them again."
+        ) from None
+    return subjects, worst, episodes, grades
 
 
 def outcomes_asked(words: Iterable[str], graded: set[str]) -> list[Outcome]:

@@ -9,7 +9,7 @@ import polars as pl
 from polars import col
 
 from aftercar.cohort import worst as counted
-from aftercar.cohort.times import first_episodes
+from aftercar.cohort.episodes import first_episodes
 from aftercar.cohort.worst import GRADES
 from aftercar.intervals import wilson
 from aftercar.report.names import ALWAYS, WORDS, in_order, scale_name, toxicity_name

@@ -10,6 +10,7 @@ import typer
 from aftercar.errors import AftercarError
 from aftercar.serve import compare
 from aftercar.serve.compare import Cuts, days_of
+from aftercar.serve.shared import need_statistics
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,6 +65,7 @@ def describe(
     timeline: Annotated[Path | None, typer.Option("--timeline", help="Where the timeline is, if it was moved.")] = None,
 ) -> None:
     """Describe a cohort: Table 1, worst grades, incidence, onset and duration, deaths without relapse, second malignancies."""
+    need_statistics()
     from aftercar.cohort.describe import DAYS, DEATH_DAYS, LATE_DAYS, MARKER, Asked, describe_folder, write_tables
     from aftercar.cohort.malignancy import read_reference
     from aftercar.files import replace_folder, writing
