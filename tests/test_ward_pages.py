@@ -337,7 +337,7 @@ def test_the_process_of_a_job_ends_with_a_server_that_is_killed(url: str, tmp_pa
     server = subprocess.Popen(
         [sys.executable, str(tmp_path / "server.py")], env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     )
-    until(beat.exists, "the beat")
+    until(lambda: beat.exists() and beat.read_text().strip() != "", "the beat")
     server.kill()
     server.wait()
     pid = int(beat.read_text().split()[0])
