@@ -14,7 +14,7 @@ import sys
 import uuid
 from collections.abc import Callable, Generator
 from pathlib import Path, PurePath
-from typing import cast
+from typing import Any, cast
 
 from aftercar.errors import InputError
 
@@ -253,6 +253,32 @@ def remove_folder(folder: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
     else:
         folder.rmdir(recursive=True)  # type: ignore[call-arg]  # as object stores have it
+
+
+def read_text(path: Path) -> str:
+    """The text of a file of the user's.
+
+    Raises:
+        InputError: it is not there, or no text.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read as a text file.") from error
+
+
+def toml_of(text: str, name: str) -> dict[str, Any]:
+    """The tables of a TOML; `name` is what messages call it.
+
+    Raises:
+        InputError: it is none.
+    """
+    import tomllib
+
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{name} is not TOML: {error}.") from error
 
 
 def write_text(path: Path, text: str) -> None:

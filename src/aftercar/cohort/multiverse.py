@@ -26,6 +26,7 @@ from aftercar.cohort.groups import group_of
 from aftercar.cohort.incidence import first_days
 from aftercar.cohort.outcome import COURSE, Outcome
 from aftercar.errors import InputError, OptionError, nearest
+from aftercar.files import read_text, toml_of
 from aftercar.frames import labelled
 from aftercar.grade.explain import open_graded, read_run
 from aftercar.grade.options import OPTIONS, Options
@@ -108,12 +109,7 @@ def read_spec(path: Path | str | None = None) -> Spec:
     if path is None:
         return _spec(own, "multiverse.toml")
     file = Path(path)
-    try:
-        told = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{file}: cannot be read as a text file.") from error
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{file.name} is not TOML: {error}.") from error
+    told = toml_of(read_text(file), file.name)
     return _spec(
         own | {"title": file.stem} | told | {"values": own["values"] | _table(told.get("values", {}), file.name, "values")},
         file.name,

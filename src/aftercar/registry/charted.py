@@ -10,10 +10,11 @@ import polars as pl
 from polars import col, lit
 
 from aftercar.grade.adjudicate import adjudicated
+from aftercar.grade.findings import covered
 from aftercar.grade.options import Options
 from aftercar.grade.run import Result
 from aftercar.registry.forms import UNKNOWN
-from aftercar.timeline.state import DAY, HOUR, Record, elsewhere
+from aftercar.timeline.state import DAY, HOUR, SPAN, Record, elsewhere
 
 SURE_D = 14  # "no" is said of CRS and neurotoxicity only where these days from the infusion on were charted without a gap
 SURE_GAP_H = 12  # and a gap is a stretch longer than this in which what was charted before no longer stands
@@ -151,6 +152,12 @@ class Charted:
         return both.with_columns(
             since="at", at=pl.max_horizontal("at", "begin"), until=pl.min_horizontal("until", "end")
         ).sort("case", "at")  # fmt: skip
+
+    def complete(self, stream: str, spans: pl.DataFrame) -> pl.DataFrame:
+        """The cases throughout whose span (`case, course, begin, end`) a stream of the record is said to be complete: `case`."""
+        whole = covered(self.rec, stream).select("at", "until", course=col("at") // SPAN)
+        held = self.within(whole, spans).group_by("case").agg(had=(col("until") - col("at")).sum())
+        return spans.join(held, on="case", how="inner").filter(col("had") >= col("end") - col("begin")).select("case")
 
     def sure(self, *scales: str) -> pl.DataFrame:
         """Of first periods, how long the longest gap of the first days is: `case, gap_h`."""

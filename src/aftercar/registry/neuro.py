@@ -71,22 +71,12 @@ def _open(charted: Charted, why: str) -> pl.DataFrame:
     return answers(_spans(charted), UNKNOWN, why)
 
 
-def _complete(charted: Charted, stream: str) -> pl.DataFrame:
-    """Cases in which a stream of the record is complete from onset to resolution."""
-    spans = _spans(charted)
-    covered = findings.covered(charted.rec, stream).with_columns(course=col("at") // findings.SPAN)
-    held = (
-        charted.within(covered.select("course", "at", "until"), spans).group_by("case").agg(had=(col("until") - col("at")).sum())
-    )
-    return spans.join(held, on="case", how="inner").filter(col("had") >= col("end") - col("begin")).select("case")
-
-
 def _sign(charted: Charted, code: str, stream: str, words: tuple[str, ...], name: str) -> pl.DataFrame:
     """A sign: yes where a word for it is charted, no where its stream is complete and no word of it is unread."""
     rows = _charted(charted, code)
     found = rows.filter(col("text_value").is_in(words))
     unread = rows.filter(~col("text_value").is_in(concept(code).values))
-    silent = _complete(charted, stream).join(unread.select("case"), on="case", how="anti")
+    silent = charted.complete(stream, _spans(charted)).join(unread.select("case"), on="case", how="anti")
     return first_of(
         of_first(found, f"first {name}"),
         answers(silent, "no", f"none charted, in a record that is complete in it ({stream})"),
@@ -197,7 +187,7 @@ def _dysphasia(charted: Charted) -> dict[str, pl.DataFrame]:
     frame = _frame(charted)
     # A lost point of ICE, or a child's score, may be language: silence on dysphasia then denies nothing.
     not_full = frame.filter((col("ice_min") < 10) | (col("capd_value") >= 1))
-    silent = _complete(charted, "symptoms").join(not_full.select("case"), on="case", how="anti")
+    silent = charted.complete("symptoms", _spans(charted)).join(not_full.select("case"), on="case", how="anti")
     silent = silent.join(rows.filter(~col("text_value").is_in(words)).select("case"), on="case", how="anti")
     rank = col("text_value").replace_strict({w: n for n, w in enumerate(words)}, default=None, return_dtype=pl.Int8)
     return {

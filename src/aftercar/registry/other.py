@@ -5,7 +5,6 @@ from __future__ import annotations
 import polars as pl
 from polars import col, lit
 
-from aftercar.grade import findings
 from aftercar.grade.b_cells import IGG_CUT
 from aftercar.grade.days import daily
 from aftercar.registry.charted import Charted, answers, first_of, of_all, of_first
@@ -139,7 +138,7 @@ def _recovery(charted: Charted, code: str, cut: float, transfusion: str | None =
         ids=col("event_id").filter(col("recovers") & (col("third") <= col("last"))).first(),
         low=col("event_id").filter(col("count") < cut).first(),
     ).with_columns(ids=pl.concat_list(pl.coalesce("ids", "low")).list.drop_nulls())  # fmt: skip
-    drugs = _complete(charted, "drugs") if transfusion else cases.select("case")
+    drugs = _drugs_complete(charted) if transfusion else cases.select("case")
     surely = col("case").is_in(drugs["case"].implode())
     at = col("base") + col("opens").dt.epoch("s") - col("midnight") + col("on") * 86_400
     enough = col("own") >= RECOVERY_DAYS
@@ -172,14 +171,10 @@ def _day_of(charted: Charted, rows: pl.DataFrame) -> pl.Series:
     )
 
 
-def _complete(charted: Charted, stream: str) -> pl.DataFrame:
-    """Cases throughout which a stream of the record is complete."""
+def _drugs_complete(charted: Charted) -> pl.DataFrame:
+    """Cases throughout which the record of drugs is complete."""
     whole = charted.cases.select("case", "course", begin="from_at", end=pl.min_horizontal("to_at", "last_at"))
-    covered = findings.covered(charted.rec, stream).with_columns(course=col("at") // SPAN)
-    held = (
-        charted.within(covered.select("course", "at", "until"), whole).group_by("case").agg(had=(col("until") - col("at")).sum())
-    )
-    return whole.join(held, on="case", how="inner").filter(col("had") >= col("end") - col("begin")).select("case")
+    return charted.complete("drugs", whole)
 
 
 # ---- later toxicities
@@ -237,7 +232,7 @@ def _immunoglobulin(charted: Charted) -> dict[str, pl.DataFrame]:
         ),
         "igg.replaced": first_of(
             of_first(replaced, "immunoglobulin was given"),
-            answers(_complete(charted, "drugs"), "no", "none in a complete record of drugs"),
+            answers(_drugs_complete(charted), "no", "none in a complete record of drugs"),
             answers(ill, UNKNOWN, "the record of drugs is not said to be complete"),
         ),
         "igg.resolved": first_of(

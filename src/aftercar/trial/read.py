@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import re
-import tomllib
 from pathlib import Path
 from typing import Any
 
 from aftercar.errors import InputError, OptionError, nearest
+from aftercar.files import read_text, toml_of
 from aftercar.grade.options import Options
 from aftercar.timeline.concepts import concepts
 from aftercar.trial.design import (
@@ -49,11 +49,7 @@ def read_design(path: Path | str) -> Design:
         InputError: the file is not there, is not TOML, or says something that cannot be: where, and what to do.
     """
     file = Path(path)
-    try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{file}: cannot be read as a text file.") from error
-    return design_of(text, file.name, file.parent)
+    return design_of(read_text(file), file.name, file.parent)
 
 
 def design_of(text: str, name: str = "design.toml", folder: Path = Path()) -> Design:
@@ -65,10 +61,7 @@ def design_of(text: str, name: str = "design.toml", folder: Path = Path()) -> De
     Raises:
         InputError: as `read_design`.
     """
-    try:
-        told = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{name} is not TOML: {error}.") from error
+    told = toml_of(text, name)
     try:
         design = _design(told, text, folder)
         _check(design)

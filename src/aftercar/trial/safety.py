@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
@@ -18,7 +17,7 @@ from aftercar.cohort.contrast import write_facts
 from aftercar.cohort.decided import Results, decided_by
 from aftercar.cohort.outcome import COURSE, Outcome
 from aftercar.errors import InputError, OptionError, nearest
-from aftercar.files import replace_folder
+from aftercar.files import read_text, replace_folder, toml_of
 from aftercar.frames import labelled
 from aftercar.grade.run import SCALES
 from aftercar.trial.boundary import Boundary, boundary, operating
@@ -108,12 +107,7 @@ def read_plan(path: Path | str) -> Plan:
         InputError: the file is not there, is not TOML, or says something that cannot be: where, and what to do.
     """
     file = Path(path)
-    try:
-        told = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{file}: cannot be read as a text file.") from error
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{file.name} is not TOML: {error}.") from error
+    told = toml_of(read_text(file), file.name)
     try:
         return plan_of(told)
     except Wrong as wrong:

@@ -8,9 +8,9 @@ import polars as pl
 from polars import col, lit
 
 from aftercar.cohort.incidence import cumulative_incidence, first_days
-from aftercar.cohort.outcome import Outcome
+from aftercar.cohort.outcome import COURSE, Outcome
 from aftercar.report.figures.draw import TOP, WIDTH, Figure, empty, framed, notes_of
-from aftercar.report.figures.results import COURSE, MOST_GROUPS, Results
+from aftercar.report.figures.results import MOST_GROUPS, Results
 from aftercar.report.svg import DayAxis, ValueAxis, area, label, line, mark, polyline
 
 LEFT, TALL, BETWEEN = 86.0, 200.0, 30.0

@@ -10,11 +10,11 @@ from typing import Any
 import polars as pl
 from polars import col, lit
 
+from aftercar.cohort.outcome import COURSE
 from aftercar.errors import InputError, OptionError, nearest
 from aftercar.frames import load, scan
 from aftercar.grade.explain import match_id, open_graded, read_run
 
-COURSE = ["subject_id", "infusion"]
 DAY_US = 86_400_000_000  # microseconds
 GROUPS = ("product", "disease", "target", "sex")
 MOST_GROUPS = 6  # more lines cannot be told apart

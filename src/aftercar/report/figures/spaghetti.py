@@ -8,9 +8,10 @@ from math import floor, log10
 import polars as pl
 from polars import col, lit
 
+from aftercar.cohort.outcome import COURSE
 from aftercar.errors import OptionError, nearest
 from aftercar.report.figures.draw import TOP, WIDTH, Figure, empty, framed, notes_of
-from aftercar.report.figures.results import COURSE, Results, days_since, spread
+from aftercar.report.figures.results import Results, days_since, spread
 from aftercar.report.svg import DayAxis, ValueAxis, area, decades, label, line, number, polyline, unit_text
 from aftercar.timeline.concepts import Concept, concepts
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import polars as pl
 from polars import col, lit
 
-from aftercar.cohort.outcome import Outcome
+from aftercar.cohort.outcome import COURSE, Outcome
 from aftercar.report.figures.draw import TOP, Figure, empty, framed, notes_of
-from aftercar.report.figures.results import COURSE, UNKNOWN_GROUP, Results, days_since
+from aftercar.report.figures.results import UNKNOWN_GROUP, Results, days_since
 from aftercar.report.names import scale_name
 from aftercar.report.svg import label, line, rect
 

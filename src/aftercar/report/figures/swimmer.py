@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import polars as pl
 from polars import col, lit
 
-from aftercar.cohort.outcome import Outcome
+from aftercar.cohort.outcome import COURSE, Outcome
 from aftercar.report.figures.draw import TOP, Figure, empty, framed, notes_of
-from aftercar.report.figures.results import COURSE, UNKNOWN_GROUP, Results, days_since, spread
+from aftercar.report.figures.results import UNKNOWN_GROUP, Results, days_since, spread
 from aftercar.report.names import toxicity_name
 from aftercar.report.svg import DayAxis, label, line, mark, rect
 from aftercar.timeline.concepts import of_group
