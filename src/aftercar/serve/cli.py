@@ -57,7 +57,6 @@ app.add_typer(model.app, name="model")
 app.add_typer(calibrate.app, name="calibrate")
 app.add_typer(cohort.app, name="cohort")
 app.add_typer(registry.app, name="registry")
-app.add_typer(cohort.app, name="cohort")
 
 Options = Annotated[
     list[str] | None, typer.Option("--option", "-o", help="An open question decided: name=value. May be repeated.")
