@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import enum
 import os
+import re
 import sys
+import textwrap
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
 from aftercar import __version__
 from aftercar.errors import AftercarError, OptionError, place_of
@@ -35,7 +38,37 @@ from aftercar.serve.shared import Master, SparkSettings
 if TYPE_CHECKING:
     import polars as pl
 
+# How `--help` parts the commands: in the order in which work goes.
+SECTIONS = {
+    "Records and grades": ("import", "codes", "grade", "explain", "attribute", "adjudicate", "regrade", "export", "conformance"),
+    "A patient": ("advise", "calendar", "risk", "forecast", "serve", "ward"),
+    "A cohort": ("report", "figure", "cohort", "registry", "summarise", "pool", "rehearse", "risk-validate"),
+    "What is known": ("scales", "concepts", "options", "rules", "evidence", "cite"),
+    "Simulation": ("simulate", "trial", "calibrate", "model"),
+}
+
+
+class InSections(TyperGroup):
+    """The help of all commands, parted."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        space = formatter.width - max(map(len, self.commands)) - 6
+        for section, names in SECTIONS.items():
+            with formatter.section(section):
+                formatter.write_dl([(name, _brief(self.commands[name].get_short_help_str(999), space)) for name in names])
+
+
+def _brief(sentence: str, space: int) -> str:
+    """What stands before its first colon or semicolon; where that does not fit, before the last comma that does, or as many words as do."""
+    own = re.split(r"[:;]", sentence, maxsplit=1)[0].rstrip(".")
+    if len(own) <= space:
+        return own
+    words = textwrap.shorten(own, space, placeholder="...")
+    return words.rpartition(",")[0] or words
+
+
 app = typer.Typer(
+    cls=InSections,
     name="aftercar",
     help="Toxicities after CAR-T cell therapy: records in, grades out. For research, education, quality and registry work.",
     no_args_is_help=True,
