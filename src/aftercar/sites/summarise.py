@@ -119,7 +119,7 @@ def _scale(results: Results, courses: pl.DataFrame, family: str, groups: dict[st
         .with_columns(col("class").fill_null("not applicable"))
     )
     table = _Table()
-    whole = table.add(len(rows))
+    whole = table.public(len(rows))
     worst = {c: table.add(int((rows["class"] == c).sum())) for c in CLASSES}
     table.sum(whole, worst.values())
     table.stage = 1
@@ -131,11 +131,11 @@ def _scale(results: Results, courses: pl.DataFrame, family: str, groups: dict[st
         for group, size in sizes.items():
             inside = rows.filter(col(name) == group)
             cells = {c: table.add(int((inside["class"] == c).sum())) for c in CLASSES}
-            table.sum(table.add(size), cells.values())
+            table.sum(table.public(size), cells.values())
             by[name][group] = cells
         for c in CLASSES:
             table.sum(worst[c], (cells[c] for cells in by[name].values()))
-    gone = hidden(table.values, table.sums, min_cell, frozenset(table.secret), table.stages)
+    gone = hidden(table.values, table.sums, min_cell, secret=table.secret, public=table.told, stage=table.stages)
 
     def shown(place: int) -> Cell:
         return None if place in gone else table.values[place]
@@ -158,6 +158,7 @@ class _Table:
         self.values: list[int] = []
         self.sums: list[Sum] = []
         self.secret: set[int] = set()
+        self.told: set[int] = set()
         self.stage = 0  # of the cells that are added now
         self.stages: list[int] = []
 
@@ -166,6 +167,11 @@ class _Table:
         self.values.append(value)
         self.stages.append(self.stage)
         return len(self.values) - 1
+
+    def public(self, value: int) -> int:
+        """A cell that the file tells in any case; its place."""
+        self.told.add(place := self.add(value))
+        return place
 
     def sum(self, total: int, parts: object) -> None:
         """Say that a cell is the sum of others."""
