@@ -28,8 +28,8 @@ from aftercar.cohort.outcome import COURSE, Outcome
 from aftercar.errors import InputError, OptionError, nearest
 from aftercar.files import read_text, toml_of
 from aftercar.frames import labelled
-from aftercar.grade.explain import open_graded, read_run
 from aftercar.grade.options import OPTIONS, Options
+from aftercar.grade.results import open_results
 from aftercar.grade.run import SCALES, codes_of, graded, opened
 from aftercar.grade.scale import Scale
 from aftercar.intervals import wilson
@@ -249,8 +249,8 @@ def multiverse(
 def _opened(folder: Path, timeline: Path | None) -> tuple[Store, Options]:
     if not (folder / "run.json").is_file():
         return open_timeline(folder), Options()
-    run = read_run(folder)
-    return open_graded(folder, run, timeline), Options(run["options"])
+    results = open_results(folder)
+    return results.timeline(timeline), Options(results.run["options"])
 
 
 def _options(base: Options, change: Change) -> Options:
