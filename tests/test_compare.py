@@ -24,7 +24,8 @@ from aftercar.cohort.baseline import baseline
 from aftercar.cohort.contrast import Asked, Contrast, contrast, write_contrast
 from aftercar.cohort.decided import decided, decided_by
 from aftercar.cohort.difference import difference, e_value, e_value_of_interval, newcombe
-from aftercar.cohort.multiverse import Multiverse, _median, multiverse, read_spec, write_multiverse
+from aftercar.cohort.multiverse import Multiverse, _median, multiverse, write_multiverse
+from aftercar.cohort.multiverse_spec import read_spec
 from aftercar.cohort.outcome import COURSE, Outcome
 from aftercar.cohort.overlap import Separated, overlap, separating, standardised
 from aftercar.errors import AftercarError, InputError, OptionError
@@ -478,8 +479,8 @@ def test_a_median_has_the_interval_of_its_ranks() -> None:
     ("text", "what"),
     [
         ("outcome = []", "not known"), ('outcomes = ["crp:3"]', "No toxicity"), ('options = ["map_cut=1000"]', "map_cut cannot be"), ('options = ["map_cat=60"]', "Did you mean map_cut"),
-        ("limit = 2", "limit"), ("day = -1", "day"), ('outcomes = "crs"', "must be a list"), ("[groups]\nby = 3", "[groups]"), ("outcomes = [", "not TOML"), ("[values]\nmap_cat = [1]", "Did you mean"),
-        ("pairs = 3", "pairs"), ('scales = ["icans"]\noutcomes = ["crs:3"]', "nothing to be asked"),
+        ("limit = 2", "limit"), ("day = -1", "day"), ('outcomes = "crs"', "must be a list"), ("[groups]\nby = 3", "groups.by: must be"), ("outcomes = [", "not TOML"), ("[values]\nmap_cat = [1]", "Did you mean"),
+        ("pairs = 3", "pairs"), ('scales = ["icans"]\noutcomes = ["crs:3"]', "nothing is left to be asked"),
     ],
 )  # fmt: skip
 def test_a_spec_that_cannot_be_is_refused(tmp_path: Path, text: str, what: str) -> None:

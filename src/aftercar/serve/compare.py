@@ -96,11 +96,12 @@ def multiverse(
     import time
 
     from aftercar.cohort import multiverse as many
+    from aftercar.cohort.multiverse_spec import read_spec
     from aftercar.files import replace_folder
     from aftercar.report.multiverse import multiverse_figures
     from aftercar.serve import show, show_compare
 
-    asked, began = many.read_spec(spec), time.monotonic()
+    asked, began = read_spec(spec), time.monotonic()
     with contextlib.ExitStack() as stack:
         # A folder that must not be written is refused before the work.
         fresh = stack.enter_context(replace_folder(out, marker=many.MARKER)) if out else None

@@ -21,21 +21,11 @@ from aftercar.files import read_text, replace_folder, toml_of
 from aftercar.frames import labelled
 from aftercar.grade.results import Results
 from aftercar.grade.run import SCALES
+from aftercar.told import Wrong, field_of, need, only, read_as, reading, table_of
 from aftercar.trial.boundary import Boundary, boundary, operating
 from aftercar.trial.chances import distributions
 from aftercar.trial.design import Component, Stopping
-from aftercar.trial.told import (
-    Wrong,
-    check_parts,
-    check_stopping,
-    components,
-    field_of,
-    need,
-    only,
-    read_as,
-    table_of,
-    without_day,
-)
+from aftercar.trial.told import check_parts, check_stopping, components, without_day
 
 MARKER = "safety.json"
 RATES = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6)  # true rates of the operating characteristics
@@ -109,10 +99,8 @@ def read_plan(path: Path | str) -> Plan:
     """
     file = Path(path)
     told = toml_of(read_text(file), file.name)
-    try:
+    with reading(file.name, "docs/compare.md"):
         return plan_of(told)
-    except Wrong as wrong:
-        raise InputError(f"{file.name}, {str(wrong).strip()} docs/compare.md lists every key.") from None
 
 
 def plan_of(told: dict[str, Any]) -> Plan:
