@@ -111,13 +111,14 @@ def draft_folder(
             f"People said more of {store.folder} since {folder} was graded. `aftercar grade {store.folder} --out {folder}` grades it again."
         )
     options, statements = Options(run.get("options", {})), read_statements(store.folder)
+    there = graded_.subjects  # read first: what is wrong with it is told before the work
     parts = []
     for n, shard in enumerate(store.shards(), start=1):
         parts.append(draft_timeline(shard, chosen, fields, name, asked, options, statements))
         if progress:
             progress(n, len(store.files))
     answers, evidence, courses = (pl.concat([p[i] for p in parts], how="vertical_relaxed") for i in range(3))
-    _require_all(courses, graded_.subjects)
+    _require_all(courses, there)
     facts = {
         "aftercar": __version__, "registry": chosen.registry, "form": chosen.id, "title": chosen.title, "revision": name,
         "revision_note": chosen.revisions[name], "periods": list(asked), "derivations": VERSION, "rules": [SCALES[s].rules for s in GRADED_BY],

@@ -59,6 +59,9 @@ def pool(
     if out is not None and out.suffix.lower() not in (".svg", ".png", ".csv", ".json"):
         raise OptionError(f"{out.name}: the ending says the format, and it is .svg, .png, .csv or .json.")
     name = published.endpoint_named(endpoint)
+    if outcome and cohort is None:
+        raise OptionError("--outcome is of a cohort: name its results folder by --cohort.")
+    own, note = _own(cohort, outcome, name) if cohort else (None, None)  # what is wrong with it is told before the work
     try:
         from aftercar.serve import show_pool
 
@@ -68,9 +71,6 @@ def pool(
         raise AftercarError("Published rates are put together with the extra: pip install 'aftercar[statistics]'.") from None
     if not mix:
         groups = [g for g in groups if g.scale != published.MIXED]
-    own, note = _own(cohort, outcome, name) if cohort else (None, None)
-    if outcome and cohort is None:
-        raise OptionError("--outcome is of a cohort: name its results folder by --cohort.")
     if out:
         _write(out, name, groups, parts, tests, left_out, own, note, mix=mix)
     if json_:
