@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from polars import col
 
-from aftercar.cohort.decided import Results, read_results
 from aftercar.cohort.outcome import COURSE
 from aftercar.errors import InputError, OptionError
+from aftercar.grade.results import Results, open_results
 from aftercar.sites.counts import BANDS, CLASSES, NO, YES, ScaleCounts, Site, read_site, write_site
 from aftercar.sites.hide import Sum, hidden
 from aftercar.sites.pool import pool, write_pooled
@@ -125,14 +124,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def results(folder: Path) -> Results:
-    return read_results(folder)
+    return open_results(folder)
 
 
 def part(results: Results, n: int, of: int, **run_: Any) -> Results:
     """Every so-manieth subject, as a site of its own."""
     ids = results.subjects["subject_id"].unique().sort()[n::of]
     own = results.run | {"timeline_fingerprint": f"part {n}"} | run_
-    return replace(results, run=own, subjects=results.subjects.filter(col("subject_id").is_in(ids.implode())))
+    return results.having(own, subjects=results.subjects.filter(col("subject_id").is_in(ids.implode())))
 
 
 @pytest.fixture(scope="module")
@@ -186,8 +185,7 @@ def test_a_cell_is_hidden_only_for_a_reason(results: Results) -> None:
 
 
 def test_nothing_but_counts_and_our_own_words_is_in_the_file(results: Results, tmp_path: Path) -> None:
-    odd = replace(
-        results,
+    odd = results.having(
         subjects=results.subjects.with_columns(
             product=pl.when(col("subject_id") > "P-020").then(pl.lit("Dr Who's secret cells")).otherwise("product"),
             disease=pl.lit("seen on 3 May by Ann"),
@@ -212,7 +210,7 @@ def test_nothing_but_counts_and_our_own_words_is_in_the_file(results: Results, t
 
 def test_a_second_infusion_is_not_a_second_person(results: Results) -> None:
     again = results.subjects.filter(col("subject_id") == "P-001").with_columns(infusion=pl.lit(2, pl.Int32))
-    found = summarise(replace(results, subjects=pl.concat([results.subjects, again])))
+    found = summarise(results.having(subjects=pl.concat([results.subjects, again])))
     assert found.courses == 39
 
 

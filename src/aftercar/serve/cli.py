@@ -289,23 +289,18 @@ def report(
 ) -> None:
     """Write the report, HTML and PDF: the cohort with methods and references, and a figure for each subject."""
 
-    from aftercar.errors import InputError
-    from aftercar.frames import load
-    from aftercar.grade.explain import match_id, open_graded, read_run
+    from aftercar.grade.results import open_results
     from aftercar.report import write_report
     from aftercar.report.pdf import ready, write_pdf
     from aftercar.serve import show
 
-    run = read_run(folder)
-    store = open_graded(folder, run, timeline)
-    known = load(folder / "subjects.parquet", ["subject_id"])["subject_id"]
-    shown = [match_id(s, known.dtype) for s in subject] if subject else None
-    if shown and not set(shown) <= set(known):
-        raise InputError("A subject that was asked for is not among the results. Ids are written as in the source.")
+    results = open_results(folder)
+    store = results.timeline(timeline)
+    shown = results.match(subject) if subject else None
     target = out or folder / "report.html"
     if pdf:
         ready(pdf)
-    with show.working("drawing"):
+    with show.working("drawing"), store.reading():
         write_report(folder, target, timeline=store.scan(), subjects_shown=shown, limit=limit)
     print(f"Report: {target}")
     if pdf:
@@ -478,7 +473,7 @@ def adjudicate(
 
 def _folders(context: typer.Context) -> tuple[Path, Path | None]:
     """The timeline folder, and the results folder where DIR is one."""
-    from aftercar.grade.explain import read_run, timeline_of
+    from aftercar.grade.results import read_run, timeline_of
     from aftercar.timeline.store import open_timeline
 
     folder, timeline = context.obj
@@ -488,14 +483,13 @@ def _folders(context: typer.Context) -> tuple[Path, Path | None]:
 
 def _worst(context: typer.Context) -> tuple[Path, pl.DataFrame]:
     """The timeline folder and the table `worst`."""
-
     from aftercar.errors import InputError
-    from aftercar.frames import load
+    from aftercar.grade.results import open_results
 
     timeline, results = _folders(context)
     if results is None:
         raise InputError("This needs a results folder: `aftercar grade TIMELINE --out DIR` makes one.")
-    return timeline, load(results / "worst.parquet")
+    return timeline, open_results(results).worst
 
 
 @adjudicating.command("grade")
@@ -544,7 +538,7 @@ def adjudicate_comment(
     import polars as pl
 
     from aftercar.errors import InputError
-    from aftercar.grade.explain import match_id
+    from aftercar.grade.results import match_id
     from aftercar.serve import show_review
     from aftercar.timeline.statements import append
     from aftercar.timeline.store import open_timeline
@@ -601,14 +595,13 @@ def adjudicate_unlock(
 @adjudicating.command("agreement")
 def adjudicate_agreement(context: typer.Context) -> None:
     """Print how far readers agree with one another and with the software."""
-
-    from aftercar.frames import load
     from aftercar.grade.adjudicate import agreement
+    from aftercar.grade.results import open_results
     from aftercar.serve import show_review
     from aftercar.timeline.statements import read_statements
 
     timeline, results = _folders(context)
-    worst = load(results / "worst.parquet") if results else None
+    worst = open_results(results).worst if results else None
     show_review.agreed(agreement(read_statements(timeline), worst))
 
 
