@@ -131,7 +131,7 @@ def _forest(folder: Path, outcome: Outcome, some: bool) -> Figure:
     from aftercar.frames import load
     from aftercar.grade.explain import read_run
     from aftercar.report.figures.forest import endpoint_of, forest, own_rate, sections
-    from aftercar.synthesis.published import pool
+    from aftercar.synthesis.published import pool, without_counts
 
     if some:
         raise OptionError("--subject has no meaning for forest: it is of all courses.")
@@ -141,10 +141,8 @@ def _forest(folder: Path, outcome: Outcome, some: bool) -> Figure:
     run = read_run(folder)
     own = own_rate(load(folder / "worst.parquet"), outcome, simulated=bool(run.get("simulated")))
     try:
-        groups, left_out = pool(endpoint)
+        groups, _ = pool(endpoint)
     except ImportError:
         raise AftercarError("A forest plot needs the extra: pip install 'aftercar[statistics]'.") from None
-    notes = [f"Left out, for they tell no counts: {'; '.join(left_out)}."] if left_out else []
-    if not any(own.fits(g.scale) for g in groups):
-        notes.append(f"No study graded on {own.scale}: this cohort is not drawn. `aftercar evidence pool` with --mix does.")
-    return forest(f"{outcome.name}, beside published rates", sections(groups, own), notes=notes, note=run.get("timeline_note"))
+    title = f"{outcome.name}, beside published rates"
+    return forest(title, sections(groups, own), note=run.get("timeline_note"), without_counts=without_counts(endpoint))
