@@ -219,6 +219,13 @@ def test_one_study_or_one_level_has_no_comparison_and_says_so(capsys: pytest.Cap
         "evidence", "pool", "crs", "--product", "tisa-cel", "--moderator", "year", "--by", "disease", capsys=capsys
     )
     assert code == 0 and out.count("no comparison. Too few studies.") == 2
+    for more in (
+        ["icans", "--mix", "--moderator", "scale"],
+        ["icans", "--by", "scale"],
+        ["nrm", "--moderator", "year"],
+        ["spm", "--by", "disease"],
+    ):
+        assert "Nothing to compare" in run("evidence", "pool", *more, capsys=capsys)[1]
     code, out, _ = run("evidence", "pool", "crs", "--disease", "FL", "--moderator", "n", "--mix", capsys=capsys)
     assert code == 0 and "Not put together: one study." in out and "By size of the study, Lee 2014: no comparison." in out
 
@@ -266,6 +273,13 @@ def test_numbers_and_pictures_are_written(graded: Path, tmp_path: Path, capsys: 
 def test_what_cannot_be_put_together_is_said(more: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
     code, _, err = run("evidence", "pool", *more, capsys=capsys)
     assert code == 2 and said in err
+
+
+def test_a_cohort_without_a_course_is_refused(graded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pl.read_parquet(graded / "worst.parquet").clear().write_parquet(tmp_path / "worst.parquet")
+    (tmp_path / "run.json").write_bytes((graded / "run.json").read_bytes())
+    code, _, err = run("evidence", "pool", "crs", "--cohort", tmp_path, capsys=capsys)
+    assert code == 2 and "holds no course" in err
 
 
 def test_a_cohort_that_was_not_graded_so_is_refused(graded: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -50,7 +50,7 @@ def select(name: str, *, product: str | None = None, toxicity: str | None = None
         found = frame.filter(wanted)
         if found.is_empty():
             raise OptionError(
-                f"No row of {about.command or name} is about {question} {asked!r}. {_hint(asked, frame, columns, question)}"
+                f"No row of {about.command or name} is about {question} {asked!r}. {_hint(asked, frame, columns, question)}".rstrip()
             )
         frame = found
     return frame

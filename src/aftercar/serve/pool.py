@@ -82,7 +82,7 @@ def pool(
     if json_:
         print(json.dumps(_told(name, groups, parts, tests, alone, left_out, own), indent=2, ensure_ascii=False))
         return
-    show_pool.pooled(name, groups, parts, tests, alone, own, mix=mix)
+    show_pool.pooled(name, groups, parts, tests, alone, own, mix=mix, compare=bool(by or moderator))
     if own is not None:
         from aftercar.serve import show
 
@@ -108,7 +108,7 @@ def _compared(
     tests = [regress(MIXED, g.studies, by) for g in whole if by is By.scale]
     for moderator in moderators:
         of = whole if moderator is Moderator.scale else groups if mix else single
-        if moderator is Moderator.scale and not whole:
+        if moderator is Moderator.scale and not whole and len(single) > 1:
             raise OptionError("Scales are compared across all studies: add --mix.")
         tests += [regress(g.scale, g.studies, moderator) for g in of]
     return parts, tests

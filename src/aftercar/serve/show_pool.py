@@ -34,9 +34,13 @@ TITLES = {
 
 
 def pooled(
-    name: str, groups: list[Group], parts: dict[str, Parted], tests: list[Regression], alone: pl.DataFrame, own: Own | None, *, mix: bool
+    name: str, groups: list[Group], parts: dict[str, Parted], tests: list[Regression], alone: pl.DataFrame, own: Own | None, *, mix: bool, compare: bool = False,
 ) -> None:  # fmt: skip
-    """All scales of an endpoint, one after the other, then the studies without counts (`alone`)."""
+    """All scales of an endpoint, one after the other, then the studies without counts (`alone`).
+
+    Args:
+        compare: whether subgroups or moderators were asked for.
+    """
     _say(f"{TITLES.get(name, name.replace('_', ' '))}, per cent of patients with 95 % intervals", style="bold")
     for group in groups:
         console.print()
@@ -58,6 +62,9 @@ def pooled(
     for test in tests:
         console.print()
         _tested(test)
+    if compare and not (parts or tests):
+        console.print()
+        _say("Nothing to compare: the counts are of fewer than two studies, or of one scale alone.")
     if not alone.is_empty():
         _alone(alone)
     console.print()
