@@ -157,13 +157,16 @@ def _late(endpoint: str, product: str | None) -> pl.DataFrame:
     value = pl.concat_str(col("value"), col("unit"), separator=" ", ignore_nulls=True)
     ends = col("value").str.extract_groups(r"^(?<low>[0-9.]+)-(?<high>[0-9.]+)$")
     percent = pl.when(unit="percent")
-    low, high = (percent.then(pl.coalesce(f"ci_{end}", ends.struct.field(end).cast(pl.Float64)) / 100) for end in ("low", "high"))
+    low, high = (
+        percent.then(pl.coalesce(f"ci_{end}", ends.struct.field(end).cast(pl.Float64)).truediv(100).round(6))
+        for end in ("low", "high")
+    )
     return rows.select(
         trial_id="ref_id", product="product", disease="population", target=lit(None, pl.String), costim=lit(None, pl.String), scale="horizon",
         events=pl.when(col("n_total").is_not_null()).then("n_events"), n="n_total", ref_id="ref_id",
         source=pl.when(col("measure").str.starts_with(REVIEW)).then(lit("meta-analysis")).when(col("ref_id") == LECTURE).then(lit(LECTURE)).otherwise(lit("paper")), verified="verified",
         told=pl.concat_str("ref_id", lit(": "), "effect", lit(", "), value, pl.concat_str(lit(", "), "population"), pl.concat_str(lit(", "), "horizon"), ignore_nulls=True),
-        share=percent.then(col("value").cast(pl.Float64, strict=False) / 100), low=low, high=high,
+        share=percent.then(col("value").cast(pl.Float64, strict=False).truediv(100).round(6)), low=low, high=high,
         interval=pl.when(col("ci_low").is_not_null()).then(lit(PUBLISHED)).when(low.is_not_null()).then(lit(RANGE)),
         note=col("effect").str.extract(r", (.+)$"),
     )  # fmt: skip
