@@ -212,7 +212,7 @@ def make_run(**more: Any) -> dict[str, Any]:
     return {
         "aftercar": "0.1.0", "polars": pl.__version__, "created": "2026-04-01T08:00:00+00:00",
         "counts": {"read": 420, "accepted": 419, "rejected": 1, "subjects": 3}, "rules": ["crs_astct2019@1", "icans_astct@1"],
-        "options": {"fever_carry_h": 24, "map_cut": 65}, "timeline_note": None, "simulated": False,
+        "options": {"fever_carry_h": 24, "map_cut": 65}, "timeline": "../timeline", "timeline_note": None, "simulated": False,
     } | more  # fmt: skip
 
 
