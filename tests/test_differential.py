@@ -59,6 +59,8 @@ def families(name: str) -> tuple[str, ...]:
         return strategies.FAMILIES
     if name in ("ice_locf_h", "seizure_hold_h", "ice_baseline"):
         return ("icans",)
+    if name in ("resolution_h", "new_episode_gap_h"):
+        return ("crs", "icans")
     names = list(OPTIONS)
     return ("icaht",) if names.index(name) >= names.index("max_gap_days") else ("crs",)
 
