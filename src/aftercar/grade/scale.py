@@ -254,7 +254,8 @@ def assess(states: pl.DataFrame, scale: Scale, options: Options, *, hindsight: b
     Returns:
         `course, at, last_at` (end of the record), `end_at`, the columns of `GRADES` from `grade` to `measures` but `evidence`, `present`, `bridge`
         (no gap between episodes), `look_at` (`at`, or the next look behind what is hidden), `stale` and `charted` (what the scale reads was), a row a stretch; `end_at` is null
-        where the record ends, `look_at` where nobody looked again, and it may lie in a later course; `criteria`, `missing` and `flags` are bits, whose `names` are to be had. Beside them the rows behind: `row` (number), `id`, in no order.
+        where the record ends, `look_at` where nobody looked again, and it may lie in a later course; `criteria`, `missing` and `flags` are bits, whose `names` are to be had.
+        Beside them the rows behind: `row` (number), `id`, in no order.
     """
     plan = _plan(scale, tuple(options.items()))
     lists = {name for name, dtype in states.schema.items() if dtype == pl.List}
@@ -423,7 +424,16 @@ def episodes(rows: pl.DataFrame, gap_h: float, resolution_h: float) -> pl.DataFr
     """
     gap = int(gap_h * HOUR)
     rows = rows.select(
-        "course", "at", "end_at", "grade", "upper_assessed", "present", "bridge", "look_at", seen=~col("stale"), record_end="last_at"
+        "course",
+        "at",
+        "end_at",
+        "grade",
+        "upper_assessed",
+        "present",
+        "bridge",
+        "look_at",
+        seen=~col("stale"),
+        record_end="last_at",
     )
     there = rows.filter(col("present") | col("bridge"))
     stop = pl.coalesce("end_at", pl.max_horizontal("at", "record_end"))
@@ -442,11 +452,17 @@ def episodes(rows: pl.DataFrame, gap_h: float, resolution_h: float) -> pl.DataFr
         max_grade=col("grade").max(),
         max_grade_upper=pl.max_horizontal(col("grade").max(), col("upper_assessed").max()),
         record_end=col("record_end").first(),
-    ).join(veiled, on="spell", maintain_order="left").with_columns(episode=col("spell").rank("dense").over("course").cast(pl.Int32)).drop("spell")  # fmt: skip
+    )
+    found = found.join(veiled, on="spell", maintain_order="left")
+    found = found.with_columns(episode=col("spell").rank("dense").over("course").cast(pl.Int32)).drop("spell")
     clear = rows.filter(~col("present") & col("seen")).select("look_at", clear_at="at").with_columns(col("clear_at").set_sorted())
     found = found.sort("last_at").join_asof(clear, left_on="last_at", right_on="clear_at", strategy="forward").sort("at")
     # A clear reading after a long silence does not say when the signs went.
-    own = (col("look_at") // SPAN == col("course")) & (col("clear_at") - col("last_at") < gap) & (col("look_at") - col("veiled") < gap)
+    own = (
+        (col("look_at") // SPAN == col("course"))
+        & (col("clear_at") - col("last_at") < gap)
+        & (col("look_at") - col("veiled") < gap)
+    )
     another = (col("course").shift(-1) == col("course")).fill_null(False)
     ended = another | (col("record_end") - col("look_at") >= int(resolution_h * HOUR))
     return found.with_columns(end_at=pl.when(ended & own).then("clear_at")).drop("record_end", "clear_at", "look_at", "veiled")
