@@ -30,6 +30,7 @@ from aftercar.cohort.times import between, timed
 from aftercar.cohort.worst import reached, worst_counts
 from aftercar.errors import AftercarError, InputError, OptionError
 from aftercar.grade.folder import grade_folder
+from aftercar.grade.results import Results
 from aftercar.grade.run import Result
 from aftercar.intervals import poisson
 from aftercar.serve.cli import app
@@ -314,6 +315,30 @@ def test_a_death_is_what_came_first_and_of_what_is_known() -> None:
     assert counts == {"infection": 1, "iec": 1, "other": 1, UNSURE: 3}
 
 
+def test_a_death_of_unknown_cause_may_be_one_of_relapse(example: tuple[Path, Result], tmp_path: Path) -> None:
+    ended = endings(dead(*[(None, 9, None, None)] * 3, *[(None, None, None, None)] * 7))
+    row = mortality(ended, [30]).filter(cause="relapse").row(0, named=True)
+    assert row["incidence"] == 0 and row["greatest"] == pytest.approx(0.3) and row["greatest_high"] > 0.3
+    for file in example[0].iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    subjects = example[1].subjects.with_columns(progression=pl.lit(None, pl.Datetime("us")), death="record_end")
+    for cause, says in (("progression", "known only by a death of it"), ("infection", "Nobody's relapse is charted")):
+        subjects.with_columns(death_cause=pl.lit(cause)).write_parquet(tmp_path / "subjects.parquet")
+        notes = describe_folder(tmp_path).facts["notes"]
+        assert [n for n in notes if "elapse" in n and says in n] and not (
+            cause == "progression" and any("Nobody's" in n for n in notes)
+        )
+
+
+def test_rows_beside_that_are_of_nobody_are_told(example: tuple[Path, Result]) -> None:
+    ids = example[1].subjects["subject_id"].unique().sort().to_list()
+    beside = pl.DataFrame({"subject_id": [*ids, "NOBODY"], "centre": "north"})
+    assert (
+        "1 row of the table beside is of no course of the results." in describe_folder(example[0], beside=beside).facts["notes"]
+    )
+    assert not any("beside" in n for n in describe_folder(example[0], beside=beside.head(len(ids))).facts["notes"])
+
+
 def test_every_word_of_a_cause_is_counted_and_published_shares_are_there() -> None:
     from aftercar.timeline.concepts import concept
 
@@ -483,6 +508,21 @@ def test_groups_are_columns_years_periods_and_columns_of_ones_own() -> None:
         grouped(courses.with_columns(product=pl.lit("all")), "product")
 
 
+def test_periods_come_by_their_days(described: Described, example: tuple[Path, Result]) -> None:
+    cuts = (date(2024, 3, 1), date(2024, 2, 1), date(2024, 4, 1))
+    found = describe_folder(example[0], Asked(outcomes=("crs:3",), by="period", cuts=cuts))
+    order = [
+        "all",
+        "before 2024-02-01",
+        "2024-02-01 to before 2024-03-01",
+        "2024-03-01 to before 2024-04-01",
+        "from 2024-04-01 on",
+    ]
+    for name in ("baseline", "rates", "incidence", "mortality"):
+        assert getattr(found, name)["group"].unique(maintain_order=True).to_list() == order, name
+    assert list(found.facts["groups"]) == order
+
+
 # ---- the command on the example
 
 
@@ -610,10 +650,10 @@ def test_results_that_are_not_whole_are_told(example: tuple[Path, Result], tmp_p
     for name in ("worst", "grades"):
         whole = (tmp_path / f"{name}.parquet").read_bytes()
         (tmp_path / f"{name}.parquet").write_bytes(whole[:2000])
-        with pytest.raises(InputError, match="not whole"):
+        with pytest.raises(InputError, match="is damaged"):
             describe_folder(tmp_path)
         (tmp_path / f"{name}.parquet").unlink()
-        with pytest.raises(InputError, match="gone"):
+        with pytest.raises(InputError, match="is not there"):
             describe_folder(tmp_path)
         (tmp_path / f"{name}.parquet").write_bytes(whole)
     with pytest.raises(InputError, match=r"run\.json"):
@@ -652,7 +692,7 @@ def test_the_command_prints_and_writes(example: tuple[Path, Result], tmp_path: P
     [
         (["--outcome", "crs:9"], "least grade"),
         (["--outcome", "penn2018"], "called"),
-        (["--outcome", "crs_penn2018:3"], "not graded by"),
+        (["--outcome", "crs_penn2018:3"], "was not graded on"),
         (["--by", "colour"], "grouped by"),
         (["--by", "period"], "--cut"),
         (["--competing", "discharge"], "compete"),
@@ -676,6 +716,7 @@ def test_without_the_extra_it_says_which(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_outcomes_are_named_once_and_usual_ones_must_be_graded() -> None:
-    assert outcomes_asked(["crs:3", "crs_astct2019:3"], {"crs_astct2019"}) == [Outcome("crs", 3)]
-    assert outcomes_asked([], {"crs_astct2019"}) == [Outcome("crs", 1), Outcome("crs", 3)]
+    results = Results(Path(), {"rules": ["crs_astct2019@1"]})
+    assert outcomes_asked(["crs:3", "crs_astct2019:3"], results) == [Outcome("crs", 3)]
+    assert outcomes_asked([], results) == [Outcome("crs", 1), Outcome("crs", 3)]
     assert cumulative_incidence(pl.DataFrame(schema={"day": pl.Int32, "what": pl.String})).is_empty()
