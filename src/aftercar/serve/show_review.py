@@ -16,7 +16,6 @@ from aftercar.report.names import scale_name, toxicity_name
 from aftercar.serve.show import console
 from aftercar.timeline.statements import HEEDED
 
-
 AGAIN = "Results that were made before do not have it: grade again."
 
 
