@@ -18,6 +18,7 @@ import polars as pl
 import pytest
 import ward_work
 
+from aftercar.cohort import describe, needs
 from aftercar.errors import InputError, OptionError
 from aftercar.evidence.tables import tables as tables_of_evidence
 from aftercar.grade.run import scales_named
@@ -31,7 +32,6 @@ from aftercar.ward.database import Database, opened
 from aftercar.ward.jobs import MOST_WAITING, Jobs
 from aftercar.ward.overview import line, rounds
 from aftercar.ward.ward import Ward
-from aftercar.web import cohort as web_cohort
 from aftercar.web import course, simulated
 from aftercar.web.app import create_app
 from aftercar.web.cds import cards
@@ -435,7 +435,7 @@ def test_the_cohort_counts_each_course_once_and_what_filters_leave_out_not_at_al
         served.ward.found(number)
     page = rea.page("/cohort")
     assert "1 of 2, 50%" in rate_of(page, "CRS")
-    assert facts(page) == {"Patients": "2", "Courses": "2", "Nothing charted": "1"}
+    assert facts(page) == {"Patients": "2", "Courses": "2", "No infusion on record": "0", "Nothing charted": "1"}
     assert "1 of 1, 100%" in rate_of(rea.page("/cohort?product=axi-cel"), "CRS")
     assert "0 of 1, 0%" in rate_of(rea.page("/cohort?product=tisa-cel"), "CRS")
     assert "No patient of that product" in rea.page("/cohort?product=axi-cel&disease=MM")
@@ -445,9 +445,10 @@ def test_the_cohort_counts_each_course_once_and_what_filters_leave_out_not_at_al
     assert "two different scales" in rea.page("/cohort?first=crs&second=icans", 422)
 
 
-def rate_of(page: str, toxicity: str) -> str:
-    """The row of a toxicity in the table of worst grades."""
-    return re.findall(rf'<tr><th scope="row">{toxicity}<small>.*?</tr>', page, re.DOTALL)[0]
+def rate_of(page: str, scale: str) -> str:
+    """The row of a scale, whoever it is of, in the table of courses that reached a grade."""
+    table = re.findall(r"<caption>Courses that reached a grade.*?</table>", page, re.DOTALL)[0]
+    return re.findall(rf'<tr><th scope="row">{scale}.*?</tr>', table, re.DOTALL)[0]
 
 
 def facts(page: str) -> dict[str, str]:
@@ -852,19 +853,56 @@ def test_the_cohort_is_counted_once_until_something_changes(served: Served, monk
     rea, ann, counts = served.browser("rea"), served.browser("ann"), []
     other = charted(served, FEVER)
     served.ward.found(1)
-    really = web_cohort.first_days
-    monkeypatch.setattr(web_cohort, "first_days", lambda *asked: counts.append(1) or really(*asked))
+    really = describe.describe
+    monkeypatch.setattr(describe, "describe", lambda *asked: counts.append(1) or really(*asked))
     first = rea.page("/cohort")
-    each = len(counts)
-    assert each and rea.page("/cohort") == first and len(counts) == each
+    assert rea.page("/cohort") == first and len(counts) == 1
     ann.send(f"/patients/{other}/adjudicate/grade", **CRS, grade=1)
     rea.page("/cohort")
-    assert len(counts) == 2 * each  # somebody said something
+    assert len(counts) == 2  # somebody said something
     served.ward.enter(ANN, other, entries(other, [(60.0, "temperature", 40.0), (60.0, "norepinephrine", 8)]))
     changed = rea.page("/cohort")
-    assert len(counts) == 3 * each and rate_of(changed, "CRS") != rate_of(first, "CRS")
+    assert len(counts) == 3 and rate_of(changed, "CRS") != rate_of(first, "CRS")
     rea.page("/cohort?product=axi-cel")
-    assert len(counts) == 4 * each
+    rea.page("/cohort?outcome=crs&cut=2&by=product")
+    assert len(counts) == 5
+    rea.page("/cohort?product=axi-cel")
+    rea.page("/cohort")
+    assert len(counts) == 5
+
+
+def test_the_cohort_is_told_as_cohort_describe_tells_it(served: Served) -> None:
+    rea = served.browser("rea")
+    charted(served, [(h, c, "tisa-cel" if c == "cart_infusion" else v) for h, c, v in FEVER])
+    charted(served, [(0.0, "age", 50), (20.0, "temperature", 39.0)], "T-3")  # no infusion yet
+    served.ward.found(1)
+    assert facts(rea.page("/cohort")) == {"Patients": "3", "Courses": "2", "No infusion on record": "1", "Nothing charted": "0"}
+    page = rea.page("/cohort?outcome=crs&cut=2&by=product")
+    assert "CRS, ASTCT 2019, grade 2 or more" in page and "Gray" in page and "ICANS, ASTCT 2019, grade 3 or more" not in page
+    for group, n in (("all", 2), ("axi-cel", 1), ("tisa-cel", 1)):
+        row = rf'<th scope="row">CRS, ASTCT 2019, grade 2 or more</th><td>{group}</td><td class="num">{n}</td><td class="num">{n}</td>'
+        assert re.search(row, page), group
+    assert "2 of 2, 100% (16-100)" in rate_of(page, "CRS")  # exact, not Wilson's (34-100)
+    assert 'aria-label="Cumulative incidence by product.' in page
+    for asked in ("outcome=nothing", "outcome=crs&cut=9", "by=label"):
+        assert "<h1>" in rea.page(f"/cohort?{asked}", 422)
+
+
+def test_a_cohort_without_an_infusion_says_so(served: Served) -> None:
+    rea = served.browser("rea")
+    with served.ward.database.writing() as connection:
+        lone = record.register(connection, "T-9")
+        record.add(connection, lone, entries(lone, [(0.0, "disease", "MM"), (1.0, "temperature", 39.0)]), "test")
+    for number in (1, lone):
+        served.ward.found(number)
+    page = rea.page("/cohort?disease=MM")
+    assert "no infusion is on record" in page and "Cumulative incidence" not in page
+
+
+def test_statistics_that_are_not_installed_are_asked_for(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    rea = served.browser("rea")
+    monkeypatch.setattr(needs, "find_spec", lambda name: None)
+    assert "aftercar[statistics]" in rea.page("/cohort", 501)
 
 
 def test_a_summary_is_cut_between_words() -> None:

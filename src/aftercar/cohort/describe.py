@@ -113,9 +113,30 @@ def describe_folder(
         InputError: there are no results there, or a table does not fit.
         OptionError: something asked for does not exist, or was not graded.
     """
-    folder, asked = Path(folder), asked or Asked()
+    folder = Path(folder)
     run = read_run(folder)
-    subjects, worst, episodes, grades = _results(folder)
+    return describe(run, *_results(folder), asked, beside=beside, baseline=baseline, reference=reference, progress=progress)
+
+
+def describe(
+    run: dict[str, Any],
+    subjects: pl.DataFrame,
+    worst: pl.DataFrame,
+    episodes: pl.DataFrame,
+    grades: pl.LazyFrame,
+    asked: Asked | None = None,
+    *,
+    beside: pl.DataFrame | None = None,
+    baseline: tuple[pl.DataFrame, dict[str, Variable]] | None = None,
+    reference: pl.DataFrame | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Described:
+    """Describe courses from the tables of a grading, as `docs/tables.md` has them; other arguments and errors as for `describe_folder`.
+
+    Args:
+        run: of `run.json` what is asked here: `rules`, `options`, and what the dataset says of itself.
+    """
+    asked = asked or Asked()
     graded = set(worst["scale"].unique()) | {rule.partition("@")[0] for rule in run["rules"]}
     outcomes = outcomes_asked(asked.outcomes, graded)
     for days in (asked.days, asked.death_days, asked.late_days):
