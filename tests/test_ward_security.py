@@ -63,6 +63,7 @@ ROUTES: dict[tuple[str, str], str] = {
     ("POST", "/patients/{subject_id}/adjudicate/attribute"): "adjudicate",
     ("GET", "/cohort"): "read",
     ("GET", "/evidence"): "read",
+    ("GET", "/evidence/pooled"): "read",
     ("GET", "/evidence/{name}"): "read",
     ("GET", "/mechanism"): "read",
     ("GET", "/simulate"): "read",

@@ -141,12 +141,12 @@ def _write(
     from aftercar.frames import labelled
     from aftercar.report.figures.forest import forest, sections
     from aftercar.report.figures.save import save
-    from aftercar.serve.show_pool import TITLES
+    from aftercar.report.names import endpoint_name
 
     simulated = own is not None and own.simulated
     shown = sections(groups, own, {scale: p.groups for scale, p in parts.items()}, mix=mix)
     notes = [f"Left out, for they tell no counts: {'; '.join(left_out)}."] if left_out else []
-    figure = forest(TITLES.get(name, name.replace("_", " ")), shown, notes=notes, note=note)
+    figure = forest(endpoint_name(name), shown, notes=notes, note=note)
     kind = out.suffix.lower()
     if kind in (".svg", ".png"):
         save(figure, out, simulated=simulated)

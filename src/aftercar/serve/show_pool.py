@@ -6,15 +6,10 @@ from rich.table import Table
 from rich.text import Text
 
 from aftercar.report.figures.forest import UNCHECKED, Own, heterogeneity, percent, told_of
+from aftercar.report.names import endpoint_name
 from aftercar.serve.show import console
 from aftercar.synthesis.moderators import MODERATORS, Parted, Regression
 from aftercar.synthesis.published import LATE, MIXED, Group
-
-TITLES = {
-    "crs_any": "CRS of any grade", "crs_g3plus": "CRS of grade 3 or more", "icans_any": "ICANS of any grade", "icans_g3plus": "ICANS of grade 3 or more",
-    "nt_any": "Neurologic events of any grade", "nt_g3plus": "Neurologic events of grade 3 or more", "spm": "Second primary malignancies",
-    "spm_myeloid": "Second myeloid neoplasms", "spm_t_cell": "T-cell lymphoma after CAR-T", "nrm": "Non-relapse mortality",
-}  # fmt: skip
 
 
 def pooled(
@@ -28,7 +23,7 @@ def pooled(
     mix: bool,
 ) -> None:
     """All scales of an endpoint, one after the other."""
-    console.print(f"{TITLES.get(name, name.replace('_', ' '))}, per cent of patients with 95 % intervals", style="bold")
+    console.print(f"{endpoint_name(name)}, per cent of patients with 95 % intervals", style="bold")
     for group in groups:
         console.print()
         console.print(_heading(name, group), style="bold")

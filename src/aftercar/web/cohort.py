@@ -173,6 +173,10 @@ class Regradings:
         told = compare(sides[0][0], sides[1][0], sides[0][1], sides[1][1])
         return replace(told, facts=names | {"timeline_note": found.note, "simulated": False})
 
+    def worst(self, ward: Ward, found: Cohort) -> pl.DataFrame:
+        """The worst grades of some patients on all scales."""
+        return self._of(ward, found.people).worst
+
     def _of(self, ward: Ward, people: tuple[Patient, ...]) -> Result:
         now = ward.now()
         key = (now.date(), *((who.subject_id, who.version) for who in people))
@@ -183,6 +187,9 @@ class Regradings:
                 while len(self._kept) > KEPT:
                     self._kept.pop(next(iter(self._kept)))
             return self._kept[key]
+
+
+REGRADINGS = Regradings()
 
 
 def shift_table(found: Regraded) -> tuple[list[str], list[tuple[str, list[int]]]]:

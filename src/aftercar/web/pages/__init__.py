@@ -14,6 +14,7 @@ from aftercar.web.pages import (
     mechanism,
     new_patient,
     patient,
+    pooled,
     scores,
     sign_in,
     simulate,
@@ -21,8 +22,8 @@ from aftercar.web.pages import (
     ward_list,
 )
 
-# In order: `/patients/new` comes before `/patients/{subject_id}`.
+# In order: `/patients/new` comes before `/patients/{subject_id}`, and `/evidence/pooled` before `/evidence/{name}`.
 _PAGES = (
-    static, sign_in, ward_list, new_patient, patient, entry, scores, calendar, adjudicate, cohort, evidence, mechanism, simulate, administration,
+    static, sign_in, ward_list, new_patient, patient, entry, scores, calendar, adjudicate, cohort, pooled, evidence, mechanism, simulate, administration,
 )  # fmt: skip
 ROUTERS: tuple[APIRouter, ...] = tuple(page.router for page in _PAGES)

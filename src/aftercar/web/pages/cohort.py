@@ -21,8 +21,6 @@ from aftercar.web.pages.evidence import refs
 
 router = APIRouter(prefix="/cohort", include_in_schema=False)
 
-_REGRADINGS = cohort.Regradings()
-
 
 @router.get("")
 def see(
@@ -77,7 +75,7 @@ def _shift(ward: TheWard, found: cohort.Cohort, first: str, second: str) -> dict
     names = {family: (toxicity, name) for toxicity, families in cohort.pairs().items() for family, name in families}
     if first not in names or second not in names or first == second or names[first][0] != names[second][0]:
         raise OptionError("Choose two different scales of one toxicity.")
-    result = _REGRADINGS.shift(ward, found, first, second)
+    result = cohort.REGRADINGS.shift(ward, found, first, second)
     columns, rows = cohort.shift_table(result)
     return {
         "from": names[first][1], "to": names[second][1], "columns": columns, "rows": rows, "agreement": result.agreement.row(0, named=True),
