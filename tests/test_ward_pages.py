@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import html
+import io
 import os
 import re
 import subprocess
 import sys
 import time
 import warnings
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -16,6 +19,7 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 import pytest
+import sqlalchemy as sa
 import ward_work
 
 from aftercar.cohort import describe, needs
@@ -23,10 +27,13 @@ from aftercar.errors import InputError, OptionError
 from aftercar.evidence.tables import tables as tables_of_evidence
 from aftercar.grade.run import scales_named
 from aftercar.manage.rules import DEFAULT_PROFILE, rulebook
+from aftercar.registry.decisions import DECISION_LOG
+from aftercar.report.figures import forest
 from aftercar.simulate.run import Scenario, follow
+from aftercar.synthesis import published
 from aftercar.timeline.concepts import concepts
 from aftercar.timeline.statements import broken
-from aftercar.ward import accounts, audit, intake, record, statements, tables
+from aftercar.ward import accounts, audit, decisions, intake, record, statements, tables
 from aftercar.ward.accounts import Person, Role
 from aftercar.ward.database import Database, opened
 from aftercar.ward.jobs import MOST_WAITING, Jobs
@@ -903,6 +910,54 @@ def test_statistics_that_are_not_installed_are_asked_for(served: Served, monkeyp
     rea = served.browser("rea")
     monkeypatch.setattr(needs, "find_spec", lambda name: None)
     assert "aftercar[statistics]" in rea.page("/cohort", 501)
+
+
+def test_rates_are_put_together_within_a_scale_with_the_ward_beside_its_own(served: Served) -> None:
+    rea = served.browser("rea")
+    served.ward.found(1)
+    page = rea.page("/evidence/pooled?endpoint=crs_any")
+    groups, _ = published.pool("crs_any")
+    together = next(g for g in groups if g.scale.startswith("Lee 2014")).pooled
+    assert together is not None and forest.told_of(*together.rate()) in page
+    assert "ZUMA-1" in page and "†" in page and "no product is ranked" in page
+    assert "these patients, for comparison" in page
+    beside = rea.page("/evidence/pooled?endpoint=crs_any&scale=crs_lee2014")
+    own = re.findall(r'<td>([^<]*)</td><th scope="row">these patients', beside)
+    assert own and all(scale.startswith("Lee 2014") for scale in own)
+    assert "No study" in rea.page("/evidence/pooled?endpoint=crs_any&disease=gout")
+    left = rea.page("/evidence/pooled?endpoint=nrm")
+    assert "No grade of the ward" in left
+    assert all(told in html.unescape(left) for told in published.pool("nrm")[1])
+    rea.page("/evidence/pooled?endpoint=nothing", 422)
+    rea.page("/evidence/pooled?endpoint=crs_any&scale=icans", 422)
+
+
+def test_decisions_on_a_registry_draft_are_kept_and_fall_when_the_draft_changes(served: Served) -> None:
+    rea, ann = served.browser("rea"), served.browser("ann")
+    at = "/patients/1/registry?form=ebmt_day100"
+    about = {"form": "ebmt_day100", "period": "day100", "infusion": "1"}
+    page = ann.page(at)
+    assert "not adjudicated" in page and 'value="1 crs.present yes"' in page and "Accept what is ticked" not in rea.page(at)
+    ann.send("/patients/1/registry", **about, accept="1 crs.present yes", comment="seen")
+    ann.send("/patients/1/registry", **about, field="icans.present", decision="unknown", drafted="")
+    with served.ward.database.reading() as connection:
+        log = decisions.log(connection)
+        trail = [r.detail for r in connection.execute(sa.select(tables.audit).where(tables.audit.c.action == "registry.decide"))]
+    assert log["kind"].to_list() == ["accept", "unknown"] and log["rater"].unique().to_list() == ["ann"] and len(trail) == 2
+    assert DECISION_LOG.broken(log).is_empty() and not any("yes" in t for t in trail)
+    assert "accepted by ann" in rea.page(at)
+    wrong = ann.send("/patients/1/registry", status=422, **about, field="crs.grade", decision="correct", answer="17", drafted="")
+    assert "no answer that this field takes" in wrong
+    stale = ann.send("/patients/1/registry", status=422, **about, field="crs.present", decision="accept", drafted="no")
+    assert "look again" in stale
+    table = pl.read_csv(io.BytesIO(rea.client.get("/patients/1/registry/export?form=ebmt_day100").content), infer_schema=False)
+    assert table["subject_id"].unique().to_list() == ["T-1"] and table.filter(field="crs.present")["review"].item() == "accepted"
+    with zipfile.ZipFile(
+        io.BytesIO(rea.client.get("/patients/1/registry/export?form=ebmt_day100&kind=redcap&only=accepted").content)
+    ) as packed:
+        assert sorted(packed.namelist()) == ["dictionary.csv", "import.csv"]
+    served.ward.enter(ANN, 1, entries(1, [(10.0, "temperature", 39.5)]))
+    assert "changed since it was decided" in rea.page(at)
 
 
 def test_a_summary_is_cut_between_words() -> None:

@@ -15,6 +15,7 @@ from aftercar.web.pages import (
     new_patient,
     patient,
     pooled,
+    registry,
     scores,
     sign_in,
     simulate,
@@ -24,6 +25,6 @@ from aftercar.web.pages import (
 
 # In order: `/patients/new` comes before `/patients/{subject_id}`, and `/evidence/pooled` before `/evidence/{name}`.
 _PAGES = (
-    static, sign_in, ward_list, new_patient, patient, entry, scores, calendar, adjudicate, cohort, pooled, evidence, mechanism, simulate, administration,
+    static, sign_in, ward_list, new_patient, patient, entry, scores, calendar, adjudicate, registry, cohort, pooled, evidence, mechanism, simulate, administration,
 )  # fmt: skip
 ROUTERS: tuple[APIRouter, ...] = tuple(page.router for page in _PAGES)

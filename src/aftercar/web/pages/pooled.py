@@ -49,7 +49,8 @@ def see(request: Request, ward: TheWard, person: Reader, endpoint: str = USUAL, 
     try:
         groups, left_out = _pooled(endpoint, product or None, disease or None)
     except OptionError as error:  # there is none of that choice, which is an answer
-        return render.page(request, "pooled.html.j2", person, **context | {"wrong": str(error)})
+        context["wrong"] = str(error)
+        return render.page(request, "pooled.html.j2", person, **context)
     own, note, beside = _own(ward, scales, scale, product)
     if own is not None:
         ward.note(person, "cohort.read", detail={"patients": own.n + own.undecided})
