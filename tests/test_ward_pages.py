@@ -42,6 +42,7 @@ from aftercar.ward.ward import Ward
 from aftercar.web import course, simulated
 from aftercar.web.app import create_app
 from aftercar.web.cds import cards
+from aftercar.web.pages import safety
 from aftercar.web.settings import Settings
 
 with warnings.catch_warnings(action="ignore"):  # that httpx serves here; what it would rather have is not needed
@@ -930,6 +931,20 @@ def test_rates_are_put_together_within_a_scale_with_the_ward_beside_its_own(serv
     assert all(told in html.unescape(left) for told in published.pool("nrm")[1])
     rea.page("/evidence/pooled?endpoint=nothing", 422)
     rea.page("/evidence/pooled?endpoint=crs_any&scale=icans", 422)
+
+
+def test_a_safety_board_is_shown_the_ward_against_the_plan_that_is_handed_in(served: Served) -> None:
+    rea = served.browser("rea")
+    served.ward.found(1)
+    text = rea.page("/cohort/safety")
+    assert "stopping" in text
+    page = rea.send("/cohort/safety", plan=safety.PLAN)
+    assert "Not crossed" in page or "Perhaps crossed" in page
+    assert '<td class="num">1</td>' in page and "In the window (1)" in page
+    pack = rea.client.post("/cohort/safety", data={"csrf": rea.csrf, "plan": safety.PLAN, "pack": "1"})
+    assert pack.headers["content-disposition"].startswith("attachment") and "not adjudicated" in pack.text
+    for plan, said in (("= no", "is not TOML"), ("patients = 3", "stopping: is missing"), (safety.PLAN.replace("= 40", "= 5000"), "here up to"), (safety.PLAN.replace('"crs"', '"gout"'), "stopping.any_of")):  # fmt: skip
+        assert said in html.unescape(rea.send("/cohort/safety", status=422, plan=plan)), plan
 
 
 def test_decisions_on_a_registry_draft_are_kept_and_fall_when_the_draft_changes(served: Served) -> None:

@@ -65,6 +65,8 @@ ROUTES: dict[tuple[str, str], str] = {
     ("POST", "/patients/{subject_id}/registry"): "adjudicate",
     ("GET", "/patients/{subject_id}/registry/export"): "read",
     ("GET", "/cohort"): "read",
+    ("GET", "/cohort/safety"): "read",
+    ("POST", "/cohort/safety"): "read",
     ("GET", "/evidence"): "read",
     ("GET", "/evidence/pooled"): "read",
     ("GET", "/evidence/{name}"): "read",

@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 from polars import col
 
-from aftercar.cohort.outcome import COURSE
+from aftercar.cohort import decided
+from aftercar.cohort.outcome import COURSE, Outcome
 from aftercar.grade.adjudicate import adjudicated, with_family
 from aftercar.grade.options import OPTIONS
 from aftercar.grade.regrade import Regraded, compare
@@ -114,7 +116,7 @@ def _chosen(whole: Cohort, product: str, disease: str) -> Cohort:
 def run_of(ward: Ward, found: Cohort) -> dict[str, Any]:
     """What `run.json` would say of these results."""
     return {
-        "rules": sorted(found.worst["rules"].unique()),
+        "rules": [scale.rules for scale in scales_named(None)],
         "options": {name: ward.options[name] for name in OPTIONS},
         "timeline_note": found.note,
         "simulated": False,
@@ -124,6 +126,22 @@ def run_of(ward: Ward, found: Cohort) -> dict[str, Any]:
 def results_of(ward: Ward, found: Cohort) -> Results:
     """The cohort as figures take it."""
     return Results.of(run_of(ward, found), found.subjects, found.episodes, found.grades.lazy(), None)
+
+
+@dataclass(frozen=True, eq=False)
+class Held(decided.Results):
+    """The cohort as a results folder that lies nowhere."""
+
+    every: pl.DataFrame
+
+    def grades(self, outcome: Outcome) -> pl.DataFrame:
+        """The rows of `grades` of an outcome's scales."""
+        return self.every.filter(col("scale").is_in(outcome.scales))
+
+
+def held(ward: Ward, found: Cohort) -> Held:
+    """The cohort as what is counted of a results folder takes it."""
+    return Held(Path("the ward"), run_of(ward, found), found.subjects, found.worst, found.grades)
 
 
 def outcomes(found: Cohort) -> list[tuple[str, str]]:

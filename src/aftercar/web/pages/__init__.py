@@ -16,6 +16,7 @@ from aftercar.web.pages import (
     patient,
     pooled,
     registry,
+    safety,
     scores,
     sign_in,
     simulate,
@@ -25,6 +26,6 @@ from aftercar.web.pages import (
 
 # In order: `/patients/new` comes before `/patients/{subject_id}`, and `/evidence/pooled` before `/evidence/{name}`.
 _PAGES = (
-    static, sign_in, ward_list, new_patient, patient, entry, scores, calendar, adjudicate, registry, cohort, pooled, evidence, mechanism, simulate, administration,
+    static, sign_in, ward_list, new_patient, patient, entry, scores, calendar, adjudicate, registry, cohort, safety, pooled, evidence, mechanism, simulate, administration,
 )  # fmt: skip
 ROUTERS: tuple[APIRouter, ...] = tuple(page.router for page in _PAGES)
