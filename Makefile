@@ -57,6 +57,7 @@ bench:  ## measure against other ways to do the same
 	$(BIN)/python -m benchmarks.engines
 	$(BIN)/python -m benchmarks.icaht
 	$(BIN)/python -m benchmarks.fhir
+	$(BIN)/python -m benchmarks.estimates
 	$(BIN)/python -m benchmarks.simulate
 	$(BIN)/python -m benchmarks.trial
 	$(BIN)/python -m benchmarks.advise

@@ -13,7 +13,7 @@ HERE = Path(__file__).parent
 RESULTS = HERE / "RESULTS.md"
 DATA = HERE / ".data"
 # Modules of this folder, in the order of the file.
-SECTIONS = ("run", "engines", "icaht", "fhir", "advise", "simulate", "trial", "fit", "ward", "scale")
+SECTIONS = ("run", "engines", "icaht", "fhir", "advise", "estimates", "simulate", "trial", "fit", "ward", "scale")
 INTRO = """# Benchmarks
 
 `make bench` writes all sections but those of `benchmarks.scale`, which takes hours, and `benchmarks.fit`, which asks for a fit. Each section says on which machine it was measured, and how busy

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import polars as pl
 import pytest
+import typer
 from commands import run
 
-from aftercar.serve import show
+from aftercar.serve import cli, show
 
 ROWS = [
     "subject_id,time,code,value,unit",
@@ -153,3 +155,11 @@ cases:
 """)
     code, out, _ = run("conformance", str(path), capsys=capsys)
     assert (code, out.splitlines()[-1]) == (1, "1 passed, 5 failed, 0 not supported")
+
+
+def test_every_command_is_in_one_section_of_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    named = [name for names in cli.SECTIONS.values() for name in names]
+    assert sorted(named) == sorted(typer.main.get_group(cli.app).commands)
+    code, told, _ = run("--help", capsys=capsys)
+    assert code == 0
+    assert all(re.search(rf"^  {name}  +\w", told, re.MULTILINE) for name in named)

@@ -20,15 +20,18 @@ from hypothesis import strategies as st
 from polars import col
 from scipy.stats import beta
 
+from aftercar.cohort.baseline import baseline
 from aftercar.cohort.contrast import Asked, Contrast, contrast, write_contrast
-from aftercar.cohort.decided import Results, decided, decided_by, read_results
+from aftercar.cohort.decided import decided, decided_by
 from aftercar.cohort.difference import difference, e_value, e_value_of_interval, newcombe
-from aftercar.cohort.multiverse import Multiverse, _median, multiverse, read_spec, write_multiverse
+from aftercar.cohort.multiverse import Multiverse, _median, multiverse, write_multiverse
+from aftercar.cohort.multiverse_spec import read_spec
 from aftercar.cohort.outcome import COURSE, Outcome
 from aftercar.cohort.overlap import Separated, overlap, separating, standardised
 from aftercar.errors import AftercarError, InputError, OptionError
 from aftercar.frames import load
 from aftercar.grade.options import OPTIONS
+from aftercar.grade.results import Results, open_results
 from aftercar.grade.run import SCALES, grade_timeline
 from aftercar.report.multiverse import multiverse_figures
 from aftercar.report.safety import answer, safety_figure, safety_page
@@ -59,7 +62,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def results(folder: Path) -> Results:
-    return read_results(folder)
+    return open_results(folder)
 
 
 # ---- two shares
@@ -219,7 +222,7 @@ def test_groups_are_counted_as_by_hand_and_nobody_is_lost(results: Results) -> N
 
 def test_the_day_of_an_outcome_counts(results: Results) -> None:
     outcome = Outcome.of("crs:1")
-    grades = results.grades(outcome)
+    grades = results.grades(outcome.scales)
     counts = [decided_by(results.subjects, grades, outcome, d)["answer"].to_list().count("yes") for d in (0, 2, 5, 30, 90)]
     assert counts == sorted(counts) and counts[0] < counts[-1]
     whole = decided(results.subjects, results.worst, outcome)["answer"].cast(pl.String)
@@ -273,20 +276,27 @@ def test_a_covariate_that_tells_the_groups_apart_is_refused_in_words(results: Re
     assert any("not adjusted" in note for note in found.notes)
 
 
-def test_a_measurement_before_the_infusion_is_a_covariate(results: Results) -> None:
+def test_a_measurement_before_lymphodepletion_is_a_covariate(results: Results) -> None:
+    """The same value as in Table 1: the last of days -10 to -3 that is not after the first dose of lymphodepletion."""
     found = compared(results, by="sex", outcome=Outcome.of("crs:1"), adjust=("ldh", "age_y"))
     told = found.balance.filter(covariate="ldh").row(0, named=True)
-    timeline = open_timeline(results.folder.parent / "timeline").scan().collect()
-    last = {}
-    for r in (
-        timeline.join(results.subjects.select("subject_id", "day0", "sex"), on="subject_id")
-        .filter((col("code") == "ldh") & (col("time") <= col("day0")))
-        .sort("time")
-        .iter_rows(named=True)
-    ):
-        last[r["subject_id"]] = (r["sex"], r["numeric_value"])
+    timeline = open_timeline(results.folder.parent / "timeline")
+    rows = timeline.scan().collect().join(results.subjects.select("subject_id", "day0", "sex"), on="subject_id")
+    rows = rows.filter(col("time") < col("day0")).sort("time").to_dicts()
+    began: dict[Any, Any] = {}
+    for r in rows:
+        if r["code"] in ("fludarabine", "cyclophosphamide"):
+            began.setdefault(r["subject_id"], r["time"])
+    last: dict[Any, Any] = {}
+    for r in rows:
+        day = (r["time"].date() - r["day0"].date()).days
+        if r["code"] == "ldh" and -10 <= day <= -3 and r["time"] <= began[r["subject_id"]]:
+            last[r["subject_id"]] = (r["sex"], r["numeric_value"])
     means = {sex: np.mean([v for s, v in last.values() if s == sex]) for sex in ("male", "female")}
     close(sorted((told["mean"], told["reference_mean"])), sorted(means.values()))
+    in_table_one = baseline(timeline.folder)[0]
+    assert dict(in_table_one.drop_nulls("ldh").select("subject_id", "ldh").iter_rows()) == {k: v for k, (_, v) in last.items()}
+    assert any("before lymphodepletion, of days -10 to -3" in note for note in found.notes)
 
 
 def test_a_scale_of_windows_has_no_day_of_onset(results: Results) -> None:
@@ -332,7 +342,7 @@ def test_a_table_that_cannot_be_used_is_refused(results: Results, tmp_path: Path
 
 def shrunk(results: Results, keep: pl.Expr) -> Results:
     subjects = results.subjects.filter(keep)
-    return Results(results.folder, results.run, subjects, results.worst.join(subjects, on=COURSE, how="semi"))
+    return results.having(subjects=subjects, worst=results.worst.join(subjects, on=COURSE, how="semi"))
 
 
 def test_groups_without_an_event_have_a_difference_and_no_weighted_ratio(results: Results) -> None:
@@ -375,7 +385,7 @@ def test_the_command_writes_the_same_twice_and_replaces_only_its_own(
 
 
 def test_virtual_patients_are_called_so_in_every_table(results: Results, tmp_path: Path) -> None:
-    virtual = Results(results.folder, results.run | {"simulated": True}, results.subjects, results.worst)
+    virtual = results.having({"simulated": True})
     write_contrast(compared(virtual), tmp_path / "c")
     for name in Contrast.TABLES:
         table = pl.read_csv(tmp_path / "c" / f"{name}.csv")
@@ -469,8 +479,8 @@ def test_a_median_has_the_interval_of_its_ranks() -> None:
     ("text", "what"),
     [
         ("outcome = []", "not known"), ('outcomes = ["crp:3"]', "No toxicity"), ('options = ["map_cut=1000"]', "map_cut cannot be"), ('options = ["map_cat=60"]', "Did you mean map_cut"),
-        ("limit = 2", "limit"), ("day = -1", "day"), ('outcomes = "crs"', "must be a list"), ("[groups]\nby = 3", "[groups]"), ("outcomes = [", "not TOML"), ("[values]\nmap_cat = [1]", "Did you mean"),
-        ("pairs = 3", "pairs"), ('scales = ["icans"]\noutcomes = ["crs:3"]', "nothing to be asked"),
+        ("limit = 2", "limit"), ("day = -1", "day"), ('outcomes = "crs"', "must be a list"), ("[groups]\nby = 3", "groups.by: must be"), ("outcomes = [", "not TOML"), ("[values]\nmap_cat = [1]", "Did you mean"),
+        ("pairs = 3", "pairs"), ('scales = ["icans"]\noutcomes = ["crs:3"]', "nothing is left to be asked"),
     ],
 )  # fmt: skip
 def test_a_spec_that_cannot_be_is_refused(tmp_path: Path, text: str, what: str) -> None:
@@ -603,12 +613,8 @@ def test_a_cohort_that_does_not_fit_the_plan_is_refused(results: Results) -> Non
         safety(results, plan(only={"product": "axicel"}))
     with pytest.raises(OptionError, match="was not graded"):
         safety(results, plan(stopping={"any_of": [{"scale": "crs_lee2014", "grade": 3, "by_day": 30}]}))
-    mixed = Results(
-        results.folder,
-        results.run,
-        results.subjects,
-        pl.concat([results.worst, results.worst.head(40).with_columns(rules=pl.lit("crs_astct2019@0"))]),
-    )
+    older = results.worst.head(40).with_columns(rules=pl.lit("crs_astct2019@0"))
+    mixed = results.having(worst=pl.concat([results.worst, older]))
     with pytest.raises(InputError, match="several rule versions"):
         safety(mixed, plan())
 

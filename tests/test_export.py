@@ -41,7 +41,14 @@ from aftercar.timeline.store import import_folder, write_timeline
 from aftercar.timeline.subjects import SUBJECTS
 
 COHORT = Path(__file__).parents[1] / "examples" / "cohort"
-RUN = {"aftercar": "0", "created": "2026-01-01T00:00:00+00:00", "timeline": "../timeline", "simulated": False}
+RUN = {
+    "rules": [],
+    "options": {},
+    "aftercar": "0",
+    "created": "2026-01-01T00:00:00+00:00",
+    "timeline": "../timeline",
+    "simulated": False,
+}
 # Every way in which tables are written.
 WAYS: dict[str, tuple[str, dict[str, Any]]] = {
     "fhir": ("fhir", {}),

@@ -25,8 +25,8 @@ from aftercar.grade.regrade import Regraded, compare
 from aftercar.grade.run import Result
 from aftercar.report import pdf
 from aftercar.report.figures import curves, forest, sankey, save, spaghetti, strip, swimmer
+from aftercar.report.figures.cohort import COURSE, Cohort, spread
 from aftercar.report.figures.draw import Figure
-from aftercar.report.figures.results import COURSE, Results, spread
 from aftercar.report.methods import STATISTICS, methods
 from aftercar.report.svg import alone
 from aftercar.synthesis.published import MIXED, counted, pool
@@ -46,13 +46,13 @@ def graded(timeline: pl.DataFrame) -> Result:
     return aftercar.grade_timeline(timeline, scales=["crs", "icans", "crs_penn2018"])
 
 
-def results_of(graded: Result, timeline: pl.DataFrame | None, **more: Any) -> Results:
+def results_of(graded: Result, timeline: pl.DataFrame | None, **more: Any) -> Cohort:
     told = {"rules": ["crs_astct2019@1", "icans_astct@1"], "aftercar": "0.1.0"} | more
-    return Results.of(told, graded.subjects, graded.episodes, graded.grades.lazy(), None if timeline is None else timeline.lazy())
+    return Cohort.of(told, graded.subjects, graded.episodes, graded.grades.lazy(), None if timeline is None else timeline.lazy())
 
 
 @pytest.fixture(scope="module")
-def results(graded: Result, timeline: pl.DataFrame) -> Results:
+def results(graded: Result, timeline: pl.DataFrame) -> Cohort:
     return results_of(graded, timeline)
 
 
@@ -65,7 +65,7 @@ def shifted(graded: Result) -> Regraded:
     )
 
 
-KINDS: dict[str, Callable[[Results], Figure]] = {
+KINDS: dict[str, Callable[[Cohort], Figure]] = {
     "swimmer": swimmer.swimmer,
     "swimmer by product": lambda r: swimmer.swimmer(r, by="product"),
     "strip": strip.strip,
@@ -78,7 +78,7 @@ KINDS: dict[str, Callable[[Results], Figure]] = {
 
 
 @pytest.fixture(scope="module")
-def drawn(results: Results, graded: Result, shifted: Regraded) -> dict[str, Figure]:
+def drawn(results: Cohort, graded: Result, shifted: Regraded) -> dict[str, Figure]:
     own = forest.own_rate(graded.worst, Outcome.of("crs:3"))
     rates = forest.forest("CRS", forest.sections(pool("crs_g3plus", mix=True)[0], own, mix=True))
     return {name: draw(results) for name, draw in KINDS.items()} | {"sankey": sankey.sankey(shifted), "forest": rates}
@@ -124,15 +124,15 @@ def test_virtual_patients_are_called_so(name: str, graded: Result, timeline: pl.
     assert any("SIMULATED" in t for t in words(figure)) and "SIMULATED" in parsed(figure).get("aria-label", "")
 
 
-def empties(results: Results) -> dict[str, Results]:
+def empties(results: Cohort) -> dict[str, Cohort]:
     """Cohorts that are hard to draw."""
     none = results.courses.clear().drop("name")
     lone = results.courses.head(1).drop("name")
     bare = lone.with_columns(pl.lit(None, pl.Datetime("us")).alias("day0"))
 
-    def of(subjects: pl.DataFrame, **more: Any) -> Results:
+    def of(subjects: pl.DataFrame, **more: Any) -> Cohort:
         given = {"episodes": results.episodes, "grades": results.grades, "timeline": results.timeline} | more
-        return Results.of(results.run, subjects, given["episodes"], given["grades"], given["timeline"])
+        return Cohort.of(results.run, subjects, given["episodes"], given["grades"], given["timeline"])
 
     nothing = results.grades.filter(pl.lit(False))
     return {
@@ -147,21 +147,21 @@ def empties(results: Results) -> dict[str, Results]:
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_cohorts_that_are_hard_to_draw_are_drawn_and_say_why_they_are_empty(results: Results, name: str) -> None:
+def test_cohorts_that_are_hard_to_draw_are_drawn_and_say_why_they_are_empty(results: Cohort, name: str) -> None:
     for what, cohort in empties(results).items():
         figure = KINDS[name](cohort)
         assert parsed(figure).get("aria-label"), what
         assert any(len(w) > 20 for w in words(figure)), what
 
 
-def test_text_of_a_record_stays_text(results: Results) -> None:
+def test_text_of_a_record_stays_text(results: Cohort) -> None:
     odd = '<b>"&\x00\u202e'
     renamed = results.courses.with_columns(
         subject_id=pl.when(col("subject_id") == "P-040").then(pl.lit(odd)).otherwise("subject_id"),
         product=pl.lit("</svg><script>"),
     ).drop("name")
     new = pl.when(col("subject_id") == "P-040").then(pl.lit(odd)).otherwise("subject_id").alias("subject_id")
-    cohort = Results.of(
+    cohort = Cohort.of(
         results.run,
         renamed,
         results.episodes.with_columns(new),
@@ -196,7 +196,7 @@ def test_fills_and_lines_differ_in_grey() -> None:
 # ---- each of them
 
 
-def test_the_swimmer_plot_draws_every_episode_and_death(results: Results, graded: Result, drawn: dict[str, Figure]) -> None:
+def test_the_swimmer_plot_draws_every_episode_and_death(results: Cohort, graded: Result, drawn: dict[str, Figure]) -> None:
     data = drawn["swimmer"].data
     ours = graded.episodes.filter(col("scale").is_in(["crs_astct2019", "icans_astct", "icans_astct_peds"]))
     episodes = data.filter(what="episode")
@@ -220,7 +220,7 @@ def test_treatments_are_those_of_the_timeline_once_a_day(drawn: dict[str, Figure
     assert sorted(given["subject_id"]) == sorted(dates["subject_id"])
 
 
-def test_a_large_cohort_is_drawn_in_part_and_says_so(results: Results) -> None:
+def test_a_large_cohort_is_drawn_in_part_and_says_so(results: Cohort) -> None:
     figure = swimmer.swimmer(results, most=10)
     assert figure.data["row"].n_unique() == 10
     assert any("10 of 39 courses are drawn" in w for w in words(figure))
@@ -252,7 +252,7 @@ def naive_days(grades: pl.DataFrame, subjects: pl.DataFrame, last: int) -> dict[
     return told
 
 
-def test_the_strip_holds_the_worst_of_each_day(results: Results, graded: Result) -> None:
+def test_the_strip_holds_the_worst_of_each_day(results: Cohort, graded: Result) -> None:
     grades = graded.grades.filter(col("scale") == "crs_astct2019", col("status") != "not_applicable", col("start").is_not_null())
     days = strip.daily(results, "crs", 20)
     ours = {(r[0], r[2]): r[3:] for r in days.iter_rows()}
@@ -262,7 +262,7 @@ def test_the_strip_holds_the_worst_of_each_day(results: Results, graded: Result)
     assert counts.group_by("day").agg(col("share").sum())["share"].to_list() == pytest.approx([1.0] * 31)
 
 
-def test_incidence_draws_the_estimate_and_the_numbers_at_risk(results: Results, graded: Result, drawn: dict[str, Figure]) -> None:
+def test_incidence_draws_the_estimate_and_the_numbers_at_risk(results: Cohort, graded: Result, drawn: dict[str, Figure]) -> None:
     first = first_days(results.courses, graded.grades, OUTCOMES[0])
     curve = cumulative_incidence(first)
     ours = drawn["incidence"].data.filter(outcome=OUTCOMES[0].name)
@@ -276,7 +276,7 @@ def test_incidence_draws_the_estimate_and_the_numbers_at_risk(results: Results, 
     shown = set(groups.data["group"])
     assert len(shown) == 6 and shown <= set(words(groups)) and any("obe-cel" in n for n in groups.notes)
     assert any("Gray's test" in n for n in groups.notes)
-    with pytest.raises(OptionError, match="--by"):
+    with pytest.raises(OptionError, match="cannot be grouped by 'height'"):
         curves.incidence(results, OUTCOMES, by="height")
 
 
@@ -297,7 +297,7 @@ def test_the_sankey_diagram_holds_the_shift_table(drawn: dict[str, Figure], shif
 
 
 def test_bands_are_quantiles_where_enough_were_measured(
-    results: Results, timeline: pl.DataFrame, drawn: dict[str, Figure]
+    results: Cohort, timeline: pl.DataFrame, drawn: dict[str, Figure]
 ) -> None:
     data = drawn["values"].data
     band, lines = data.filter(series="band"), data.filter(series="course")
@@ -458,7 +458,7 @@ def test_without_the_extra_a_png_is_refused_and_nothing_is_left(
         (["swimmer", "--out", "f.svg", "--outcome", "crs"], "--outcome has no meaning for swimmer"),
         (["strip", "--out", "f.svg", "--outcome", "crs_mskcc"], "not graded on crs_mskcc"),
         (["strip", "--out", "f.svg", "--outcome", "crs", "--outcome", "icans"], "give --outcome once"),
-        (["strip", "--out", "f.svg", "--by", "height"], "--by is one of"),
+        (["strip", "--out", "f.svg", "--by", "height"], "cannot be grouped by 'height'"),
         (["sankey", "--out", "f.svg"], "--from and --to"),
         (["forest", "--out", "f.svg", "--outcome", "crs:2"], "No published endpoint"),
         (["values", "--out", "f.svg", "--value", "nope"], "No value is called"),

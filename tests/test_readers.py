@@ -381,7 +381,6 @@ def test_meds_as_it_is(tmp_path: Path) -> None:
         ('[codes]\nx = { concept = "sbp", units = "mmHg" }', "unit"),
         ("[text.o2_device]\nNC = 'nose'", "nasal_cannula"),
         ('[record]\ncomplete = ["all"]', "drugs"),
-        ("[codes", "TOML"),
         ('[record]\ncomplet = ["drugs"]', "complete"),
         ("[time]\nfromat = 'x'", "format"),
         ('[time]\nformat = "%d.%m.%Y %I %p"', "cannot be used"),  # an hour without its minutes
@@ -397,6 +396,14 @@ def test_a_wrong_mapping_says_what_is_wrong(tmp_path: Path, text: str, says: str
     path.write_text(text)
     with pytest.raises(MappingError, match=says):
         read_mapping(path)
+
+
+def test_a_mapping_that_is_no_toml_is_told(tmp_path: Path) -> None:
+    (tmp_path / "m.toml").write_text("[codes")
+    with pytest.raises(InputError, match=r"m\.toml is not TOML"):
+        read_mapping(tmp_path / "m.toml")
+    with pytest.raises(InputError, match=r"no\.toml: cannot be read"):
+        read_mapping(tmp_path / "no.toml")
 
 
 def test_sources_that_are_none(tmp_path: Path, csv: Csv) -> None:

@@ -574,7 +574,7 @@ def test_writing_from_a_folder(tmp_path: Path, timeline: pl.DataFrame, tables: d
 def test_a_folder_without_results_and_an_unknown_subject_are_told(
     tmp_path: Path, timeline: pl.DataFrame, tables: dict[str, pl.DataFrame]
 ) -> None:
-    with pytest.raises(InputError, match=r"holds no result: grades\.parquet"):
+    with pytest.raises(InputError, match="no results there"):
         write_report(tmp_path, tmp_path / "r.html", timeline=timeline)
     folder = results(tmp_path / "grades", tables)
     with pytest.raises(InputError, match="1 of the 2 subjects asked for are not in the results") as told:

@@ -351,7 +351,7 @@ def test_coefficients_of_who_has_them(tmp_path: Path) -> None:
     for broken, says in (
         (COEFFICIENTS.replace("ldh = 0.8\n", ""), "numbers for"),
         ("[eipm]\nsource = 'x'", "Did you mean"),
-        ("[", "not a TOML"),
+        ("[", "is not TOML"),
     ):
         path.write_text(broken)
         with pytest.raises(InputError, match=says):

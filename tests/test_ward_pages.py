@@ -940,7 +940,10 @@ def test_a_safety_board_is_shown_the_ward_against_the_plan_that_is_handed_in(ser
     assert "stopping" in text
     page = rea.send("/cohort/safety", plan=safety.PLAN)
     assert "Not crossed" in page or "Perhaps crossed" in page
-    assert '<td class="num">1</td>' in page and "In the window (1)" in page
+    assert "In the window (1)" in page and "over-represented" in page
+    with served.ward.database.reading() as connection:
+        noted = connection.execute(sa.select(sa.func.count()).where(tables.audit.c.action == "cohort.safety.read")).scalar()
+    assert noted == 1
     pack = rea.client.post("/cohort/safety", data={"csrf": rea.csrf, "plan": safety.PLAN, "pack": "1"})
     assert pack.headers["content-disposition"].startswith("attachment") and "not adjudicated" in pack.text
     for plan, said in (("= no", "is not TOML"), ("patients = 3", "stopping: is missing"), (safety.PLAN.replace("= 40", "= 5000"), "here up to"), (safety.PLAN.replace('"crs"', '"gout"'), "stopping.any_of")):  # fmt: skip

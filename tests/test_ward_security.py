@@ -107,7 +107,16 @@ ROUTES: dict[tuple[str, str], str] = {
     ("GET", "/oidc/callback"): EVERYBODY,
 }
 # Routes that tell nothing of a patient of the ward: they leave no line in the trail.
-OF_NOBODY = ("/evidence", "/mechanism", "/simulate", "/administration", "/patients/new", "/smart", "/api/v1/simulations")
+OF_NOBODY = (
+    "/cohort/safety",
+    "/evidence",
+    "/mechanism",
+    "/simulate",
+    "/administration",
+    "/patients/new",
+    "/smart",
+    "/api/v1/simulations",
+)
 # The rights of each role, written once more: a change in the code alone does not pass.
 MAY = {
     "nobody": set(),

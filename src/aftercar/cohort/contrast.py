@@ -16,7 +16,7 @@ from polars import col, lit
 from aftercar import __version__
 from aftercar.cohort import covariates as before
 from aftercar.cohort.compare import Compared, gray
-from aftercar.cohort.decided import Results, decided, decided_by, unassessed
+from aftercar.cohort.decided import decided, decided_by, unassessed
 from aftercar.cohort.difference import difference, e_value, e_value_of_interval
 from aftercar.cohort.groups import PERIOD, group_of, of_nobody, with_beside
 from aftercar.cohort.incidence import cumulative_incidence, first_days
@@ -26,7 +26,7 @@ from aftercar.cohort.survival import log_rank
 from aftercar.errors import OptionError, nearest
 from aftercar.files import replace_folder
 from aftercar.frames import labelled
-from aftercar.grade.explain import open_graded
+from aftercar.grade.results import Results
 from aftercar.grade.run import SCALES
 from aftercar.intervals import wilson
 from aftercar.risk.cohort_files import read_table
@@ -108,9 +108,9 @@ def contrast(results: Results, asked: Asked, table: Path | str | None = None, ti
         OptionError: a scale that was not graded, a column, group or covariate that does not exist, or not two groups.
         InputError: the table cannot be read, or the timeline is gone.
     """
-    results.require(asked.outcome)
+    results.require(asked.outcome.scales)
     courses, notes = _columns(results, asked, table, timeline)
-    grades = results.grades(asked.outcome)
+    grades = results.grades(asked.outcome.scales)
     answers = (
         decided(results.subjects, results.worst, asked.outcome)
         if asked.day is None
@@ -173,9 +173,8 @@ def _columns(results: Results, asked: Asked, table: Path | str | None, timeline:
     if strange_times := [n for n in asked.adjust if n in courses.columns and (courses.schema[n].is_temporal() or n in COURSE)]:
         raise OptionError(f"{strange_times[0]} cannot be a covariate: it is no number and no word.")
     if wanted:
-        store = open_graded(results.folder, results.run, timeline)
-        courses = before.baseline(courses, store.scan(), wanted)
-        notes.append(f"Baseline of {', '.join(wanted)}: the last value in the {before.BASELINE_DAYS} days before the infusion.")
+        courses = before.baseline(courses, results.timeline(timeline), wanted)
+        notes.append(f"Baseline of {', '.join(wanted)}: {before.before_ld()}.")
     return courses, notes
 
 
@@ -481,11 +480,10 @@ def _limits(groups: pl.DataFrame, asked: Asked) -> list[str]:
 
 
 def _facts(results: Results, asked: Asked, names: list[str], reference: str) -> dict[str, Any]:
-    rules = [rule for rule in results.run["rules"] if rule.partition("@")[0] in asked.outcome.scales]
     read = {o for s in asked.outcome.scales for o in SCALES[s].options}
     return {
         "aftercar": __version__, "outcome": asked.outcome.name, "asked": asked.outcome.key, "day": asked.day, "by": asked.by, "cuts": [str(c) for c in sorted(set(asked.cuts))],
-        "groups": names, "reference": reference, "adjust": list(asked.adjust), "missing": asked.missing, "rules": rules,
+        "groups": names, "reference": reference, "adjust": list(asked.adjust), "missing": asked.missing, "rules": results.rules(asked.outcome.scales),
         "options": {k: v for k, v in results.run["options"].items() if k in read}, "timeline_fingerprint": results.run.get("timeline_fingerprint"),
         "timeline_note": results.run.get("timeline_note"), "simulated": results.simulated,
     }  # fmt: skip

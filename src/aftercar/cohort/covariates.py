@@ -5,30 +5,36 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import polars as pl
-from polars import col
+from polars import col, lit
 
-from aftercar.cohort.outcome import COURSE
-from aftercar.timeline.concepts import concepts
+from aftercar.cohort.groups import UNKNOWN
+from aftercar.options import ends_of
+from aftercar.risk.inputs import BEFORE_LD, LYMPHODEPLETION, Input, chart, draw
+from aftercar.risk.options import Options
+from aftercar.timeline.concepts import concept, concepts
+from aftercar.timeline.store import Store
 
 OF_SUBJECTS = ("age_y", "weight_kg", "sex", "product", "target", "disease")
-BASELINE_DAYS = 30  # before the infusion, in which a measurement is a baseline
-UNKNOWN = "not recorded"
 
 
-def baseline(subjects: pl.DataFrame, timeline: pl.LazyFrame, names: list[str]) -> pl.DataFrame:
-    """`subjects` with the last measurement of concepts at or before the infusion, within `BASELINE_DAYS`; null where there is none."""
-    rows = timeline.filter(col("code").is_in(names) & col("numeric_value").is_not_null()).select(
-        "subject_id", "time", "code", "numeric_value", "event_id"
-    ).collect()  # fmt: skip
-    courses = subjects.filter(col("day0").is_not_null()).select(*COURSE, "day0")
-    rows = rows.join(courses, on="subject_id").filter(
-        (col("time") <= col("day0")) & (col("time") >= col("day0") - pl.duration(days=BASELINE_DAYS))
-    )
-    last = rows.sort("time", "event_id").group_by(*COURSE, "code").agg(col("numeric_value").last())
-    for name in names:
-        own = last.filter(col("code") == name).select(*COURSE, col("numeric_value").alias(name))
-        subjects = subjects.join(own, on=COURSE, how="left", maintain_order="left")
-    return subjects
+def baseline(courses: pl.DataFrame, store: Store, names: list[str]) -> pl.DataFrame:
+    """`subjects` with a column a concept: its last value before lymphodepletion, as the scores of `aftercar risk` have it; null where there is none.
+
+    Raises:
+        InputError: a file of the timeline is damaged.
+    """
+    # Where a course ends does not matter for what was before it.
+    placed = courses.with_columns(course=pl.int_range(pl.len(), dtype=pl.Int64), until=lit(None, pl.Datetime("us")))
+    codes = [*names, *LYMPHODEPLETION]
+    charted = chart(store.load(col("code").is_in(codes)), placed, codes)
+    drawn = draw(charted, placed, [Input(n, n, concept(n).unit or "") for n in names], BEFORE_LD, Options())
+    return drawn.select(*courses.columns, *names)
+
+
+def before_ld() -> str:
+    """Which values are from before lymphodepletion, in words."""
+    first, last = ends_of(Options()["ht_window_days"]) or (None, None)
+    return f"the last value before lymphodepletion, of days {first} to {last}, as in `aftercar risk`"
 
 
 def measured(name: str) -> bool:

@@ -2,64 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
-
 import polars as pl
 from polars import col, lit
 
 from aftercar.cohort.outcome import COURSE, Outcome
-from aftercar.errors import InputError, OptionError
-from aftercar.frames import load, scan
-from aftercar.grade.explain import read_run
 
 ANSWER = pl.Enum(["yes", "no", "open", "not applicable"])
-
-
-@dataclass(frozen=True, eq=False)
-class Results:
-    """A results folder of `aftercar grade`: `run.json` and the tables that counts are made from."""
-
-    folder: Path
-    run: dict[str, Any]
-    subjects: pl.DataFrame
-    worst: pl.DataFrame
-
-    @property
-    def simulated(self) -> bool:
-        return bool(self.run.get("simulated", False))
-
-    def grades(self, outcome: Outcome) -> pl.DataFrame:
-        """The rows of `grades` of an outcome's scales."""
-        return scan(self.folder / "grades.parquet").filter(col("scale").is_in(outcome.scales)).collect()
-
-    def require(self, outcome: Outcome) -> None:
-        """
-        Raises:
-            OptionError: the scales of the outcome were not graded.
-        """
-        graded = {rule.partition("@")[0] for rule in self.run["rules"]}
-        if missing := [s for s in outcome.scales if s not in graded]:
-            raise OptionError(
-                f"{outcome.name.rpartition(', ')[0]} was not graded in {self.folder}. `aftercar grade TIMELINE --out DIR --scale {missing[0]}` grades it, `--scale all` every scale."
-            )
-
-
-def read_results(folder: Path | str) -> Results:
-    """Open a results folder.
-
-    Raises:
-        InputError: there are no results, or a table of them is missing or damaged.
-    """
-    folder = Path(folder)
-    run = read_run(folder)
-    try:
-        subjects, worst = (load(folder / f"{name}.parquet") for name in ("subjects", "worst"))
-        scan(folder / "grades.parquet").collect_schema()
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise InputError(f"{folder}: a table of the results is missing or damaged. Grade again.") from error
-    return Results(folder, run, subjects, worst)
 
 
 def decided(subjects: pl.DataFrame, worst: pl.DataFrame, outcome: Outcome) -> pl.DataFrame:

@@ -24,10 +24,10 @@ from aftercar.cohort.outcome import COURSE, Outcome
 from aftercar.cohort.table_one import SUBJECTS, Variable, table_one
 from aftercar.cohort.times import MEASURES, between, timed
 from aftercar.cohort.worst import reached, worst_counts
-from aftercar.errors import InputError, OptionError
+from aftercar.errors import OptionError
 from aftercar.files import replace_folder, writing
-from aftercar.frames import labelled, load, scan
-from aftercar.grade.explain import read_run
+from aftercar.frames import labelled
+from aftercar.grade.results import Results, open_results
 
 MARKER = "cohort.json"
 DAYS = (7, 14, 28, 100)
@@ -113,17 +113,11 @@ def describe_folder(
         InputError: there are no results there, or a table does not fit.
         OptionError: something asked for does not exist, or was not graded.
     """
-    folder = Path(folder)
-    run = read_run(folder)
-    return describe(run, *_results(folder), asked, beside=beside, baseline=baseline, reference=reference, progress=progress)
+    return describe(open_results(folder), asked, beside=beside, baseline=baseline, reference=reference, progress=progress)
 
 
 def describe(
-    run: dict[str, Any],
-    subjects: pl.DataFrame,
-    worst: pl.DataFrame,
-    episodes: pl.DataFrame,
-    grades: pl.LazyFrame,
+    results: Results,
     asked: Asked | None = None,
     *,
     beside: pl.DataFrame | None = None,
@@ -131,20 +125,15 @@ def describe(
     reference: pl.DataFrame | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Described:
-    """Describe courses from the tables of a grading, as `docs/tables.md` has them; other arguments and errors as for `describe_folder`.
-
-    Args:
-        run: of `run.json` what is asked here: `rules`, `options`, and what the dataset says of itself.
-    """
+    """Describe the courses of results that are open already; other arguments and errors as for `describe_folder`."""
     asked = asked or Asked()
-    graded = set(worst["scale"].unique()) | {rule.partition("@")[0] for rule in run["rules"]}
-    outcomes = outcomes_asked(asked.outcomes, graded)
+    subjects, worst, episodes = results.subjects, results.worst, results.episodes
+    outcomes = outcomes_asked(asked.outcomes, results)
     for days in (asked.days, asked.death_days, asked.late_days):
         if any(day < 0 for day in days):
             raise OptionError("Days are counted from the infusion: 0 or more.")
     courses = grouped(subjects, asked.by, beside, asked.cuts)
-    scales = sorted({scale for o in outcomes for scale in o.scales} | {malignancy.SPM})
-    rows = grades.filter(col("scale").is_in(scales)).collect()
+    rows = results.grades(sorted({scale for o in outcomes for scale in o.scales} | {malignancy.SPM}))
     say = progress or (lambda done, all_: None)
     say(0, len(outcomes))
     incidence: list[pl.DataFrame] = []
@@ -153,12 +142,12 @@ def describe(
         own = rows.filter(col("scale").is_in(outcome.scales))
         incidence.append(incidence_of(courses, own, episodes, outcome, asked))
         if outcome.over_time:
-            times.append(times_of(courses, own, outcome, float(run["options"]["new_episode_gap_h"])))
+            times.append(times_of(courses, own, outcome, float(results.run["options"]["new_episode_gap_h"])))
         say(n, len(outcomes))
     members = courses.select(*COURSE, "group")
     with_groups = worst.drop("group").join(members, on=COURSE)  # there it is a class of the toxicity
     ended = endings(courses, asked.relapse).join(members, on=COURSE)
-    spm = rows.filter(scale=malignancy.SPM) if malignancy.SPM in graded else None
+    spm = rows.filter(scale=malignancy.SPM) if malignancy.SPM in results.graded else None
     people = malignancy.at_risk(courses, episodes, spm, asked.without).join(members, on=COURSE) if spm is not None else None
     variables = dict(SUBJECTS)
     if beside is not None:
@@ -182,43 +171,20 @@ def describe(
         malignancy_classes=_each(people, malignancy.classes, malignancy.CLASSES),
         standardised=_each(people, partial(malignancy.standardised, reference=reference), malignancy.STANDARDISED) if reference is not None
         else _rows([], {"group": pl.String} | malignancy.STANDARDISED),
-        facts=_facts(run, courses, subjects, people, asked, outcomes),
+        facts=_facts(results, courses, people, asked, outcomes),
     )  # fmt: skip
 
 
-def _results(folder: Path) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame, pl.LazyFrame]:
-    """`subjects`, `worst`, `episodes`, and of `grades` what is counted.
-
-    Raises:
-        InputError: one is gone, or not whole.
-    """
-    columns = [*COURSE, "scale", "start", "end", "grade", "grade_upper", "upper_assessed", "status", "group", "flags"]
-    try:
-        subjects, worst, episodes = (load(folder / f"{name}.parquet") for name in ("subjects", "worst", "episodes"))
-        grades = scan(folder / "grades.parquet").select(columns)
-        grades.collect_schema()
-    except (FileNotFoundError, pl.exceptions.PolarsError) as error:
-        raise InputError(
-            f"{folder}: a table of the results is gone or not whole ({type(error).__name__}). Grade again, or copy them again."
-        ) from None
-    return subjects, worst, episodes, grades
-
-
-def outcomes_asked(words: Iterable[str], graded: set[str]) -> list[Outcome]:
+def outcomes_asked(words: Iterable[str], results: Results) -> list[Outcome]:
     """Outcomes as a user names them, or the usual ones; each once.
 
-    Args:
-        graded: the scales that the results hold.
     Raises:
         OptionError: there is none of that name, or the results do not hold it.
     """
     named = [Outcome.of(w) for w in words]
     for outcome in named:
-        if not set(outcome.scales) & graded:
-            raise OptionError(
-                f"The results were not graded by {outcome.scales[0]}. `aftercar grade TIMELINE --out DIR --scale {outcome.scales[0]}` does."
-            )
-    usual = [o for o in map(Outcome.of, OUTCOMES) if set(o.scales) & graded]
+        results.require(outcome.scales)
+    usual = [o for o in map(Outcome.of, OUTCOMES) if set(o.scales) & results.graded]
     return list(dict.fromkeys(named or usual))
 
 
@@ -289,24 +255,24 @@ def _rows(parts: list[pl.DataFrame], schema: dict[str, Any]) -> pl.DataFrame:
 
 
 def _facts(
-    run: dict[str, Any], courses: pl.DataFrame, subjects: pl.DataFrame, people: pl.DataFrame | None, asked: Asked, outcomes: list[Outcome]
+    results: Results, courses: pl.DataFrame, people: pl.DataFrame | None, asked: Asked, outcomes: list[Outcome]
 ) -> dict[str, Any]:  # fmt: skip
     """What was asked, of what, and what a reader must know of it. No patient value."""
-    scales = {scale for o in outcomes for scale in o.scales}
+    run, scales = results.run, {scale for o in outcomes for scale in o.scales}
     return {
         "aftercar": __version__,
         "courses": courses.height,
         "subjects": courses["subject_id"].n_unique(),
-        "without_infusion": subjects.filter(col("day0").is_null()).height,
+        "without_infusion": results.subjects.filter(col("day0").is_null()).height,
         "groups": {name: own.height for name, own in _groups(courses)},
         "without_group": courses["group"].null_count() if asked.by else 0,
         "asked": {f.name: getattr(asked, f.name) for f in fields(Asked)} | {"cuts": [str(d) for d in asked.cuts]},
         "outcomes": {o.key: o.name for o in outcomes},
-        "rules": [rule for rule in run["rules"] if rule.partition("@")[0] in scales | {malignancy.SPM}],
+        "rules": results.rules(scales | {malignancy.SPM}),
         "options": run["options"],
         "timeline_fingerprint": run.get("timeline_fingerprint"),
         "timeline_note": run.get("timeline_note"),
-        "simulated": bool(run.get("simulated", False)),
+        "simulated": results.simulated,
         "notes": [*_notes(courses, people, asked), _STAYS],
     }
 

@@ -13,6 +13,7 @@ from aftercar.errors import InputError, OptionError, nearest
 
 YEAR, PERIOD = "year", "period"
 EVERYBODY = "all"
+UNKNOWN = "not recorded"  # the group of a course of which it is not known, where it is shown, and the level of a covariate
 MOST = 20  # groups that a table can hold and be read
 
 

@@ -5,11 +5,8 @@ A universe is one scale with one set of options (Steegen 2016, Perspect Psychol 
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
-from datetime import date
-from importlib.resources import files
+from dataclasses import dataclass
 from itertools import product
 from math import comb
 from pathlib import Path
@@ -24,59 +21,21 @@ from aftercar.cohort.decided import decided, decided_by
 from aftercar.cohort.difference import newcombe
 from aftercar.cohort.groups import group_of
 from aftercar.cohort.incidence import first_days
-from aftercar.cohort.outcome import COURSE, Outcome
-from aftercar.errors import InputError, OptionError, nearest
-from aftercar.files import read_text, toml_of
+from aftercar.cohort.multiverse_spec import Change, Groups, Spec
+from aftercar.cohort.outcome import COURSE
+from aftercar.errors import OptionError, nearest
 from aftercar.frames import labelled
-from aftercar.grade.explain import open_graded, read_run
-from aftercar.grade.options import OPTIONS, Options
-from aftercar.grade.run import SCALES, codes_of, graded, opened
+from aftercar.grade.options import Options
+from aftercar.grade.results import open_results
+from aftercar.grade.run import codes_of, graded, opened
 from aftercar.grade.scale import Scale
 from aftercar.intervals import wilson
-from aftercar.options import Value, pairs
 from aftercar.timeline.store import Store, open_timeline
 
 MARKER = "multiverse.json"
 OPENED_BY = ("day0", "unknown_attribution")  # options that the record is opened with; all others are read by scales alone
-ALL, PLAIN = "all", "default"
+PLAIN = "default"
 MOST_OPEN = 0.2  # of courses that may be undecided: a yes takes one finding and a no takes all, so the decided alone overstate
-KEYS = ("title", "outcomes", "scales", "options", "pairs", "values", "day", "limit", "groups")
-
-Change = tuple[tuple[str, Value], ...]  # options that differ from the default, sorted by name
-
-
-@dataclass(frozen=True)
-class Groups:
-    """Two groups whose difference is asked in each universe: the words of a column, or periods between `cuts`."""
-
-    by: str
-    group: str
-    reference: str
-    cuts: tuple[date, ...] = ()
-
-
-@dataclass(frozen=True)
-class Spec:
-    """What is asked; `docs/compare.md` has every key.
-
-    Attributes:
-        outcomes: of each word, such as `crs:3`, the outcome on each scale of the toxicity, its default scale first.
-        changes: sets of options that differ from the default, each asked of the scales that read all of them.
-        day: the outcome by the end of this day; by default over the whole record.
-        limit: a share that the conclusion is about: is it surely more, or surely less?
-    """
-
-    title: str
-    outcomes: dict[str, tuple[Outcome, ...]]
-    changes: tuple[Change, ...]
-    day: int | None = None
-    limit: float | None = None
-    groups: Groups | None = None
-
-    @property
-    def scales(self) -> list[Scale]:
-        wanted = {name for several in self.outcomes.values() for outcome in several for name in outcome.scales}
-        return [s for s in SCALES.values() if s.name in wanted]
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,121 +52,6 @@ class Multiverse:
     choices: pl.DataFrame
     summary: pl.DataFrame
     facts: dict[str, Any]
-
-
-# ---- what is asked
-
-
-def read_spec(path: Path | str | None = None) -> Spec:
-    """Read a spec; what it does not say is as in the one that comes with aftercar.
-
-    Raises:
-        InputError: it is not there, is not TOML, or a key does not exist or cannot be.
-        OptionError: a scale, option or value that does not exist.
-    """
-    own = tomllib.loads(files("aftercar.cohort").joinpath("multiverse.toml").read_text(encoding="utf-8"))
-    if path is None:
-        return _spec(own, "multiverse.toml")
-    file = Path(path)
-    told = toml_of(read_text(file), file.name)
-    return _spec(
-        own | {"title": file.stem} | told | {"values": own["values"] | _table(told.get("values", {}), file.name, "values")},
-        file.name,
-    )
-
-
-def _spec(told: dict[str, Any], name: str) -> Spec:
-    for key in told:
-        if key not in KEYS:
-            raise InputError(f"{name}: {key!r} is not known. {nearest(key, KEYS)}")
-    limit, day = told.get("limit"), told.get("day")
-    if limit is not None and not (isinstance(limit, int | float) and 0 < limit < 1):
-        raise InputError(f"{name}: limit is a share between 0 and 1.")
-    if day is not None and not (isinstance(day, int) and not isinstance(day, bool) and day >= 0):
-        raise InputError(f"{name}: day is a whole number, 0 or more.")
-    outcomes = {word: _on_each_scale(word, told.get("scales")) for word in _words(told["outcomes"], name, "outcomes")}
-    if not outcomes or not all(outcomes.values()):
-        raise InputError(f"{name}: outcomes and scales leave nothing to be asked.")
-    read = {o for several in outcomes.values() for outcome in several for s in outcome.scales for o in SCALES[s].options}
-    single = _single(told["options"], told["values"], read, name)
-    if not isinstance(told["pairs"], list):
-        raise InputError(f'{name}: pairs is a list of lists, such as [["map_cut=60", "fever_carry_h=12"]].')
-    several = [_change(_words(words, name, "pairs")) for words in told["pairs"]]
-    return Spec(
-        str(told["title"]), outcomes, tuple(dict.fromkeys([*single, *several])), day, limit, _groups(told.get("groups"), name)
-    )
-
-
-def _on_each_scale(word: str, scales: object) -> tuple[Outcome, ...]:
-    """An outcome on each scale of its toxicity, where a toxicity is named; else on that scale."""
-    told = Outcome.of(word)
-    if word.partition(":")[0].strip().lower() in SCALES:
-        return (told,)
-    families = dict.fromkeys(s.family for s in SCALES.values() if s.toxicity == told.toxicity)
-    if scales not in (None, ALL):
-        wanted = {Outcome.of(w).family for w in _words(scales, "the spec", "scales")}
-        families = {f: None for f in families if f in wanted}
-    return tuple(replace(told, family=f) for f in families)
-
-
-def _single(options: object, values: dict[str, Any], read: set[str], name: str) -> list[Change]:
-    """Each option changed by itself."""
-    for option in values:
-        if option not in OPTIONS:
-            raise OptionError(f"{name}, values: no option is called {option!r}. {nearest(option, OPTIONS)}")
-    if options != ALL:
-        return [_change([word]) for word in _words(options, name, "options")]
-    found = []
-    for option in OPTIONS.values():
-        if option.name in read:
-            asked = [
-                *(c for c in option.choices if ":n" not in str(c)),
-                *_list(values.get(option.name, []), name, f"values.{option.name}"),
-            ]
-            found += [((option.name, v),) for v in dict.fromkeys(option.parse(a) for a in asked) if v != option.default]
-    return found
-
-
-def _change(words: list[str]) -> Change:
-    given = pairs(words)
-    chosen = Options(given)
-    return tuple(sorted((name, chosen[name]) for name in given))
-
-
-def _groups(told: object, name: str) -> Groups | None:
-    if told is None:
-        return None
-    table = _table(told, name, "groups")
-    cuts = _list(table.get("cuts", []), name, "groups.cuts")
-    words = {k: table.get(k) for k in ("by", "group", "reference")}
-    if (
-        set(table) - {*words, "cuts"}
-        or not all(isinstance(w, str) for w in words.values())
-        or not all(type(c) is date for c in cuts)
-    ):
-        raise InputError(
-            f'{name}: [groups] has by, group and reference, such as by = "product"; periods have cuts = [2025-01-01].'
-        )
-    return Groups(str(words["by"]), str(words["group"]), str(words["reference"]), tuple(cuts))
-
-
-def _table(told: object, name: str, key: str) -> dict[str, Any]:
-    if not isinstance(told, dict):
-        raise InputError(f"{name}: {key} must be a table.")
-    return told
-
-
-def _list(told: object, name: str, key: str) -> list[Any]:
-    if not isinstance(told, list):
-        raise InputError(f"{name}: {key} must be a list.")
-    return told
-
-
-def _words(told: object, name: str, key: str) -> list[str]:
-    words = _list(told, name, key)
-    if not all(isinstance(w, str) for w in words):
-        raise InputError(f"{name}: {key} must be a list of words in quotes.")
-    return words
 
 
 # ---- grading
@@ -249,8 +93,8 @@ def multiverse(
 def _opened(folder: Path, timeline: Path | None) -> tuple[Store, Options]:
     if not (folder / "run.json").is_file():
         return open_timeline(folder), Options()
-    run = read_run(folder)
-    return open_graded(folder, run, timeline), Options(run["options"])
+    results = open_results(folder)
+    return results.timeline(timeline), Options(results.run["options"])
 
 
 def _options(base: Options, change: Change) -> Options:

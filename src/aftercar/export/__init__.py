@@ -12,9 +12,8 @@ from polars import col
 
 from aftercar.errors import InputError, OptionError, nearest
 from aftercar.export import fhir, omop, sdtm
-from aftercar.export.results import MANIFEST, SCHEMAS, Results, Tables, open_results, read_manifest, write_manifest
+from aftercar.export.results import MANIFEST, SCHEMAS, Exported, Tables, open_results, read_manifest, write_manifest
 from aftercar.files import is_local, place, replace_folder
-from aftercar.grade.explain import open_graded
 
 # Each writes a folder from results, and reads it back.
 FORMATS = {"fhir": fhir, "omop": omop, "sdtm": sdtm}
@@ -97,9 +96,9 @@ def _here(path: Path | str) -> Path:
     return found
 
 
-def _write_records(results: Results, timeline: Path, path: Path) -> None:
+def _write_records(results: Exported, timeline: Path, path: Path) -> None:
     """Of each row behind a grade its subject, time, code and where it came from; no value and no text."""
-    store = open_graded(results.folder, results.run, timeline)
-    behind = results.scan().select(event_id=col("evidence").explode(empty_as_null=False)).unique()
+    store = results.timeline(timeline)
+    behind = results.scan("grades").select(event_id=col("evidence").explode(empty_as_null=False)).unique()
     rows = store.scan().select("event_id", "subject_id", "time", "code", "source")
     rows.join(behind, on="event_id", how="semi", maintain_order="left").sink_csv(path, maintain_order=True)

@@ -22,7 +22,7 @@ from aftercar import __version__
 from aftercar.errors import InputError, OptionError, nearest
 from aftercar.export.json_text import array, literal, number, obj, plain, text
 from aftercar.export.names import icd_codes, term, title
-from aftercar.export.results import RUN, Results, Slice, Tables, as_tables, beside
+from aftercar.export.results import RUN, Exported, Slice, Tables, as_tables, beside
 from aftercar.grade.scale import MEASURES
 from aftercar.timeline.subjects import SUBJECTS
 
@@ -46,7 +46,7 @@ _WORDS = {"criterion": "criteria", "missing": "missing", "flag": "flags"}  # the
 # ---- writing
 
 
-def write(results: Results, folder: Path, *, zone: str | None = None) -> None:
+def write(results: Exported, folder: Path, *, zone: str | None = None) -> None:
     """Write one NDJSON file a resource type.
 
     Args:
@@ -113,7 +113,7 @@ class _Clock:
         return pl.coalesce(t.dt.to_string("%:z") for t in hours)
 
 
-def _meta(results: Results, zone: str | None) -> pl.Expr:
+def _meta(results: Exported, zone: str | None) -> pl.Expr:
     tags = [_coding("tag", "research-use", results.statement)]
     if results.simulated:
         tags.append(

@@ -16,7 +16,7 @@ from polars import col, lit
 from aftercar import __version__
 from aftercar.errors import InputError, OptionError
 from aftercar.export.names import icd_codes, term, title
-from aftercar.export.results import RUN, Results, Slice, Tables, as_tables, beside
+from aftercar.export.results import RUN, Exported, Slice, Tables, as_tables, beside
 from aftercar.frames import load
 from aftercar.grade.scale import GRADES, MEASURES
 from aftercar.grade.table import EPISODES
@@ -38,7 +38,7 @@ _TIME = "%Y-%m-%d %H:%M:%S%.f"
 TableFormat = Literal["csv", "parquet"]
 
 
-def write(results: Results, folder: Path, *, table_format: TableFormat = "csv") -> None:
+def write(results: Exported, folder: Path, *, table_format: TableFormat = "csv") -> None:
     """Write a file a table.
 
     Args:
@@ -252,7 +252,7 @@ def _measurement(grades: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _vocabulary(results: Results) -> dict[str, pl.DataFrame]:
+def _vocabulary(results: Exported) -> dict[str, pl.DataFrame]:
     """What says where the rows are from, and our concepts; none is a standard concept."""
     made = str(results.run.get("created", ""))[:10] or None
     named = [("Measurement", "scale", s, title(s)) for s in results.scales["scale"].unique().sort()]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,7 @@ from polars import col
 
 from aftercar import __version__
 from aftercar.errors import InputError
-from aftercar.frames import scan
-from aftercar.grade.explain import read_run
+from aftercar.grade import results as graded
 from aftercar.grade.scale import GRADES
 from aftercar.grade.table import EPISODES
 from aftercar.timeline.store import read_json
@@ -51,27 +50,21 @@ class Slice:
     subjects: pl.DataFrame
 
 
-@dataclass(frozen=True)
-class Results:
-    """An opened results folder. `scales` has a row a scale: `toxicity, scale, rules, options`; `counts` the rows of each table, and of `evidence` in them."""
+@dataclass(frozen=True, eq=False)
+class Exported(graded.Results):
+    """A results folder, checked for export. `scales` has a row a scale: `toxicity, scale, rules, options`; `counts` the rows of each table, and of `evidence` in them."""
 
-    folder: Path
-    run: dict[str, Any]
-    scales: pl.DataFrame
-    subjects: pl.DataFrame
-    counts: dict[str, int]
-
-    @property
-    def simulated(self) -> bool:
-        return bool(self.run.get("simulated"))
+    scales: pl.DataFrame = field(default_factory=pl.DataFrame)
+    counts: dict[str, int] = field(default_factory=dict[str, int])
 
     @property
     def statement(self) -> str:
         """What an exported file says of itself: its use, and the note of the dataset."""
         return " ".join(filter(None, (USE, VIRTUAL if self.simulated else "", self.run.get("timeline_note"))))
 
-    def scan(self, name: str = "grades") -> pl.LazyFrame:
-        return _scan(self.folder, name)
+    def scan(self, name: str) -> pl.LazyFrame:
+        """The columns of a table that are exported."""
+        return super().scan(name).select(list(graded.TABLES[name]))
 
     def slices(self) -> Iterator[Slice]:
         """The tables by whole subjects, in their order.
@@ -99,15 +92,15 @@ class Results:
             raise InputError(f"{self.folder}: rows of a subject that subjects.parquet does not hold. Grade again.")
 
 
-def open_results(folder: Path | str) -> Results:
+def open_results(folder: Path | str) -> Exported:
     """Open a results folder.
 
     Raises:
         InputError: no results there, or tables that are not as this version writes them.
     """
-    folder = Path(folder)
-    run = read_run(folder)
-    tables = {name: _scan(folder, name) for name in SCHEMAS}
+    opened = graded.open_results(folder)
+    found = Exported(opened.folder, opened.run)
+    tables = {name: found.scan(name) for name in SCHEMAS}
     of_scale = [t.select(OF_SCALE).unique() for t in (tables["grades"], tables["episodes"])]
     scales = pl.concat(of_scale).unique().sort("scale").collect()
     if scales["scale"].n_unique() < scales.height:
@@ -117,21 +110,7 @@ def open_results(folder: Path | str) -> Results:
     if bad:
         raise InputError(f"{folder}: a measure that is no finite number cannot be written. Grade again.")
     counts = {name: table.select(pl.len()).collect().item() for name, table in tables.items()} | {"evidence": cited}
-    return Results(folder, run, scales, tables["subjects"].collect(), counts)
-
-
-def _scan(folder: Path, name: str) -> pl.LazyFrame:
-    """A table with the columns and types that it must have; others are left out."""
-    try:
-        frame = scan(folder / f"{name}.parquet")
-        found = frame.collect_schema()
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise InputError(f"{folder / name}.parquet cannot be read. Grade again.") from error
-    wanted = SCHEMAS[name]
-    wrong = [c for c, dtype in wanted.items() if c not in found or (dtype is not None and found[c] != dtype)]
-    if wrong:
-        raise InputError(f"{name}.parquet is of another version of aftercar (column {wrong[0]}). Grade again.")
-    return frame.select(list(wanted))
+    return replace(found, scales=scales, counts=counts)
 
 
 def _cited() -> pl.Expr:
@@ -153,7 +132,7 @@ def _linked(grades: pl.DataFrame, episodes: pl.DataFrame) -> pl.DataFrame:
 # ---- the manifest, and the way back
 
 
-def write_manifest(results: Results, folder: Path, format_: str) -> dict[str, Any]:
+def write_manifest(results: Exported, folder: Path, format_: str) -> dict[str, Any]:
     """Write beside the exported files what is the same in all rows, and the counts that a reader must find."""
     content = {
         "aftercar": __version__,

@@ -23,7 +23,7 @@ from aftercar.errors import InputError, OptionError
 from aftercar.evidence.diagnoses import terms
 from aftercar.export.json_text import number, row, text
 from aftercar.export.names import term
-from aftercar.export.results import Results, Slice, Tables, as_tables, beside
+from aftercar.export.results import Exported, Slice, Tables, as_tables, beside
 from aftercar.grade.scale import MEASURES
 
 _TIME = "%Y-%m-%dT%H:%M:%S%.f"
@@ -257,7 +257,7 @@ DATASETS: dict[str, tuple[str, tuple[_Variable, ...]]] = {
 # ---- writing
 
 
-def write(results: Results, folder: Path, *, study: str = "AFTERCAR") -> None:
+def write(results: Exported, folder: Path, *, study: str = "AFTERCAR") -> None:
     """Write one Dataset-JSON file a dataset.
 
     Args:
@@ -294,7 +294,7 @@ class _File:
         self.rows.write(lines.str.join(",\n").item())
         self.records += rows.height
 
-    def close(self, results: Results) -> None:
+    def close(self, results: Exported) -> None:
         head = {
             # When the grades were made, so that a second export is the same.
             "datasetJSONCreationDateTime": str(results.run.get("created", "1970-01-01T00:00:00+00:00")),

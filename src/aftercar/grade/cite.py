@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from aftercar.evidence.sources import Reference, references
-from aftercar.grade.explain import read_run
 from aftercar.grade.options import OPTIONS
+from aftercar.grade.results import read_run
 from aftercar.grade.run import SCALES
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,9 @@ import polars as pl
 from polars import col
 
 from aftercar.errors import InputError, OptionError, nearest
-from aftercar.files import place
-from aftercar.frames import scan
+from aftercar.grade.results import match_id, open_results
 from aftercar.grade.run import SCALES, named_in_part
 from aftercar.grade.worst import WORDS
-from aftercar.timeline.store import Store, open_timeline, read_json
 
 
 @dataclass(frozen=True)
@@ -41,47 +38,6 @@ class Explanation:
     blank: list[str] = field(default_factory=list)
 
 
-def read_run(folder: Path) -> dict[str, Any]:
-    """`run.json` of a results folder.
-
-    Raises:
-        InputError: there is none.
-    """
-    path = folder / "run.json"
-    if not path.is_file():
-        raise InputError(f"{folder}: no results there (no run.json). `aftercar grade TIMELINE --out {folder}` makes them.")
-    return read_json(path)
-
-
-def timeline_of(folder: Path, run: dict[str, Any], timeline: Path | None = None) -> Path:
-    """Where the timeline of a results folder is: as given, else as `run.json` says."""
-    told = str(run["timeline"])
-    return timeline or (place(told) if "://" in told else (folder / told).resolve())
-
-
-def open_graded(folder: Path, run: dict[str, Any], timeline: Path | None = None) -> Store:
-    """The timeline of a results folder, as it was graded.
-
-    Raises:
-        InputError: it is gone, or another one stands in its place: rows would be cited that were not graded.
-    """
-    store = open_timeline(timeline_of(folder, run, timeline))
-    if store.fingerprint != run.get("timeline_fingerprint", store.fingerprint):
-        if timeline is not None:
-            raise InputError(f"{store.folder} is not the timeline from which {folder} was graded, or was written anew since.")
-        raise InputError(
-            f"{store.folder} was written anew since {folder} was graded. `aftercar grade {store.folder} --out {folder}` grades it again."
-        )
-    return store
-
-
-def match_id(subject: str, dtype: pl.DataType) -> str | int | None:
-    """An id that a user typed, in the type of the tables; null where it cannot be one."""
-    if dtype == pl.String:
-        return subject
-    return int(subject) if re.fullmatch(r"-?[0-9]{1,18}", subject) else None
-
-
 def explain(
     folder: Path | str, subject: str | int, toxicity: str | None = None, *, timeline: Path | str | None = None
 ) -> Explanation:
@@ -96,11 +52,10 @@ def explain(
         InputError: no results, no such subject, or the timeline is gone.
         OptionError: the toxicity was not graded.
     """
-    folder = Path(folder)
-    run = read_run(folder)
-    grades = scan(folder / "grades.parquet")
-    key = match_id(str(subject), grades.collect_schema()["subject_id"])
-    rows = grades.filter(col("subject_id") == key).collect() if key is not None else pl.DataFrame()
+    results = open_results(folder)
+    key = match_id(str(subject), results.scan("grades").collect_schema()["subject_id"])
+    own = col("subject_id") == key
+    rows = results.load("grades", own) if key is not None else pl.DataFrame()
     if rows.is_empty():
         raise InputError("That subject is not among the results. Ids are written as in the source.")
     if toxicity:
@@ -109,21 +64,18 @@ def explain(
         if not asked:
             raise OptionError(f"{toxicity!r} was not graded. {nearest(toxicity, known)}")
         rows = rows.filter(col("toxicity").is_in(asked) | col("scale").is_in(asked))
-    worst = scan(folder / "worst.parquet").filter(col("subject_id") == key).collect()
+    worst = results.load("worst", own)
     clear, blank = ([], []) if toxicity else _quiet(worst)
     # The scale of the other age group says nothing where one of the two applies.
     applies = col("status") != "not_applicable"
     rows = rows.filter(applies | ~applies.any().over("toxicity")).filter(~col("scale").is_in([*clear, *blank]))
     ids = rows["evidence"].list.explode(keep_nulls=False, empty_as_null=False).unique()
-    store = open_graded(folder, run, Path(timeline) if timeline else None)
-    evidence = (
-        store.scan().filter((col("subject_id") == key) & col("event_id").is_in(ids.implode())).collect().sort("time", "event_id")
-    )
-    who = scan(folder / "subjects.parquet").filter(col("subject_id") == key).collect()
+    evidence = results.timeline(timeline).load(own & col("event_id").is_in(ids.implode())).sort("time", "event_id")
+    who = results.load("subjects", own)
     order = {name: n for n, name in enumerate(SCALES)}
     place = col("scale").replace_strict(order, default=len(order), return_dtype=pl.Int32)
     rows = rows.sort(place, "infusion", "start", maintain_order=True)
-    return Explanation(rows, evidence, who, run, worst, clear, blank)
+    return Explanation(rows, evidence, who, results.run, worst, clear, blank)
 
 
 def _quiet(worst: pl.DataFrame) -> tuple[list[str], list[str]]:

@@ -48,11 +48,8 @@ class Job:
         """Grade the shard of that number, unless it is done; its number comes back."""
         if not self.done(n):
             store = _opened(self.timeline, self.parts)
-            try:
+            with store.reading():
                 result = grade_lazy(store.shard(n), [SCALES[s] for s in self.scales], self.options)
-            except pl.exceptions.PolarsError:
-                store.require(n)  # else the fault is ours
-                raise
             result = replace(result, worst=adjudicated(result.worst, read_statements(store.folder)))
             for table in TABLES:
                 lazy: pl.LazyFrame = getattr(result, table).lazy()

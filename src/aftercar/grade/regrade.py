@@ -18,10 +18,10 @@ from polars import col, lit
 from aftercar import __version__
 from aftercar.errors import InputError, OptionError, nearest
 from aftercar.files import replace_folder
-from aftercar.frames import labelled, load
+from aftercar.frames import labelled
 from aftercar.grade.adjudicate import kappas
-from aftercar.grade.explain import read_run, timeline_of
 from aftercar.grade.options import Options
+from aftercar.grade.results import Results, open_results, timeline_of
 from aftercar.grade.run import SCALES, grade_timeline, named_in_part
 from aftercar.intervals import wilson
 from aftercar.timeline.store import open_timeline
@@ -76,14 +76,10 @@ def regrade(
         InputError: no results there, or the timeline is gone.
         OptionError: a scale that does not exist, or two that cannot be compared.
     """
-    folder = Path(folder)
-    run = read_run(folder)
+    results = open_results(folder)
     pair = compared(from_, to)
-    worst, episodes = (load(folder / f"{name}.parquet") for name in ("worst", "episodes"))
-    graded = {rule.partition("@")[0] for rule in run["rules"]}
-    again = not all(set(_members(family)) <= graded for family in pair)
-    if again:
-        worst, episodes = _graded_again(folder, run, pair, timeline, progress)
+    again = not all(set(_members(family)) <= results.graded for family in pair)
+    worst, episodes = _graded_again(results, pair, timeline, progress) if again else (results.worst, results.episodes)
     sides = [(_of(worst, family), _of(episodes, family)) for family in pair]
     (worst_a, episodes_a), (worst_b, episodes_b) = sides
     found = compare(worst_a, worst_b, episodes_a, episodes_b)
@@ -95,8 +91,8 @@ def regrade(
         "rules": sorted({rule for side, _ in sides for rule in side["rules"].unique()}),
         "options": dict(sorted(used.items())),
         "graded_again": again,
-        "timeline_note": run.get("timeline_note"),
-        "simulated": run.get("simulated", False),
+        "timeline_note": results.run.get("timeline_note"),
+        "simulated": results.simulated,
         "note": "Derived by software, not adjudicated.",
     }
     return replace(found, facts=facts)
@@ -155,15 +151,14 @@ def _of(table: pl.DataFrame, family: str) -> pl.DataFrame:
 
 
 def _graded_again(
-    folder: Path,
-    run: dict[str, Any],
+    results: Results,
     pair: tuple[str, str],
     timeline: Path | str | None,
     progress: Callable[[int, int], None] | None,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """`worst` and `episodes` of the timeline by both scales, shard by shard, with the options of the run."""
-    store = open_timeline(timeline_of(folder, run, Path(timeline) if timeline else None))
-    names, options = [n for family in pair for n in _members(family)], Options(run["options"])
+    store = open_timeline(timeline_of(results.folder, results.run, Path(timeline) if timeline else None))
+    names, options = [n for family in pair for n in _members(family)], Options(results.run["options"])
     worst: list[pl.DataFrame] = []
     episodes: list[pl.DataFrame] = []
     for done, shard in enumerate(store.shards(), 1):

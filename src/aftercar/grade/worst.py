@@ -2,12 +2,34 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import polars as pl
 from polars import col, lit
 
-from aftercar.grade.scale import STATUS
+from aftercar.grade.scale import MEASURES, STATUS
 from aftercar.grade.table import Grades
 from aftercar.timeline.state import days_since_day0
+
+WORST: dict[str, Any] = {
+    "subject_id": None,  # as in the timeline
+    "infusion": pl.Int32,
+    "toxicity": pl.String,
+    "scale": pl.String,
+    "grade": pl.Int8,
+    "grade_upper": pl.Int8,
+    "status": STATUS,
+    "group": pl.String,
+    "criteria": pl.List(pl.String),
+    "flags": pl.List(pl.String),
+    "measures": MEASURES,
+    "time": pl.Datetime("us"),
+    "day": pl.Int32,
+    "assessed": pl.Boolean,
+    "unassessed_h": pl.Float64,
+    "rules": pl.String,
+    "options": pl.String,
+}
 
 # Words of a diagnosis as people write them, the surest first.
 WORDS = {"criteria_met": "criteria met", "possible": "possible", "suspected": "suspected", "watch": "watch"}
@@ -95,10 +117,7 @@ def worst(every: Grades, courses: pl.DataFrame) -> pl.DataFrame:
             flags=col("flags").fill_null(lit([], pl.List(pl.String))),
         )
         .with_columns(status=word.cast(STATUS), day=days_since_day0("time"))
-        .select(
-            "subject_id", "infusion", "toxicity", "scale", "grade", "grade_upper", "status", "group", "criteria", "flags", "measures",
-            "time", "day", "assessed", "unassessed_h", "rules", "options",
-        )
+        .select(*WORST)
         .sort("subject_id", "infusion", "toxicity", "scale")
     )  # fmt: skip
 

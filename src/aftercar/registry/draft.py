@@ -13,9 +13,8 @@ from polars import col, lit
 
 from aftercar import __version__
 from aftercar.errors import InputError
-from aftercar.frames import load
-from aftercar.grade.explain import open_graded, read_run
 from aftercar.grade.options import Options
+from aftercar.grade.results import open_results
 from aftercar.grade.run import SCALES, codes_of, graded, opened
 from aftercar.registry import crs, neuro, other
 from aftercar.registry.charted import ANSWERS, Charted
@@ -105,21 +104,21 @@ def draft_folder(
     chosen = form_named(form)
     name, fields = chosen.of(revision)
     asked = periods_named(periods, chosen.periods)
-    folder = Path(results)
-    run = read_run(folder)
-    store = open_graded(folder, run, timeline)
+    graded_ = open_results(results)
+    folder, run, store = graded_.folder, graded_.run, graded_.timeline(timeline)
     if (said := last_hash(store.folder)) != run.get("statements"):
         raise InputError(
             f"People said more of {store.folder} since {folder} was graded. `aftercar grade {store.folder} --out {folder}` grades it again."
         )
     options, statements = Options(run.get("options", {})), read_statements(store.folder)
+    there = graded_.subjects  # read first: what is wrong with it is told before the work
     parts = []
     for n, shard in enumerate(store.shards(), start=1):
         parts.append(draft_timeline(shard, chosen, fields, name, asked, options, statements))
         if progress:
             progress(n, len(store.files))
     answers, evidence, courses = (pl.concat([p[i] for p in parts], how="vertical_relaxed") for i in range(3))
-    _require_all(courses, load(folder / "subjects.parquet", ["subject_id", "infusion"]))
+    _require_all(courses, there)
     facts = {
         "aftercar": __version__, "registry": chosen.registry, "form": chosen.id, "title": chosen.title, "revision": name,
         "revision_note": chosen.revisions[name], "periods": list(asked), "derivations": VERSION, "rules": [SCALES[s].rules for s in GRADED_BY],

@@ -12,8 +12,8 @@ from polars import col
 from aftercar.cohort.incidence import by_day, cumulative_incidence, first_days
 from aftercar.cohort.outcome import Outcome
 from aftercar.report.figures import curves, forest, spaghetti, strip, swimmer
+from aftercar.report.figures.cohort import Cohort
 from aftercar.report.figures.draw import Figure
-from aftercar.report.figures.results import Results
 from aftercar.synthesis import published
 
 OUTCOMES = (Outcome("crs"), Outcome("crs", 3), Outcome("icans"), Outcome("icans", 3))
@@ -48,7 +48,7 @@ class CohortSection:
     unpooled: bool
 
 
-def cohort_section(results: Results, worst: pl.DataFrame) -> CohortSection:
+def cohort_section(results: Cohort, worst: pl.DataFrame) -> CohortSection:
     """Draw it.
 
     Args:
@@ -66,7 +66,7 @@ def cohort_section(results: Results, worst: pl.DataFrame) -> CohortSection:
     )  # fmt: skip
 
 
-def _incidence(results: Results) -> list[dict[str, Any]]:
+def _incidence(results: Cohort) -> list[dict[str, Any]]:
     reached = results.grades.filter(col("scale").is_in([s for o in OUTCOMES for s in o.scales])).collect()
     told: list[dict[str, Any]] = []
     for outcome in OUTCOMES:
@@ -77,7 +77,7 @@ def _incidence(results: Results) -> list[dict[str, Any]]:
     return told
 
 
-def _beside(results: Results, worst: pl.DataFrame) -> tuple[Figure | None, list[str], bool, bool]:
+def _beside(results: Cohort, worst: pl.DataFrame) -> tuple[Figure | None, list[str], bool, bool]:
     """The cohort beside the studies of its scales; none where no study graded so, or the cohort was not."""
     shown: list[forest.Section] = []
     trials: list[str] = []

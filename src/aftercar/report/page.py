@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable
 from functools import cache
@@ -17,17 +16,15 @@ from polars import col
 
 from aftercar.errors import InputError
 from aftercar.files import write_text
-from aftercar.frames import load, scan
+from aftercar.grade.results import open_results
 from aftercar.report import cohort, cohort_figures, other
 from aftercar.report.cohort_section import DAYS, cohort_section
 from aftercar.report.course import courses
-from aftercar.report.figures.results import Results
+from aftercar.report.figures.cohort import Cohort
 from aftercar.report.legend import legend_svg
 from aftercar.report.methods import LIMITS, methods
 from aftercar.report.subject import section
 from aftercar.timeline.schema import conform
-
-TABLES = ("grades", "worst", "episodes", "subjects", "rejected")
 
 
 def write_report(
@@ -47,29 +44,25 @@ def write_report(
         subjects_shown: subjects with a section of their own; the first `limit` by default.
         limit: most sections.
     Raises:
-        InputError: `folder` holds no result, or a subject that was asked for is not in it.
+        InputError: `folder` holds no result or a damaged one, or a subject that was asked for is not in it.
     """
-    folder = Path(folder)
-    lacking = [n for n in (*(f"{t}.parquet" for t in TABLES), "run.json") if not (folder / n).is_file()]
-    if lacking:
-        raise InputError(f"{folder} holds no result: {', '.join(lacking)} not found. `aftercar grade` makes one.")
-    subjects = load(folder / "subjects.parquet")
+    results = open_results(folder)
+    subjects = results.subjects
     shown = _shown(subjects["subject_id"], subjects_shown, limit)
     own = col("subject_id").is_in(shown.implode())
     rows = timeline.lazy().filter(col("subject_id").cast(shown.dtype).is_in(shown.implode())).collect()
-    run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    episodes = load(folder / "episodes.parquet")
-    text = render_report(
-        run=run,
-        subjects=subjects,
-        worst=load(folder / "worst.parquet"),
-        episodes=episodes,
-        rejected=load(folder / "rejected.parquet"),
-        grades=scan(folder / "grades.parquet").filter(own).collect(),
-        timeline=rows,
-        shown=shown.to_list(),
-        every=Results.of(run, subjects, episodes, scan(folder / "grades.parquet"), timeline.lazy()),
-    )
+    with results.reading():
+        text = render_report(
+            run=results.run,
+            subjects=subjects,
+            worst=results.worst,
+            episodes=results.episodes,
+            rejected=results.load("rejected"),
+            grades=results.load("grades", own),
+            timeline=rows,
+            shown=shown.to_list(),
+            every=Cohort.of(results.run, subjects, results.episodes, results.scan("grades"), timeline.lazy()),
+        )
     write_text(Path(out), text)
 
 
@@ -83,7 +76,7 @@ def render_report(
     grades: pl.DataFrame,
     timeline: pl.DataFrame,
     shown: Iterable[Any],
-    every: Results | None = None,
+    every: Cohort | None = None,
 ) -> str:
     """The page, from tables as `docs/tables.md` describes them.
 
@@ -110,7 +103,7 @@ def render_report(
         section(course, n, by_course.get((course.about["subject_id"], course.infusion), []), simulated=simulated)
         for n, course in enumerate(courses(drawn, conform(timeline), shown_grades, episodes, other.parted(own)[0]), start=1)
     ]
-    whole = every or Results.of(run, subjects, episodes, grades.lazy(), timeline.lazy())
+    whole = every or Cohort.of(run, subjects, episodes, grades.lazy(), timeline.lazy())
     drawn_together = cohort_section(whole, worst)
     marked = [c for row in own["criteria"].drop_nulls() for c in row]
     counts = run.get("counts") or {}

@@ -7,8 +7,8 @@ from typing import Any
 import polars as pl
 from markupsafe import Markup
 
-from aftercar.cohort.decided import Results
 from aftercar.cohort.outcome import COURSE
+from aftercar.grade.results import Results
 from aftercar.report import cohort, other
 from aftercar.report.page import resource, template
 from aftercar.report.svg import ValueAxis, alone, area, esc, label, line, polyline, px

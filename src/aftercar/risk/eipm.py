@@ -5,7 +5,6 @@ The form is known, the coefficients are not: without a file of them, from somebo
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +14,7 @@ import polars as pl
 from polars import col
 
 from aftercar.errors import InputError, nearest
+from aftercar.files import read_text, toml_of
 from aftercar.risk.inputs import BEFORE_LD, DAY_3, Input
 from aftercar.risk.options import Options
 from aftercar.risk.score import Finding, Score, Value, exactly
@@ -66,10 +66,7 @@ def read_coefficients(path: Path | str) -> dict[str, Coefficients]:
         InputError: the file cannot be read, names no known model, or lacks a term.
     """
     path = Path(path)
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InputError(f"{path}: not a TOML file that can be read ({type(error).__name__}).") from error
+    content = toml_of(read_text(path), str(path))
     known = [s.name for s in SCORES]
     found = {}
     for name, told in content.items():

@@ -85,12 +85,12 @@ def advise(
 
 def timeline_of(folder: Path) -> tuple[Path, dict[str, object]]:
     """The timeline that a folder is, or that its results were made of; and the options of those."""
-    from aftercar.grade.explain import open_graded, read_run
+    from aftercar.grade.results import open_results
 
     if not (folder / "run.json").is_file():
         return folder, {}
-    run = read_run(folder)
-    return open_graded(folder, run).folder, dict(run.get("options", {}))
+    results = open_results(folder)
+    return results.timeline().folder, dict(results.run["options"])
 
 
 def subject_named(timeline: Path, subject: str) -> str | int:
@@ -101,7 +101,7 @@ def subject_named(timeline: Path, subject: str) -> str | int:
     """
     import polars as pl
 
-    from aftercar.grade.explain import match_id
+    from aftercar.grade.results import match_id
     from aftercar.timeline.store import open_timeline
 
     rows = open_timeline(timeline).scan().select("subject_id")

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import enum
 import os
+import re
 import sys
+import textwrap
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
 from aftercar import __version__
 from aftercar.errors import AftercarError, OptionError, place_of
@@ -35,7 +38,37 @@ from aftercar.serve.shared import Master, SparkSettings
 if TYPE_CHECKING:
     import polars as pl
 
+# How `--help` parts the commands: in the order in which work goes.
+SECTIONS = {
+    "Records and grades": ("import", "codes", "grade", "explain", "attribute", "adjudicate", "regrade", "export", "conformance"),
+    "A patient": ("advise", "calendar", "risk", "forecast", "serve", "ward"),
+    "A cohort": ("report", "figure", "cohort", "registry", "summarise", "pool", "rehearse", "risk-validate"),
+    "What is known": ("scales", "concepts", "options", "rules", "evidence", "cite"),
+    "Simulation": ("simulate", "trial", "calibrate", "model"),
+}
+
+
+class InSections(TyperGroup):
+    """The help of all commands, parted."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        space = formatter.width - max(map(len, self.commands)) - 6
+        for section, names in SECTIONS.items():
+            with formatter.section(section):
+                formatter.write_dl([(name, _brief(self.commands[name].get_short_help_str(999), space)) for name in names])
+
+
+def _brief(sentence: str, space: int) -> str:
+    """What stands before its first colon or semicolon; where that does not fit, before the last comma that does, or as many words as do."""
+    own = re.split(r"[:;]", sentence, maxsplit=1)[0].rstrip(".")
+    if len(own) <= space:
+        return own
+    words = textwrap.shorten(own, space, placeholder="...")
+    return words.rpartition(",")[0] or words
+
+
 app = typer.Typer(
+    cls=InSections,
     name="aftercar",
     help="Toxicities after CAR-T cell therapy: records in, grades out. For research, education, quality and registry work.",
     no_args_is_help=True,
@@ -57,7 +90,6 @@ app.add_typer(model.app, name="model")
 app.add_typer(calibrate.app, name="calibrate")
 app.add_typer(cohort.app, name="cohort")
 app.add_typer(registry.app, name="registry")
-app.add_typer(cohort.app, name="cohort")
 
 Options = Annotated[
     list[str] | None, typer.Option("--option", "-o", help="An open question decided: name=value. May be repeated.")
@@ -257,23 +289,18 @@ def report(
 ) -> None:
     """Write the report, HTML and PDF: the cohort with methods and references, and a figure for each subject."""
 
-    from aftercar.errors import InputError
-    from aftercar.frames import load
-    from aftercar.grade.explain import match_id, open_graded, read_run
+    from aftercar.grade.results import open_results
     from aftercar.report import write_report
     from aftercar.report.pdf import ready, write_pdf
     from aftercar.serve import show
 
-    run = read_run(folder)
-    store = open_graded(folder, run, timeline)
-    known = load(folder / "subjects.parquet", ["subject_id"])["subject_id"]
-    shown = [match_id(s, known.dtype) for s in subject] if subject else None
-    if shown and not set(shown) <= set(known):
-        raise InputError("A subject that was asked for is not among the results. Ids are written as in the source.")
+    results = open_results(folder)
+    store = results.timeline(timeline)
+    shown = results.match(subject) if subject else None
     target = out or folder / "report.html"
     if pdf:
         ready(pdf)
-    with show.working("drawing"):
+    with show.working("drawing"), store.reading():
         write_report(folder, target, timeline=store.scan(), subjects_shown=shown, limit=limit)
     print(f"Report: {target}")
     if pdf:
@@ -446,7 +473,7 @@ def adjudicate(
 
 def _folders(context: typer.Context) -> tuple[Path, Path | None]:
     """The timeline folder, and the results folder where DIR is one."""
-    from aftercar.grade.explain import read_run, timeline_of
+    from aftercar.grade.results import read_run, timeline_of
     from aftercar.timeline.store import open_timeline
 
     folder, timeline = context.obj
@@ -456,14 +483,13 @@ def _folders(context: typer.Context) -> tuple[Path, Path | None]:
 
 def _worst(context: typer.Context) -> tuple[Path, pl.DataFrame]:
     """The timeline folder and the table `worst`."""
-
     from aftercar.errors import InputError
-    from aftercar.frames import load
+    from aftercar.grade.results import open_results
 
     timeline, results = _folders(context)
     if results is None:
         raise InputError("This needs a results folder: `aftercar grade TIMELINE --out DIR` makes one.")
-    return timeline, load(results / "worst.parquet")
+    return timeline, open_results(results).worst
 
 
 @adjudicating.command("grade")
@@ -512,7 +538,7 @@ def adjudicate_comment(
     import polars as pl
 
     from aftercar.errors import InputError
-    from aftercar.grade.explain import match_id
+    from aftercar.grade.results import match_id
     from aftercar.serve import show_review
     from aftercar.timeline.statements import append
     from aftercar.timeline.store import open_timeline
@@ -569,14 +595,13 @@ def adjudicate_unlock(
 @adjudicating.command("agreement")
 def adjudicate_agreement(context: typer.Context) -> None:
     """Print how far readers agree with one another and with the software."""
-
-    from aftercar.frames import load
     from aftercar.grade.adjudicate import agreement
+    from aftercar.grade.results import open_results
     from aftercar.serve import show_review
     from aftercar.timeline.statements import read_statements
 
     timeline, results = _folders(context)
-    worst = load(results / "worst.parquet") if results else None
+    worst = open_results(results).worst if results else None
     show_review.agreed(agreement(read_statements(timeline), worst))
 
 

@@ -105,11 +105,11 @@ def _baseline(
 ) -> tuple[tuple[pl.DataFrame, dict[str, Variable]] | None, str | None]:
     """Values and scores from before lymphodepletion, where the timeline is there; else why not."""
     from aftercar.cohort.baseline import baseline
-    from aftercar.grade.explain import open_graded, read_run
+    from aftercar.grade.results import open_results
 
-    run = read_run(folder)
+    results = open_results(folder)
     try:
-        store = open_graded(folder, run, timeline)
+        store = results.timeline(timeline)
     except AftercarError:
         if timeline is not None:
             raise

@@ -64,8 +64,8 @@ def compare(
     """Compare groups: risk difference and ratios, tests over time, and with --adjust weighted to those who could have been in either group."""
     need_statistics()
     from aftercar.cohort.contrast import Asked, contrast, write_contrast
-    from aftercar.cohort.decided import read_results
     from aftercar.cohort.outcome import Outcome
+    from aftercar.grade.results import open_results
     from aftercar.serve import show, show_compare
 
     asked = Asked(
@@ -73,7 +73,7 @@ def compare(
         tuple(dict.fromkeys(name for word in (adjust or "").split(",") if (name := word.strip()))), missing.value,
     )  # fmt: skip
     with show.working("comparing"):
-        found = contrast(read_results(folder), asked, beside, timeline)
+        found = contrast(open_results(folder), asked, beside, timeline)
     if out:
         write_contrast(found, out)
     show_compare.compared(found)
@@ -96,11 +96,12 @@ def multiverse(
     import time
 
     from aftercar.cohort import multiverse as many
+    from aftercar.cohort.multiverse_spec import read_spec
     from aftercar.files import replace_folder
     from aftercar.report.multiverse import multiverse_figures
     from aftercar.serve import show, show_compare
 
-    asked, began = many.read_spec(spec), time.monotonic()
+    asked, began = read_spec(spec), time.monotonic()
     with contextlib.ExitStack() as stack:
         # A folder that must not be written is refused before the work.
         fresh = stack.enter_context(replace_folder(out, marker=many.MARKER)) if out else None
@@ -120,13 +121,13 @@ def safety(
 ) -> None:
     """Events against a Bayesian stopping boundary at each data cut, with the undecided counted as no and as yes: a pack for a safety board."""
     need_statistics()
-    from aftercar.cohort.decided import read_results
+    from aftercar.grade.results import open_results
     from aftercar.report.safety import safety_figure, safety_page
     from aftercar.serve import show_compare
     from aftercar.trial.safety import read_plan, write_safety
     from aftercar.trial.safety import safety as looked
 
-    results = read_results(folder)
+    results = open_results(folder)
     found = looked(results, read_plan(plan))
     if out:
         write_safety(found, out, safety_page(found, results), safety_figure(found))

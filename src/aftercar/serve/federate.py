@@ -26,8 +26,8 @@ def summarise(
 ) -> None:
     """Write counts that may leave the site: no subject, date or free text, small cells hidden so that no sum gives them away."""
     need_statistics()
-    from aftercar.cohort.decided import read_results
     from aftercar.errors import InputError
+    from aftercar.grade.results import open_results
     from aftercar.serve import show, show_federate
     from aftercar.sites.counts import write_site
     from aftercar.sites.summarise import summarise as counted
@@ -35,7 +35,7 @@ def summarise(
     if out.is_dir() or out.suffix.lower() != ".json":
         raise InputError(f"{out}: name a file that ends with .json.")
     with show.working("counting"):
-        found = counted(read_results(folder), min_cell=min_cell, site=site)
+        found = counted(open_results(folder), min_cell=min_cell, site=site)
     write_site(found, out)
     show_federate.summarised(found)
     print(f"Written: {out}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,9 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from aftercar.errors import AftercarError, OptionError
+from aftercar.serve.compare import Cuts, days_of
 
 if TYPE_CHECKING:
     from aftercar.cohort.outcome import Outcome
+    from aftercar.grade.results import Results
+    from aftercar.report.figures.cohort import Cohort
     from aftercar.report.figures.draw import Figure
 
 
@@ -28,7 +32,7 @@ class Kind(enum.StrEnum):
 
 # Which options have a meaning for which figure; `--subject` and `--timeline` have one for all.
 _MEANT = {
-    "outcome": ("strip", "incidence", "forest"), "by": ("swimmer", "strip", "incidence"), "days": ("strip", "incidence", "values"), "limit": ("swimmer", "strip", "values"),
+    "outcome": ("strip", "incidence", "forest"), **dict.fromkeys(("by", "cut", "beside"), ("swimmer", "strip", "incidence")), "days": ("strip", "incidence", "values"), "limit": ("swimmer", "strip", "values"),
     "from": ("sankey",), "to": ("sankey",), "value": ("values",),
 }  # fmt: skip
 
@@ -43,7 +47,9 @@ def figure(
     folder: Annotated[Path, typer.Argument(help="The results folder.", metavar="DIR")],
     out: Annotated[Path, typer.Option("--out", help="FILE.svg or FILE.png; the data go into FILE.csv beside it.")],
     outcome: Annotated[list[str] | None, typer.Option("--outcome", help="A toxicity or scale, and the least grade: crs, crs:3 ... May be repeated for incidence.")] = None,
-    by: Annotated[str | None, typer.Option("--by", help="Part the courses by product, disease, target or sex.")] = None,
+    by: Annotated[str | None, typer.Option("--by", help="Groups: product, disease, sex, year or another column, one of --beside too; or period with --cut.")] = None,
+    cut: Cuts = None,
+    beside: Annotated[Path | None, typer.Option("--beside", help="A table of yours with subject_id and columns such as centre.")] = None,
     subject: Annotated[list[str] | None, typer.Option("--subject", help="Only this subject. May be repeated.")] = None,
     from_: Annotated[str | None, typer.Option("--from", help="sankey: the one scale, such as penn2018.")] = None,
     to: Annotated[str | None, typer.Option("--to", help="sankey: the other scale of the same toxicity.")] = None,
@@ -53,45 +59,60 @@ def figure(
     timeline: Annotated[Path | None, typer.Option("--timeline", help="Where the timeline is, if it was moved.")] = None,
 ) -> None:  # fmt: skip
     """Draw a figure of a cohort, SVG or PNG, with the numbers that it draws as CSV beside it."""
-    from aftercar.report.figures.results import opened
+    from aftercar.grade.results import open_results
+    from aftercar.report.figures.cohort import cohort_of
     from aftercar.report.figures.save import ENDINGS, save
+    from aftercar.risk.cohort_files import read_table
     from aftercar.serve import show
 
     if out.suffix.lower() not in ENDINGS:
         raise OptionError(f"{out.name}: the ending says the format, and it is .svg or .png.")
-    given = {"outcome": outcome, "by": by, "days": days, "limit": limit, "from": from_, "to": to, "value": value}
+    given = {
+        "outcome": outcome,
+        "by": by,
+        "cut": cut,
+        "beside": beside,
+        "days": days,
+        "limit": limit,
+        "from": from_,
+        "to": to,
+        "value": value,
+    }
     for name, what in given.items():
         if what is not None and kind not in _MEANT[name]:
             raise OptionError(f"--{name} has no meaning for {kind}, but for {' and '.join(_MEANT[name])}.")
-    with show.working("drawing"):
-        results = opened(folder, timeline=timeline, subjects=subject, rows=kind in (Kind.swimmer, Kind.values))
+    results = open_results(folder)
+    own = read_table(beside) if beside else None
+    with show.working("drawing"), results.reading():
         if kind is Kind.sankey:
             drawn = _sankey(folder, from_, to, timeline, bool(subject))
         elif kind is Kind.forest:
-            drawn = _forest(folder, _outcomes(outcome, "crs:3", several=False)[0], bool(subject))
+            drawn = _forest(results, _outcomes(outcome, "crs:3", several=False)[0], bool(subject))
         else:
-            drawn = _drawn(kind, results, outcome, by, value or [], days, limit)
+            for one in _outcomes(outcome, "crs"):
+                results.require(one.scales)  # an empty figure would say that nobody had it
+            rows = kind in (Kind.swimmer, Kind.values)
+            cohort = cohort_of(results, timeline=timeline, subjects=subject, rows=rows, beside=own, cuts=days_of(cut))
+            with results.timeline(timeline).reading() if rows else contextlib.nullcontext():
+                drawn = _drawn(kind, cohort, outcome, by, value or [], days, limit)
         data = save(drawn, out, simulated=results.simulated)
     print(f"Written: {out}, {data.name} ({drawn.data.height:,} rows)")
 
 
 def _drawn(
-    kind: Kind, results: object, outcome: list[str] | None, by: str | None, value: list[str], days: int | None, limit: int | None
+    kind: Kind, cohort: Cohort, outcome: list[str] | None, by: str | None, value: list[str], days: int | None, limit: int | None
 ) -> Figure:
     from aftercar.report.figures import curves, spaghetti, strip, swimmer
-    from aftercar.report.figures.results import Results
 
-    assert isinstance(results, Results)
-    _graded(results, _outcomes(outcome, "crs"))
     if kind is Kind.swimmer:
-        return swimmer.swimmer(results, by=by, most=limit or swimmer.MOST)
+        return swimmer.swimmer(cohort, by=by, most=limit or swimmer.MOST)
     if kind is Kind.heat_strip:
         family = _outcomes(outcome, "crs", several=False)[0].family
-        return strip.strip(results, family, by=by, last_day=days or strip.LAST_DAY, most=limit or strip.MOST)
+        return strip.strip(cohort, family, by=by, last_day=days or strip.LAST_DAY, most=limit or strip.MOST)
     if kind is Kind.incidence:
         asked = _outcomes(outcome, "crs", "crs:3", "icans", "icans:3")
-        return curves.incidence(results, asked, by=by, last_day=days or curves.LAST_DAY)
-    return spaghetti.spaghetti(results, value, last_day=days or spaghetti.LAST_DAY, most=limit or spaghetti.MOST_LINES)
+        return curves.incidence(cohort, asked, by=by, last_day=days or curves.LAST_DAY)
+    return spaghetti.spaghetti(cohort, value, last_day=days or spaghetti.LAST_DAY, most=limit or spaghetti.MOST_LINES)
 
 
 def _outcomes(asked: list[str] | None, *usual: str, several: bool = True) -> list[Outcome]:
@@ -100,20 +121,6 @@ def _outcomes(asked: list[str] | None, *usual: str, several: bool = True) -> lis
     if asked and len(asked) > 1 and not several:
         raise OptionError("This figure is of one outcome: give --outcome once.")
     return [Outcome.of(words) for words in asked or usual]
-
-
-def _graded(results: object, outcomes: list[Outcome]) -> None:
-    """Refuse an outcome on whose scale nothing was graded: an empty figure would say that nobody had it."""
-    from aftercar.errors import InputError
-    from aftercar.report.figures.results import Results
-
-    assert isinstance(results, Results)
-    graded = {rule.partition("@")[0] for rule in results.run.get("rules", [])}
-    for outcome in outcomes:
-        if not graded & set(outcome.scales):
-            raise InputError(
-                f"These results were not graded on {' or '.join(outcome.scales)}: `aftercar grade` with --scale all does."
-            )
 
 
 def _sankey(folder: Path, from_: str | None, to: str | None, timeline: Path | None, some: bool) -> Figure:
@@ -127,9 +134,7 @@ def _sankey(folder: Path, from_: str | None, to: str | None, timeline: Path | No
     return sankey(regrade(folder, from_, to, timeline=timeline))
 
 
-def _forest(folder: Path, outcome: Outcome, some: bool) -> Figure:
-    from aftercar.frames import load
-    from aftercar.grade.explain import read_run
+def _forest(results: Results, outcome: Outcome, some: bool) -> Figure:
     from aftercar.report.figures.forest import endpoint_of, forest, own_rate, sections
     from aftercar.synthesis.published import pool
 
@@ -138,8 +143,8 @@ def _forest(folder: Path, outcome: Outcome, some: bool) -> Figure:
     endpoint = endpoint_of(outcome)
     if endpoint is None:
         raise OptionError(f"No published endpoint is {outcome.name}: crs, crs:3, icans, icans:3 and spm have one.")
-    run = read_run(folder)
-    own = own_rate(load(folder / "worst.parquet"), outcome, simulated=bool(run.get("simulated")))
+    results.require(outcome.scales)
+    own = own_rate(results.worst, outcome, simulated=results.simulated)
     try:
         groups, left_out = pool(endpoint)
     except ImportError:
@@ -147,4 +152,6 @@ def _forest(folder: Path, outcome: Outcome, some: bool) -> Figure:
     notes = [f"Left out, for they tell no counts: {'; '.join(left_out)}."] if left_out else []
     if not any(own.fits(g.scale) for g in groups):
         notes.append(f"No study graded on {own.scale}: this cohort is not drawn. `aftercar evidence pool` with --mix does.")
-    return forest(f"{outcome.name}, beside published rates", sections(groups, own), notes=notes, note=run.get("timeline_note"))
+    return forest(
+        f"{outcome.name}, beside published rates", sections(groups, own), notes=notes, note=results.run.get("timeline_note")
+    )

@@ -59,6 +59,9 @@ def pool(
     if out is not None and out.suffix.lower() not in (".svg", ".png", ".csv", ".json"):
         raise OptionError(f"{out.name}: the ending says the format, and it is .svg, .png, .csv or .json.")
     name = published.endpoint_named(endpoint)
+    if outcome and cohort is None:
+        raise OptionError("--outcome is of a cohort: name its results folder by --cohort.")
+    own, note = _own(cohort, outcome, name) if cohort else (None, None)  # what is wrong with it is told before the work
     try:
         from aftercar.serve import show_pool
 
@@ -68,9 +71,6 @@ def pool(
         raise AftercarError("Published rates are put together with the extra: pip install 'aftercar[statistics]'.") from None
     if not mix:
         groups = [g for g in groups if g.scale != published.MIXED]
-    own, note = _own(cohort, outcome, name) if cohort else (None, None)
-    if outcome and cohort is None:
-        raise OptionError("--outcome is of a cohort: name its results folder by --cohort.")
     if out:
         _write(out, name, groups, parts, tests, left_out, own, note, mix=mix)
     if json_:
@@ -111,12 +111,10 @@ def _compared(
 def _own(folder: Path, outcome: str | None, endpoint: str) -> tuple[Own, str | None]:
     """The rate of a cohort, and what its dataset says of itself."""
     from aftercar.cohort.outcome import Outcome
-    from aftercar.errors import InputError
-    from aftercar.frames import load
-    from aftercar.grade.explain import read_run
+    from aftercar.grade.results import open_results
     from aftercar.report.figures.forest import endpoint_of, own_rate
 
-    run = read_run(folder)
+    results = open_results(folder)
     stem, _, cut = endpoint.partition("_")
     spoken = f"{stem}:3" if cut.startswith("g3") else stem
     if outcome is None and stem not in ("crs", "icans", "spm"):
@@ -127,10 +125,8 @@ def _own(folder: Path, outcome: str | None, endpoint: str) -> tuple[Own, str | N
         raise OptionError(
             f"{outcome or spoken} is not {endpoint}" + (f" but {meant}." if meant else ", and no published endpoint is.")
         )
-    worst = load(folder / "worst.parquet")
-    if not worst["scale"].is_in(asked.scales).any():
-        raise InputError(f"{folder} was not graded on {' or '.join(asked.scales)}: `aftercar grade` with --scale all does.")
-    return own_rate(worst, asked, simulated=bool(run.get("simulated"))), run.get("timeline_note")
+    results.require(asked.scales)
+    return own_rate(results.worst, asked, simulated=results.simulated), results.run.get("timeline_note")
 
 
 def _write(

@@ -41,9 +41,9 @@ def risk(
 ) -> None:
     """Score risk from what was charted in each score's own window; what is missing widens a score, or leaves it without a value."""
     from aftercar.frames import labelled
-    from aftercar.grade.explain import open_graded, read_run
+    from aftercar.grade.results import open_results
     from aftercar.risk import options as questions
-    from aftercar.risk.cohort_files import read_table, write_table
+    from aftercar.risk.cohort_files import write_table
     from aftercar.risk.run import score_folder
     from aftercar.serve import show, show_risk
     from aftercar.timeline.store import open_timeline
@@ -52,8 +52,9 @@ def risk(
     store = open_timeline(timeline)
     worst = None
     if grades:
-        open_graded(grades, read_run(grades), timeline)  # grades of another timeline are refused
-        worst = read_table(grades / "worst.parquet")
+        results = open_results(grades)
+        results.timeline(timeline)  # grades of another timeline are refused
+        worst = results.worst
     with show.counting("scoring", "shards") as step:
         result = score_folder(timeline, score, options, worst=worst, coefficients=coefficients, progress=step)
     table = result.factors if factors else result.scores

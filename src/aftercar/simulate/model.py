@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
@@ -12,6 +11,7 @@ from typing import Any
 import polars as pl
 
 from aftercar.errors import InputError, nearest
+from aftercar.files import read_text, toml_of
 from aftercar.simulate.compiled import Equations, equations
 from aftercar.simulate.sbml import antimony_text, to_sbml
 from aftercar.timeline.concepts import concepts
@@ -107,12 +107,9 @@ def toml(name: str, own: Path | str | None) -> dict[str, Any]:
     """A TOML file of one's own, or ours.
 
     Raises:
-        InputError: it is not TOML.
+        InputError: it cannot be read, or is not TOML.
     """
-    try:
-        return tomllib.loads(_file(name, None if own is None else Path(own)).read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{name} is not TOML: {error}") from error
+    return toml_of(read_text(_file(name, None if own is None else Path(own))), name)
 
 
 def _file(name: str, own: Path | None) -> Any:

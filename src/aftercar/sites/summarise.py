@@ -9,11 +9,11 @@ import polars as pl
 from polars import col, lit
 
 from aftercar import __version__
-from aftercar.cohort.decided import Results
 from aftercar.cohort.incidence import first_days
 from aftercar.cohort.outcome import COURSE, Outcome
 from aftercar.errors import InputError, OptionError
 from aftercar.evidence.select import product_names
+from aftercar.grade.results import Results
 from aftercar.grade.run import SCALES
 from aftercar.sites.counts import BANDS, CLASSES, KIND, SCHEMA, WHAT, YES, Band, Cell, ScaleCounts, Site
 from aftercar.sites.hide import Sum, hidden
@@ -65,7 +65,7 @@ def summarise(results: Results, *, min_cell: int = 5, site: str | None = None) -
         by: dict(sorted(courses[by].value_counts().iter_rows())) for by in ("product", "disease") if courses[by].n_unique() > 1
     }
     scales = {}
-    graded = {rule.partition("@")[0] for rule in results.run["rules"]}
+    graded = results.graded
     for family in dict.fromkeys(s.family for s in SCALES.values()):
         if set(Outcome(family).scales) <= graded:
             scales[family] = _scale(results, courses, family, groups, min_cell)
@@ -119,7 +119,7 @@ def _scale(results: Results, courses: pl.DataFrame, family: str, groups: dict[st
         .with_columns(col("class").fill_null("not applicable"))
     )
     table = _Table()
-    whole = table.add(len(rows))
+    whole = table.public(len(rows))
     worst = {c: table.add(int((rows["class"] == c).sum())) for c in CLASSES}
     table.sum(whole, worst.values())
     table.stage = 1
@@ -131,11 +131,11 @@ def _scale(results: Results, courses: pl.DataFrame, family: str, groups: dict[st
         for group, size in sizes.items():
             inside = rows.filter(col(name) == group)
             cells = {c: table.add(int((inside["class"] == c).sum())) for c in CLASSES}
-            table.sum(table.add(size), cells.values())
+            table.sum(table.public(size), cells.values())
             by[name][group] = cells
         for c in CLASSES:
             table.sum(worst[c], (cells[c] for cells in by[name].values()))
-    gone = hidden(table.values, table.sums, min_cell, frozenset(table.secret), table.stages)
+    gone = hidden(table.values, table.sums, min_cell, secret=table.secret, public=table.told, stage=table.stages)
 
     def shown(place: int) -> Cell:
         return None if place in gone else table.values[place]
@@ -143,7 +143,7 @@ def _scale(results: Results, courses: pl.DataFrame, family: str, groups: dict[st
     read = {o for s in outcome.scales for o in SCALES[s].options}
     return ScaleCounts(
         toxicity=outcome.toxicity,
-        rules=sorted(r for r in results.run["rules"] if r.partition("@")[0] in outcome.scales),
+        rules=sorted(results.rules(outcome.scales)),
         options={k: v for k, v in sorted(results.run["options"].items()) if k in read},
         worst={c: shown(p) for c, p in worst.items()},
         by={name: {g: {c: shown(p) for c, p in cells.items()} for g, cells in told.items()} for name, told in by.items()},
@@ -158,6 +158,7 @@ class _Table:
         self.values: list[int] = []
         self.sums: list[Sum] = []
         self.secret: set[int] = set()
+        self.told: set[int] = set()
         self.stage = 0  # of the cells that are added now
         self.stages: list[int] = []
 
@@ -166,6 +167,11 @@ class _Table:
         self.values.append(value)
         self.stages.append(self.stage)
         return len(self.values) - 1
+
+    def public(self, value: int) -> int:
+        """A cell that the file tells in any case; its place."""
+        self.told.add(place := self.add(value))
+        return place
 
     def sum(self, total: int, parts: object) -> None:
         """Say that a cell is the sum of others."""
@@ -192,7 +198,7 @@ def _onset(
     results: Results, courses: pl.DataFrame, outcome: Outcome, table: _Table, whole: int, worst: dict[str, int]
 ) -> dict[str, list[dict[str, int]]]:
     """Cells by least grade and days: what happened first. Those that never reached the higher grade hold those that never reached the lower one."""
-    grades = results.grades(outcome)
+    grades = results.grades(outcome.scales)
     found: dict[str, list[dict[str, int]]] = {}
     for cut in YES:
         first = first_days(results.subjects, grades, Outcome(outcome.family, cut)).join(

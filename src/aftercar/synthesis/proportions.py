@@ -126,9 +126,14 @@ def _glmm(k: Floats, n: Floats, x: Floats) -> Pooled:
     saturated = _constant(k, n) + float(np.sum(xlogy(k, k / n) + xlogy(n - k, 1 - k / n)))
     at_common = _log_likelihood(np.append(common, 0.0), k, n, x)
     bounds = [*((b - 10, b + 10) for b in common), (0.0, MOST_TAU)]
+
+    def unlikely(at: Floats) -> tuple[float, Floats]:
+        value, slope = _likelihood(at, k, n, x)
+        return -value, -slope
+
     found = [
         minimize(
-            lambda at: -_log_likelihood(at, k, n, x), np.append(common, start), method="L-BFGS-B", jac="3-point", bounds=bounds,
+            unlikely, np.append(common, start), method="L-BFGS-B", jac=True, bounds=bounds,
             options={"ftol": 1e-14, "gtol": 1e-7, "maxiter": 500},
         )
         for start in _STARTS
@@ -172,7 +177,14 @@ def _constant(k: Floats, n: Floats) -> float:
 
 
 def _log_likelihood(at: Floats, k: Floats, n: Floats, x: Floats) -> float:
-    """Of coefficients and tau; each study is integrated over its own standard normal, about its likeliest value."""
+    return _likelihood(at, k, n, x)[0]
+
+
+def _likelihood(at: Floats, k: Floats, n: Floats, x: Floats) -> tuple[float, Floats]:
+    """The log likelihood of coefficients and tau, and its slope; each study is integrated over its own standard normal, about its likeliest value.
+
+    The slope is the mean of that of the studies' binomial likelihood over where their normals lie, given the counts (Fisher's identity).
+    """
     from scipy.special import expit
 
     middle, tau = x @ at[:-1], at[-1]
@@ -190,8 +202,12 @@ def _log_likelihood(at: Floats, k: Floats, n: Floats, x: Floats) -> float:
     eta = middle[:, None] + tau * at_nodes
     logs = k[:, None] * eta - n[:, None] * np.logaddexp(0, eta) - at_nodes**2 / 2 + nodes**2 + np.log(weights)
     top = logs.max(axis=1)
-    integrals = top + np.log(np.exp(logs - top[:, None]).sum(axis=1)) + np.log(width) - 0.5 * np.log(np.pi)
-    return _constant(k, n) + float(integrals.sum())
+    parts = np.exp(logs - top[:, None])
+    whole = parts.sum(axis=1)
+    integrals = top + np.log(whole) + np.log(width) - 0.5 * np.log(np.pi)
+    pull = (k[:, None] - n[:, None] * expit(eta)) * parts / whole[:, None]
+    slope = np.append(pull.sum(axis=1) @ x, (pull * at_nodes).sum())
+    return _constant(k, n) + float(integrals.sum()), slope
 
 
 @cache

@@ -19,7 +19,7 @@ from polars import col
 from aftercar import __version__
 from aftercar.errors import InputError
 from aftercar.files import place, reached, replace_folder, writing
-from aftercar.frames import scan
+from aftercar.frames import DAMAGE, scan, whole
 from aftercar.timeline.concepts import concepts
 from aftercar.timeline.readers import Counts, Imported, Intake, open_pieces, require_rows
 from aftercar.timeline.readers.mapping import read_mapping
@@ -27,6 +27,7 @@ from aftercar.timeline.readers.piece import Progress
 from aftercar.timeline.schema import MEDS_VERSION, REJECTED, aligned
 from aftercar.timeline.statements import FILE, attributed, read_statements
 
+_AGAIN = "Import again, or copy the whole folder again."
 SHARD_ROWS = 500_000  # rows of a shard; memory is bounded by it, whatever the size of the cohort
 
 
@@ -64,7 +65,10 @@ class Store:
         if "event_id" not in schema:  # a dataset of others: its rows are named by file and place
             frame = frame.with_row_index("event_id").with_columns(col("event_id").cast(pl.Int64) + (n << 32))
             schema = frame.collect_schema()
-        charted = aligned(frame, schema)
+        try:
+            charted = aligned(frame, schema)
+        except InputError as error:
+            raise InputError(f"{self.files[n]}: {error}") from None
         return attributed(charted, read_statements(self.folder)) if attribute else charted
 
     def require(self, n: int) -> None:
@@ -73,10 +77,8 @@ class Store:
         Raises:
             InputError: it is damaged.
         """
-        try:
+        with whole(self.files[n], _AGAIN):
             _scan(self.files[n])[0].collect(engine="streaming")
-        except pl.exceptions.PolarsError as error:
-            raise InputError(f"{self.files[n].name} of the timeline is damaged. Import again.") from error
 
     def rows(self) -> list[int]:
         """How many rows each file holds.
@@ -101,13 +103,30 @@ class Store:
         """All files as one lazy timeline."""
         return pl.concat(list(self.shards()))
 
+    def load(self, where: pl.Expr) -> pl.DataFrame:
+        """The rows of the timeline of which `where` is true.
+
+        Raises:
+            InputError: a file is no timeline, or damaged.
+        """
+        with self.reading():
+            return self.scan().filter(where).collect()
+
+    @contextlib.contextmanager
+    def reading(self) -> Generator[None]:
+        """Within, collecting what scans the timeline ends in an InputError where a file of it is damaged; any other error stays itself."""
+        try:
+            yield
+        except DAMAGE:
+            for n in range(len(self.files)):
+                self.require(n)
+            raise
+
 
 def _scan(path: Path) -> tuple[pl.LazyFrame, pl.Schema]:
-    try:
-        frame = scan(path)
+    frame = scan(path)
+    with whole(path, _AGAIN):
         return frame, frame.collect_schema()
-    except pl.exceptions.PolarsError as error:
-        raise InputError(f"{path.name} of the timeline cannot be read. Is it whole?") from error
 
 
 def _whole_ids(schema: pl.Schema) -> bool:

@@ -7,10 +7,11 @@ import re
 from pathlib import Path
 from typing import Any
 
-from aftercar.errors import InputError, OptionError, nearest
+from aftercar.errors import OptionError, nearest
 from aftercar.files import read_text, toml_of
 from aftercar.grade.options import Options
 from aftercar.timeline.concepts import concepts
+from aftercar.told import Wrong, field_of, need, only, read_as, reading, several, share, table_of
 from aftercar.trial.design import (
     Accrual,
     Arm,
@@ -26,20 +27,7 @@ from aftercar.trial.design import (
     Stratum,
     ratio,
 )
-from aftercar.trial.told import (
-    Wrong,
-    check_parts,
-    check_stopping,
-    components,
-    field_of,
-    need,
-    only,
-    read_as,
-    several,
-    share,
-    table_of,
-    without_day,
-)
+from aftercar.trial.told import check_parts, check_stopping, components, without_day
 
 
 def read_design(path: Path | str) -> Design:
@@ -62,11 +50,9 @@ def design_of(text: str, name: str = "design.toml", folder: Path = Path()) -> De
         InputError: as `read_design`.
     """
     told = toml_of(text, name)
-    try:
+    with reading(name, "docs/trial.md"):
         design = _design(told, text, folder)
         _check(design)
-    except Wrong as wrong:
-        raise InputError(f"{name}, {str(wrong).strip()} docs/trial.md lists every key.") from None
     return design
 
 

@@ -14,27 +14,18 @@ from polars import col, lit
 
 from aftercar import __version__
 from aftercar.cohort.contrast import write_facts
-from aftercar.cohort.decided import Results, decided_by
+from aftercar.cohort.decided import decided_by
 from aftercar.cohort.outcome import COURSE, Outcome
 from aftercar.errors import InputError, OptionError, nearest
 from aftercar.files import read_text, replace_folder, toml_of
 from aftercar.frames import labelled
+from aftercar.grade.results import Results
 from aftercar.grade.run import SCALES
+from aftercar.told import Wrong, field_of, need, only, read_as, reading, table_of
 from aftercar.trial.boundary import Boundary, boundary, operating
 from aftercar.trial.chances import distributions
 from aftercar.trial.design import Component, Stopping
-from aftercar.trial.told import (
-    Wrong,
-    check_parts,
-    check_stopping,
-    components,
-    field_of,
-    need,
-    only,
-    read_as,
-    table_of,
-    without_day,
-)
+from aftercar.trial.told import check_parts, check_stopping, components, without_day
 
 MARKER = "safety.json"
 RATES = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6)  # true rates of the operating characteristics
@@ -108,10 +99,8 @@ def read_plan(path: Path | str) -> Plan:
     """
     file = Path(path)
     told = toml_of(read_text(file), file.name)
-    try:
+    with reading(file.name, "docs/compare.md"):
         return plan_of(told)
-    except Wrong as wrong:
-        raise InputError(f"{file.name}, {str(wrong).strip()} docs/compare.md lists every key.") from None
 
 
 def plan_of(told: dict[str, Any]) -> Plan:
@@ -181,7 +170,7 @@ def safety(results: Results, plan: Plan) -> Safety:
     """
     courses = _about(results, plan)
     for part in plan.stopping.any_of:
-        results.require(_outcome(part))
+        results.require(_outcome(part).scales)
         _refuse_mixed(results, _outcome(part))
     cuts = sorted(set(plan.cuts)) or [courses.select(pl.max_horizontal("record_end", "day0").dt.date().max()).item()]
     if courses.filter(col("day0").dt.date() <= cuts[-1]).is_empty():
@@ -232,7 +221,7 @@ def _known(results: Results, courses: pl.DataFrame, plan: Plan) -> pl.DataFrame:
     answers, events, ends = [], [], []
     for n, part in enumerate(plan.stopping.any_of):
         outcome = _outcome(part)
-        grades = results.grades(outcome)
+        grades = results.grades(outcome.scales)
         closes = col("day0").dt.truncate("1d") + pl.duration(days=part.by_day + 1)
         answer = decided_by(courses, grades, outcome, part.by_day).select(
             *COURSE, pl.col("answer").cast(pl.String).alias(f"answer{n}")
@@ -367,7 +356,7 @@ def _facts(results: Results, plan: Plan, cuts: list[date], looks: pl.DataFrame) 
         "aftercar": __version__, "title": plan.title, "event": [f"{o.name} by day {p.by_day}" for o, p in zip(outcomes, plan.stopping.any_of, strict=True)],
         "patients": plan.patients, "only": dict(plan.only), "limit": plan.stopping.limit, "certainty": plan.stopping.certainty, "chance": plan.stopping.chance,
         "prior": list(plan.stopping.prior), "cuts": [str(c) for c in cuts], "crossed": first("crossed"), "crossed_if_undecided_had_it": first("crossed_if"),
-        "rules": [r for r in results.run["rules"] if r.partition("@")[0] in scales], "options": {k: v for k, v in results.run["options"].items() if k in read},
+        "rules": results.rules(scales), "options": {k: v for k, v in results.run["options"].items() if k in read},
         "timeline_fingerprint": results.run.get("timeline_fingerprint"), "timeline_note": results.run.get("timeline_note"), "simulated": results.simulated,
         "note": "Derived by software, not adjudicated. Grades are those of the whole record as it was read, also at earlier cuts.",
     }  # fmt: skip

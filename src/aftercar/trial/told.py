@@ -1,24 +1,13 @@
-"""Tables of TOML as dataclasses; what is wrong with them is told with place and what to do."""
+"""Endpoints and stopping rules from a TOML; what cannot be is told with place and what to do."""
 
 from __future__ import annotations
 
-import re
-from dataclasses import MISSING, fields
-from types import UnionType
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any
 
-import msgspec
-
-from aftercar.errors import OptionError, nearest
+from aftercar.errors import OptionError
 from aftercar.grade.run import scales_named
+from aftercar.told import Wrong, listed, need, several, share, table_of
 from aftercar.trial.design import Component, Stopping
-
-
-class Wrong(Exception):
-    """Where, and what to do."""
-
-
-_T = TypeVar("_T")
 
 
 def components(told: dict[str, Any], where: str) -> tuple[Component, ...]:
@@ -31,76 +20,6 @@ def components(told: dict[str, Any], where: str) -> tuple[Component, ...]:
 def without_day(told: dict[str, Any]) -> dict[str, Any]:
     """An endpoint without the day that its parts have from it."""
     return {k: v for k, v in told.items() if k != "by_day"}
-
-
-def read_as(kind: type[_T], told: Any, where: str, **ready: Any) -> _T:
-    """A table as a dataclass; `ready` are fields that were read already."""
-    told = table_of(told, where)
-    hints = get_type_hints(kind)
-    only(told, tuple(hints), where)
-    values = dict(ready)
-    for one in fields(kind):  # type: ignore[arg-type]
-        if one.name in told and one.name not in ready:
-            values[one.name] = field_of(hints[one.name], told[one.name], f"{where}.{one.name}")
-        elif one.name not in ready and one.default is MISSING and one.default_factory is MISSING:
-            raise Wrong(f"{where}.{one.name}: is missing.")
-    return kind(**values)
-
-
-def field_of(hint: Any, value: Any, where: str) -> Any:
-    """A value as its type asks."""
-    words = [
-        w
-        for h in (get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,))
-        if get_origin(h) is Literal
-        for w in get_args(h)
-    ]
-    if words and value not in words:
-        raise Wrong(f"{where}: {value!r} is none of {', '.join(words)}.")
-    try:
-        return msgspec.convert(value, hint)
-    except msgspec.ValidationError as error:
-        text = re.sub(r" - at `\$(.*)`", r" (at \1)", str(error)).replace("`", "").replace("Expected", "must be")
-        raise Wrong(f"{where}: {text}.") from None
-
-
-def several(kind: type[_T], told: Any, where: str) -> tuple[_T, ...]:
-    """A list of tables as dataclasses."""
-    rows = listed(told, where)
-    return tuple(read_as(kind, row, f"{where} {n}") for n, row in enumerate(rows, 1))
-
-
-def listed(told: Any, where: str) -> list[Any]:
-    """What must be a list of tables."""
-    if not isinstance(told, list):
-        raise Wrong(f"{where}: must be a list of tables, each begun by [[{where}]].")
-    return told
-
-
-def table_of(told: Any, where: str) -> dict[str, Any]:
-    """What must be a table."""
-    if not isinstance(told, dict):
-        raise Wrong(f"{where}: must be a table.")
-    return told
-
-
-def only(told: dict[str, Any], known: tuple[str, ...], where: str) -> None:
-    """Refuse a key that is not known."""
-    for key in told:
-        if key not in known:
-            raise Wrong(f"{where}: {key!r} is not known. {nearest(key, known) or 'Known: ' + ', '.join(known) + '.'}")
-
-
-def need(holds: bool, otherwise: str) -> None:
-    """Refuse what cannot be, in these words."""
-    if not holds:
-        raise Wrong(otherwise)
-
-
-def share(value: float | None, where: str) -> None:
-    """Refuse what is no share between 0 and 1."""
-    need(value is not None, f"{where}: is missing.")
-    need(value is None or 0 < value < 1, f"{where}: must be between 0 and 1.")
 
 
 def check_parts(parts: tuple[Component, ...], table: str) -> None:

@@ -11,20 +11,21 @@ from typing import Any
 import polars as pl
 from polars import col
 
-from aftercar.cohort import decided
-from aftercar.cohort.outcome import COURSE, Outcome
+from aftercar.cohort.outcome import COURSE
 from aftercar.grade.adjudicate import adjudicated, with_family
 from aftercar.grade.options import OPTIONS
 from aftercar.grade.regrade import Regraded, compare
+from aftercar.grade.results import Results
 from aftercar.grade.run import SCALES, Result, grade_lazy, scales_named
 from aftercar.report import other
-from aftercar.report.figures.results import Results
+from aftercar.report.figures import cohort as figures
 from aftercar.report.names import scale_name, toxicity_name
 from aftercar.ward import record, statements
 from aftercar.ward.found import NOW, Found, followed
 from aftercar.ward.record import Patient
 from aftercar.ward.ward import Ward
 
+GROUPS = ("product", "disease", "target", "sex")  # by which a page parts the courses
 KEPT = 4  # gradings on all scales
 MADE_UP = "Made-up patients: nothing here is about a real person."
 SOME_MADE_UP = "Some of the patients are made up."
@@ -124,24 +125,14 @@ def run_of(ward: Ward, found: Cohort) -> dict[str, Any]:
 
 
 def results_of(ward: Ward, found: Cohort) -> Results:
+    """The cohort as the results folder that it would be; it lies nowhere."""
+    tables = {name: getattr(found, name) for name in ("subjects", "grades", "worst", "episodes")}
+    return Results(Path("The ward"), run_of(ward, found), tables)
+
+
+def drawn(ward: Ward, found: Cohort) -> figures.Cohort:
     """The cohort as figures take it."""
-    return Results.of(run_of(ward, found), found.subjects, found.episodes, found.grades.lazy(), None)
-
-
-@dataclass(frozen=True, eq=False)
-class Held(decided.Results):
-    """The cohort as a results folder that lies nowhere."""
-
-    every: pl.DataFrame
-
-    def grades(self, outcome: Outcome) -> pl.DataFrame:
-        """The rows of `grades` of an outcome's scales."""
-        return self.every.filter(col("scale").is_in(outcome.scales))
-
-
-def held(ward: Ward, found: Cohort) -> Held:
-    """The cohort as what is counted of a results folder takes it."""
-    return Held(Path("the ward"), run_of(ward, found), found.subjects, found.worst, found.grades)
+    return figures.cohort_of(results_of(ward, found))
 
 
 def outcomes(found: Cohort) -> list[tuple[str, str]]:

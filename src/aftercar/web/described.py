@@ -23,7 +23,7 @@ from aftercar.grade.run import SCALES
 from aftercar.report.figures import curves
 from aftercar.report.names import in_order
 from aftercar.ward.ward import Ward
-from aftercar.web.cohort import Cohort, results_of, run_of
+from aftercar.web.cohort import Cohort, drawn, results_of
 
 CUTS = (1, 2, 3, 4)
 DAYS = {"incidence": describe.DAYS, "mortality": describe.DEATH_DAYS, "malignancies": describe.LATE_DAYS}
@@ -71,10 +71,10 @@ def shown(ward: Ward, cohort: Cohort, outcome: str | None, by: str | None) -> Sh
 @lru_cache(maxsize=16)
 def _shown(ward: Ward, cohort: Cohort, outcome: str | None, by: str | None) -> Shown:
     asked = Asked(outcomes=(outcome,) if outcome else (), by=by)
-    found = describe.describe(run_of(ward, cohort), cohort.subjects, cohort.worst, cohort.episodes, cohort.grades.lazy(), asked)
+    found = describe.describe(results_of(ward, cohort), asked)
     groups = list(found.facts["groups"])
     outcomes = [Outcome.of(key) for key in found.facts["outcomes"]]
-    figure = curves.incidence(results_of(ward, cohort), outcomes, by=by)
+    figure = curves.incidence(drawn(ward, cohort), outcomes, by=by)
     unsure = found.causes.filter((col("group") == EVERYBODY) & (col("cause") == UNSURE))["deaths"].sum()
     return Shown(
         found.facts, groups, _baseline(found, groups), _rates(found, groups, {o.family for o in outcomes}, ward.options), _incidence(found.incidence), _times(found.times), _mortality(found), int(unsure), _causes(found),

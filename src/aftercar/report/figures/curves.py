@@ -9,8 +9,8 @@ from polars import col, lit
 
 from aftercar.cohort.incidence import cumulative_incidence, first_days
 from aftercar.cohort.outcome import COURSE, Outcome
+from aftercar.report.figures.cohort import MOST_GROUPS, Cohort
 from aftercar.report.figures.draw import TOP, WIDTH, Figure, empty, framed, notes_of
-from aftercar.report.figures.results import MOST_GROUPS, Results
 from aftercar.report.svg import DayAxis, ValueAxis, area, label, line, mark, polyline
 
 LEFT, TALL, BETWEEN = 86.0, 200.0, 30.0
@@ -20,7 +20,7 @@ MARKS = ("circle", "square", "diamond", "up", "down", "cross")
 MOST_BANDS = 2  # groups of which the interval is drawn; of more they would hide one another
 
 
-def incidence(results: Results, outcomes: Sequence[Outcome], *, by: str | None = None, last_day: int = LAST_DAY) -> Figure:
+def incidence(cohort: Cohort, outcomes: Sequence[Outcome], *, by: str | None = None, last_day: int = LAST_DAY) -> Figure:
     """Draw the share that has reached each outcome by each day, as one that death can forestall.
 
     Args:
@@ -29,14 +29,14 @@ def incidence(results: Results, outcomes: Sequence[Outcome], *, by: str | None =
         OptionError: no such column.
     """
     title = "Cumulative incidence" + (f" by {by}" if by else "")
-    courses = results.grouped(by)
+    courses = cohort.grouped(by)
     sizes = courses.group_by("group").len().sort("len", "group", descending=[True, False])
     groups = sizes["group"].head(MOST_GROUPS).to_list()
-    reached = results.grades.filter(col("scale").is_in([s for o in outcomes for s in o.scales])).collect()
+    reached = cohort.grades.filter(col("scale").is_in([s for o in outcomes for s in o.scales])).collect()
     tables: list[pl.DataFrame] = []
     panels: list[tuple[Outcome, dict[str, pl.DataFrame], pl.DataFrame]] = []
     for outcome in outcomes:
-        first = first_days(results.courses, reached, outcome, episodes=results.episodes).join(
+        first = first_days(cohort.courses, reached, outcome, episodes=cohort.episodes).join(
             courses.select(*COURSE, "group"), on=COURSE
         )
         curves = {g: cumulative_incidence(first.filter(group=g)) for g in groups}
@@ -48,7 +48,7 @@ def incidence(results: Results, outcomes: Sequence[Outcome], *, by: str | None =
     columns = ["outcome", "group", "courses", "day", "at_risk", "events", "competing", "incidence", "low", "high"]
     data = pl.concat(tables).select(columns) if tables else pl.DataFrame(schema=dict.fromkeys(columns, pl.String))
     if data.is_empty():
-        return empty(title, "No course has an infusion on record.", results, data)
+        return empty(title, "No course has an infusion on record.", cohort, data)
     two = len(panels) > 1
     wide = (WIDTH - LEFT - 8 - (LEFT + BETWEEN if two else 0)) / (2 if two else 1)
     rows_px = 14 * len(groups) + 46
@@ -75,7 +75,7 @@ def incidence(results: Results, outcomes: Sequence[Outcome], *, by: str | None =
         notes.append(
             "Smaller groups, not drawn: " + ", ".join(f"{g} (n = {n})" for g, n in sizes.tail(-MOST_GROUPS).iter_rows()) + "."
         )
-    return framed(title, " ".join(spoken), y - 30, parts, notes_of(results, *filter(None, notes)), data)
+    return framed(title, " ".join(spoken), y - 30, parts, notes_of(cohort, *filter(None, notes)), data)
 
 
 def _key(groups: list[str], y: float) -> list[str]:

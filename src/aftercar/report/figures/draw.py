@@ -7,7 +7,7 @@ from textwrap import wrap
 
 import polars as pl
 
-from aftercar.report.figures.results import Results
+from aftercar.report.figures.cohort import Cohort
 from aftercar.report.svg import esc, label, px
 
 WIDTH = 900.0
@@ -31,13 +31,13 @@ class Figure:
     notes: tuple[str, ...] = field(default_factory=tuple)
 
 
-def notes_of(results: Results, *more: str) -> list[str]:
+def notes_of(cohort: Cohort, *more: str) -> list[str]:
     """Notes that every figure of a cohort has, behind its own."""
     every = [*more]
-    if results.uninfused:
-        n = results.uninfused
+    if cohort.uninfused:
+        n = cohort.uninfused
         every.append(f"{n} course{'s' * (n > 1)} without an infusion on record {'are' if n > 1 else 'is'} not drawn.")
-    return [*every, *dataset_notes(results.simulated, results.run.get("timeline_note")), DERIVED]
+    return [*every, *dataset_notes(cohort.simulated, cohort.run.get("timeline_note")), DERIVED]
 
 
 def dataset_notes(simulated: bool, note: str | None) -> list[str]:
@@ -63,6 +63,6 @@ def framed(title: str, spoken: str, height: float, parts: list[str], notes: list
     return Figure(title, svg, data, tuple(notes))
 
 
-def empty(title: str, why: str, results: Results, data: pl.DataFrame) -> Figure:
+def empty(title: str, why: str, cohort: Cohort, data: pl.DataFrame) -> Figure:
     """A figure of nothing, which says why."""
-    return framed(title, why, TOP + 22, [label(0, TOP + 14, why, "n")], notes_of(results), data)
+    return framed(title, why, TOP + 22, [label(0, TOP + 14, why, "n")], notes_of(cohort), data)

@@ -10,8 +10,8 @@ from polars import col, lit
 
 from aftercar.cohort.outcome import COURSE
 from aftercar.errors import OptionError, nearest
+from aftercar.report.figures.cohort import Cohort, days_since, spread
 from aftercar.report.figures.draw import TOP, WIDTH, Figure, empty, framed, notes_of
-from aftercar.report.figures.results import Results, days_since, spread
 from aftercar.report.svg import DayAxis, ValueAxis, area, decades, label, line, number, polyline, unit_text
 from aftercar.timeline.concepts import Concept, concepts
 
@@ -25,7 +25,7 @@ _QUANTILES = {"p10": 0.1, "p25": 0.25, "median": 0.5, "p75": 0.75, "p90": 0.9}
 
 
 def spaghetti(
-    results: Results, codes: Sequence[str] = (), *, first_day: int = FIRST_DAY, last_day: int = LAST_DAY, most: int = MOST_LINES
+    cohort: Cohort, codes: Sequence[str] = (), *, first_day: int = FIRST_DAY, last_day: int = LAST_DAY, most: int = MOST_LINES
 ) -> Figure:
     """Draw values by day: of each course the worst of the day, on a logarithmic axis.
 
@@ -37,15 +37,15 @@ def spaghetti(
     """
     title = "Values by day"
     chosen = _chosen(codes)
-    values = _values(results, chosen, first_day, last_day)
+    values = _values(cohort, chosen, first_day, last_day)
     there = set(values["code"])
     shown = [c for c in chosen if c in there or codes]
     if values.is_empty():
         return empty(
-            title, "None of these values was charted: " + ", ".join(c.label for c in chosen.values()) + ".", results, values
+            title, "None of these values was charted: " + ", ".join(c.label for c in chosen.values()) + ".", cohort, values
         )
     first_day = max(first_day, min(0, int(values["day"].min())))  # type: ignore[arg-type]
-    band = _bands(results, values, first_day, last_day)
+    band = _bands(cohort, values, first_day, last_day)
     drawn = spread(values.select(COURSE).unique().sort(COURSE), most)
     lines = values.join(drawn, on=COURSE, how="semi", maintain_order="left")
     wide = (WIDTH - 2 * LEFT - BETWEEN - 8) / 2
@@ -77,7 +77,7 @@ def spaghetti(
         " ".join(spoken),
         y - 22,
         parts,
-        notes_of(results, *notes),
+        notes_of(cohort, *notes),
         data.select("series", "code", "unit", *COURSE, "day", "value", "n", "followed", *_QUANTILES),
     )
 
@@ -90,20 +90,20 @@ def _chosen(codes: Sequence[str]) -> dict[str, Concept]:
     return {c: known[c] for c in (codes or USUAL)}
 
 
-def _values(results: Results, chosen: dict[str, Concept], first_day: int, last_day: int) -> pl.DataFrame:
+def _values(cohort: Cohort, chosen: dict[str, Concept], first_day: int, last_day: int) -> pl.DataFrame:
     """`subject_id, infusion, code, unit, day, value`: the worst value of each day, not those that a person attributed to another cause."""
     schema = {
-        "subject_id": results.courses.schema["subject_id"],
+        "subject_id": cohort.courses.schema["subject_id"],
         "infusion": pl.Int32,
         "code": pl.String,
         "unit": pl.String,
         "day": pl.Int32,
         "value": pl.Float64,
     }
-    if results.timeline is None:
+    if cohort.timeline is None:
         return pl.DataFrame(schema=schema)
-    key = results.midnight().join(results.courses.select(*COURSE, "record_end"), on=COURSE)
-    rows = results.timeline.filter(col("code").is_in(list(chosen)) & col("numeric_value").is_not_null()).select(
+    key = cohort.midnight().join(cohort.courses.select(*COURSE, "record_end"), on=COURSE)
+    rows = cohort.timeline.filter(col("code").is_in(list(chosen)) & col("numeric_value").is_not_null()).select(
         "subject_id", "time", "unit", value="numeric_value", code=col("code").cast(pl.String)
     )  # fmt: skip
     day = days_since("time").floor().cast(pl.Int32)
@@ -116,10 +116,10 @@ def _values(results: Results, chosen: dict[str, Concept], first_day: int, last_d
     return found.select(*schema).sort("code", *COURSE, "day")
 
 
-def _bands(results: Results, values: pl.DataFrame, first_day: int, last_day: int) -> pl.DataFrame:
+def _bands(cohort: Cohort, values: pl.DataFrame, first_day: int, last_day: int) -> pl.DataFrame:
     """Quantiles of each day, where enough were measured: `code, unit, day, n, followed`, and those of `_QUANTILES`."""
     ends = (pl.Series("day", range(first_day, last_day + 1), dtype=pl.Int32)).to_frame()
-    last = results.courses.select(
+    last = cohort.courses.select(
         end=((col("record_end").cast(pl.Datetime("us")) - col("day0").dt.truncate("1d")).dt.total_days()).cast(pl.Int32)
     )
     followed = ends.join(last, how="cross").group_by("day").agg(followed=(col("end") >= col("day")).sum())

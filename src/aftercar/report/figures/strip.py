@@ -5,9 +5,10 @@ from __future__ import annotations
 import polars as pl
 from polars import col, lit
 
+from aftercar.cohort import groups
 from aftercar.cohort.outcome import COURSE, Outcome
+from aftercar.report.figures.cohort import Cohort, days_since
 from aftercar.report.figures.draw import TOP, Figure, empty, framed, notes_of
-from aftercar.report.figures.results import UNKNOWN_GROUP, Results, days_since
 from aftercar.report.names import scale_name
 from aftercar.report.svg import label, line, rect
 
@@ -18,7 +19,7 @@ LAST_DAY = 30
 UNKNOWN = "unknown"
 
 
-def daily(results: Results, family: str, last_day: int = LAST_DAY) -> pl.DataFrame:
+def daily(cohort: Cohort, family: str, last_day: int = LAST_DAY) -> pl.DataFrame:
     """The worst grade of each day of each course, `subject_id, infusion, day, grade, grade_upper, known`.
 
     A stretch in which a finding had expired (`stale`) counts only where a day has no other: then `known` is false, and `grade` is the least that it may be. `grade_upper` is
@@ -26,8 +27,8 @@ def daily(results: Results, family: str, last_day: int = LAST_DAY) -> pl.DataFra
     """
     scales = Outcome(family).scales
     applies = col("scale").is_in(scales) & (col("status").cast(pl.String) != "not_applicable") & col("start").is_not_null()
-    key = results.courses.select(*COURSE, col("record_end").cast(pl.Datetime("us")), midnight=col("day0").dt.truncate("1d"))
-    rows = results.grades.filter(applies).join(key.lazy(), on=COURSE).with_columns(end=pl.coalesce("end", "record_end"))
+    key = cohort.courses.select(*COURSE, col("record_end").cast(pl.Datetime("us")), midnight=col("day0").dt.truncate("1d"))
+    rows = cohort.grades.filter(applies).join(key.lazy(), on=COURSE).with_columns(end=pl.coalesce("end", "record_end"))
     # A stretch ends before its end: one that ends at midnight leaves the next day free.
     first = days_since("start").floor().clip(0).cast(pl.Int32)
     until = (days_since("end") - 1e-9).floor().clip(None, last_day).cast(pl.Int32)
@@ -46,7 +47,7 @@ def daily(results: Results, family: str, last_day: int = LAST_DAY) -> pl.DataFra
     return worst.sort(*COURSE, "day").collect()
 
 
-def strip(results: Results, family: str = "crs", *, by: str | None = None, last_day: int = LAST_DAY, most: int = MOST) -> Figure:
+def strip(cohort: Cohort, family: str = "crs", *, by: str | None = None, last_day: int = LAST_DAY, most: int = MOST) -> Figure:
     """Draw the days, the courses with the worst grades first, within each group.
 
     Args:
@@ -58,26 +59,26 @@ def strip(results: Results, family: str = "crs", *, by: str | None = None, last_
     """
     outcome = Outcome(family)
     title = f"Worst grade of each day, {scale_name(outcome.scales[0])}"
-    days = daily(results, family, last_day)
+    days = daily(cohort, family, last_day)
     if days.is_empty():
-        return empty(title, "The scale applies to no course.", results, days)
+        return empty(title, "The scale applies to no course.", cohort, days)
     if days.select(COURSE).n_unique() > most:
-        return _counted(results, title, days, last_day, by)
-    return _rows(results, title, days, last_day, by)
+        return _counted(cohort, title, days, last_day, by)
+    return _rows(cohort, title, days, last_day, by)
 
 
-def _rows(results: Results, title: str, days: pl.DataFrame, last_day: int, by: str | None) -> Figure:
+def _rows(cohort: Cohort, title: str, days: pl.DataFrame, last_day: int, by: str | None) -> Figure:
     known = days.filter("known")
     worst = known.group_by(COURSE).agg(worst=col("grade").max())
     at_worst = known.join(worst, on=COURSE).filter(col("grade") == col("worst")).group_by(COURSE).agg(at=col("day").min())
     order = (
-        results.grouped(by)
+        cohort.grouped(by)
         .join(days.select(COURSE).unique(), on=COURSE, how="semi")
         .join(worst, on=COURSE, how="left")
         .join(at_worst, on=COURSE, how="left")
     )
     order = order.sort(
-        col("group") == UNKNOWN_GROUP,
+        col("group") == groups.UNKNOWN,
         "group",
         "worst",
         "at",
@@ -122,7 +123,7 @@ def _rows(results: Results, title: str, days: pl.DataFrame, last_day: int, by: s
     notes = [
         "A day has the worst grade charted on it. Hatched: cannot be told, because a finding had expired or was not charted; with numbers, the range that missing data leave. Empty: the record has ended."
     ]
-    return framed(title, spoken, y + 24, parts, notes_of(results, *notes), data.drop("name"))
+    return framed(title, spoken, y + 24, parts, notes_of(cohort, *notes), data.drop("name"))
 
 
 def _runs(row: pl.DataFrame) -> pl.DataFrame:
@@ -135,7 +136,7 @@ def _runs(row: pl.DataFrame) -> pl.DataFrame:
     return runs.agg(first=col("day").min(), until=col("day").max(), **{c: col(c).first() for c in look}).drop("run")
 
 
-def _counted(results: Results, title: str, days: pl.DataFrame, last_day: int, by: str | None) -> Figure:
+def _counted(cohort: Cohort, title: str, days: pl.DataFrame, last_day: int, by: str | None) -> Figure:
     """How many courses had which grade on each day, as stacked columns."""
     state = (
         pl.when(col("known") & (col("grade") == col("grade_upper"))).then(col("grade").cast(pl.String)).otherwise(lit(UNKNOWN))
@@ -175,7 +176,7 @@ def _counted(results: Results, title: str, days: pl.DataFrame, last_day: int, by
     spoken = f"{courses:,} courses by day." + (
         f" Most had a grade of 1 or more on day {peak['day'][0]}: {peak['p'][0]:.0%}." if peak.height else ""
     )
-    return framed(title, spoken, top + TALL + 26, parts, notes_of(results, *notes), data)
+    return framed(title, spoken, top + TALL + 26, parts, notes_of(cohort, *notes), data)
 
 
 def _axis(parts: list[str], top: float, bottom: float, last_day: int, px_day: float) -> None:

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import polars as pl
 from polars import col, lit
 
+from aftercar.cohort.groups import UNKNOWN
 from aftercar.cohort.outcome import COURSE, Outcome
+from aftercar.report.figures.cohort import Cohort, days_since, spread
 from aftercar.report.figures.draw import TOP, Figure, empty, framed, notes_of
-from aftercar.report.figures.results import UNKNOWN_GROUP, Results, days_since, spread
 from aftercar.report.names import toxicity_name
 from aftercar.report.svg import DayAxis, label, line, mark, rect
 from aftercar.timeline.concepts import of_group
@@ -32,7 +33,7 @@ _SCHEMA = {
 }  # fmt: skip
 
 
-def swimmer(results: Results, *, by: str | None = None, families: Sequence[str] = FAMILIES, most: int = MOST) -> Figure:
+def swimmer(cohort: Cohort, *, by: str | None = None, families: Sequence[str] = FAMILIES, most: int = MOST) -> Figure:
     """Draw the courses, those with the worst grades first, within each group.
 
     Args:
@@ -45,11 +46,11 @@ def swimmer(results: Results, *, by: str | None = None, families: Sequence[str] 
     outcomes = [Outcome(f) for f in families]
     names = [toxicity_name(o.toxicity) for o in outcomes]
     title = f"Swimmer plot: {' and '.join(names)}"
-    every = _sorted(results, outcomes, by)
-    data = _data(results, spread(every, most), outcomes)
+    every = _sorted(cohort, outcomes, by)
+    data = _data(cohort, spread(every, most), outcomes)
     drawn = every.height if every.height <= most else most
     if not drawn:
-        return empty(title, "No course has an infusion on record.", results, data)
+        return empty(title, "No course has an infusion on record.", cohort, data)
     last = max(int(max(data["to_day"].max() or 0, data["from_day"].max() or 0)), 14)  # type: ignore[type-var]
     days = DayAxis(0, last, LEFT, RIGHT, KNEE if last > LONG else None)
     parts, top = _key(names)
@@ -70,30 +71,30 @@ def swimmer(results: Results, *, by: str | None = None, families: Sequence[str] 
         notes.append(f"Days from {KNEE} on are drawn narrower.")
     if drawn < every.height:
         notes.append(f"{drawn} of {every.height:,} courses are drawn, evenly from all as they are sorted by their worst grade.")
-    if results.timeline is None:
+    if cohort.timeline is None:
         notes.append("Treatments are not drawn.")
-    return framed(title, _spoken(data, names, every.height), y + 24, parts, notes_of(results, *notes), data)
+    return framed(title, _spoken(data, names, every.height), y + 24, parts, notes_of(cohort, *notes), data)
 
 
-def _sorted(results: Results, outcomes: list[Outcome], by: str | None) -> pl.DataFrame:
+def _sorted(cohort: Cohort, outcomes: list[Outcome], by: str | None) -> pl.DataFrame:
     """The courses in the order in which they are drawn, with the days that they were followed."""
     scales = [s for o in outcomes for s in o.scales]
-    worst = results.episodes.filter(col("scale").is_in(scales)).group_by(COURSE).agg(grade=col("max_grade").max())
-    courses = results.grouped(by).join(worst, on=COURSE, how="left").with_columns(midnight=col("day0").dt.truncate("1d"))
+    worst = cohort.episodes.filter(col("scale").is_in(scales)).group_by(COURSE).agg(grade=col("max_grade").max())
+    courses = cohort.grouped(by).join(worst, on=COURSE, how="left").with_columns(midnight=col("day0").dt.truncate("1d"))
     end = pl.coalesce("death", "record_end", "day0").cast(pl.Datetime("us")).alias("end")
     courses = courses.with_columns(end).with_columns(col("grade").fill_null(0), followed=days_since("end").clip(0))
     return courses.sort(
-        col("group") == UNKNOWN_GROUP, "group", "grade", "followed", *COURSE, descending=[False, False, True, True, False, False]
+        col("group") == UNKNOWN, "group", "grade", "followed", *COURSE, descending=[False, False, True, True, False, False]
     )
 
 
-def _data(results: Results, courses: pl.DataFrame, outcomes: list[Outcome]) -> pl.DataFrame:
+def _data(cohort: Cohort, courses: pl.DataFrame, outcomes: list[Outcome]) -> pl.DataFrame:
     """Every bar and mark of the courses, in days."""
     keyed = courses.with_row_index("row").with_columns(col("row").cast(pl.Int64))
     key = keyed.select("row", "group", *COURSE, "midnight", "followed")
     parts = [key.with_columns(what=lit("follow-up"), from_day=0.0, to_day=col("followed"), open_end=keyed["death"].is_null())]
     of_scale = {s: o.toxicity for o in outcomes for s in o.scales}
-    own = results.episodes.filter(col("scale").is_in(list(of_scale))).join(key, on=COURSE)
+    own = cohort.episodes.filter(col("scale").is_in(list(of_scale))).join(key, on=COURSE)
     end = pl.coalesce(days_since("resolution"), days_since("onset") + col("duration_d"), "followed")
     parts.append(
         own.select(
@@ -101,7 +102,7 @@ def _data(results: Results, courses: pl.DataFrame, outcomes: list[Outcome]) -> p
             grade=col("max_grade").cast(pl.Int8), grade_upper=col("max_grade_upper").cast(pl.Int8), open_end="censored",
         )
     )  # fmt: skip
-    parts.append(_treatments(results, key))
+    parts.append(_treatments(cohort, key))
     for name in ENDS:
         dated = keyed.select("row", "group", *COURSE, "midnight", at=col(name).cast(pl.Datetime("us"))).filter(
             col("at").is_not_null()
@@ -113,13 +114,13 @@ def _data(results: Results, courses: pl.DataFrame, outcomes: list[Outcome]) -> p
     return whole.with_columns(lacking).select(typed).sort("row", "what", "detail", "from_day", nulls_last=True)
 
 
-def _treatments(results: Results, key: pl.DataFrame) -> pl.DataFrame:
+def _treatments(cohort: Cohort, key: pl.DataFrame) -> pl.DataFrame:
     """Days after the infusion on which each kind of drug was given: once a day, as prophylaxis where nothing else was."""
     kinds = {code: group for group in TREATED for code in of_group(group)}
-    if results.timeline is None:
+    if cohort.timeline is None:
         return pl.DataFrame(schema={"row": pl.Int64})
     own = pl.Series(key["subject_id"]).unique().implode()
-    given = results.timeline.filter(col("code").is_in(list(kinds)) & col("subject_id").is_in(own)).select(
+    given = cohort.timeline.filter(col("code").is_in(list(kinds)) & col("subject_id").is_in(own)).select(
         "subject_id", "time", "text_value", kind=col("code").cast(pl.String).replace_strict(kinds, return_dtype=pl.String), idle=col("numeric_value") == 0
     )  # fmt: skip
     rows = given.filter(~col("idle").fill_null(False)).join(key.lazy(), on="subject_id").with_columns(at=days_since("time"))

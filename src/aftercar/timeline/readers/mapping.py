@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping as Table
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
@@ -12,6 +11,7 @@ from typing import Any, Literal
 import polars as pl
 
 from aftercar.errors import MappingError, UnitError, nearest
+from aftercar.files import read_text, toml_of
 from aftercar.timeline.concepts import codes, concepts
 from aftercar.timeline.schema import ATTRIBUTIONS, TIMELINE
 from aftercar.timeline.units import line
@@ -78,16 +78,12 @@ def read_mapping(path: Path | None) -> Mappings:
     """Read a mapping file, or give the empty mapping.
 
     Raises:
+        InputError: it is not there, or is not TOML.
         MappingError: with the section and entry that is wrong, and the nearest right names.
     """
     if path is None:
         return Mappings()
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise MappingError(f"{path}: cannot be read as text ({type(error).__name__}).") from error
-    except tomllib.TOMLDecodeError as error:
-        raise MappingError(f"{path}: not TOML: {error}.") from error
+    content = toml_of(read_text(path), str(path))
     try:
         return _mappings(content)
     except MappingError as error:

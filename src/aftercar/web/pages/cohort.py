@@ -13,7 +13,6 @@ from aftercar.cohort.needs import need_statistics
 from aftercar.errors import OptionError
 from aftercar.report import cohort as counted
 from aftercar.report import cohort_figures
-from aftercar.report.figures.results import GROUPS
 from aftercar.report.figures.sankey import sankey
 from aftercar.web import cohort, render
 from aftercar.web.access import Reader, TheWard
@@ -36,7 +35,7 @@ def see(
     ward.note(person, "cohort.read", detail={"patients": 0 if found is None else len(found.cohort.people)})
     shown = found is not None and not found.cohort.subjects.is_empty()
     context: dict[str, Any] = {
-        "found": found, "chosen": chosen, "shown": shown, "pairs": cohort.pairs(), "groups": GROUPS, "shift": None,
+        "found": found, "chosen": chosen, "shown": shown, "pairs": cohort.pairs(), "groups": cohort.GROUPS, "shift": None,
         "outcomes": cohort.outcomes(found.cohort) if found else [],
     }  # fmt: skip
     if found is not None and shown:

@@ -88,5 +88,5 @@ def _looked(ward: Ward, person: Person, text: str) -> tuple[Any, Any]:
     if found is None:
         raise InputError("No patient is graded yet.")
     ward.note(person, "cohort.safety.read", detail={"patients": len(found.cohort.people)})
-    results = cohort.held(ward, found.cohort)
+    results = cohort.results_of(ward, found.cohort)
     return safety(results, plan), results
