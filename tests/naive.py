@@ -764,6 +764,50 @@ def icans(course: Course, options: Mapping[str, Any], unknown: bool) -> Steps:
     return merge(with_death(course, steps, "icans", unknown and steps[-1][1] > 0))
 
 
+Spell = tuple[int, int | None, int]  # onset, resolution where it was seen, highest grade
+
+
+def neuro_episodes(course: Course, options: Mapping[str, Any], low: Steps, high: Steps, codes: tuple[str, ...]) -> list[Spell]:
+    """Episodes of neurotoxicity from both readings of its course; `codes` are the findings that a scale charts, without sedation."""
+    gap, end = options["new_episode_gap_h"] * HOUR, course.record_end
+    times = sorted({t for t, _ in (*low, *high)} | set(changes(course, (*codes, "sedated"))))
+    grade, upper = (dict(zip(times, along(steps, times), strict=True)) for steps in (low, high))
+    hidden = {t: any(r.value == 1 for r in standing(course, "sedated", t)) for t in times}
+    until = dict(zip(times, [*times[1:], end], strict=True))
+    spans: list[list[int]] = []
+    for t in (t for t in times if grade[t] > 0 or hidden[t]):
+        if not spans or t - until[spans[-1][-1]] >= gap:
+            spans.append([])
+        spans[-1].append(t)
+    shown = {t for t in times if grade[t] == 0 and (upper[t] == 0 or charted(course, options, codes, t))}
+    found: list[Spell] = []
+    with_sign = [span for span in spans if any(grade[t] for t in span)]
+    for span, following in zip(with_sign, [*with_sign[1:], None][: len(with_sign)], strict=True):
+        signs = [t for t in span if grade[t] > 0]
+        last, lifted = until[signs[-1]], until[span[-1]]
+        clear = min((t for t in shown if t >= last), default=None)
+        look = min((t for t in shown if clear is not None and t >= clear and not hidden[t]), default=None)
+        seen = clear is not None and look is not None and clear - last < gap
+        if seen and hidden[clear]:  # nobody saw it then: what is behind the sedation decides
+            seen = look - lifted < gap
+        elif seen:
+            look = clear
+        seen = seen and (following is not None or end - look >= options["resolution_h"] * HOUR)
+        found.append((signs[0], clear if seen else None, max(grade[t] for t in signs)))
+    return found
+
+
+def along(steps: Steps, times: list[int]) -> list[int]:
+    """The grade at each time."""
+    return [steps[bisect_right(steps, t, key=lambda s: s[0]) - 1][1] for t in times]
+
+
+def charted(course: Course, options: Mapping[str, Any], codes: tuple[str, ...], t: int) -> bool:
+    """Whether somebody looked at this very time; a seizure put down to another cause is no look."""
+    rows = [r for r in course.of(*codes) if r.time == t and (r.end is None or r.end > t)]
+    return any(r.code != "seizure" or counts(r, options) for r in rows)
+
+
 # ICAHT
 
 

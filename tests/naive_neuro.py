@@ -15,6 +15,7 @@ ENDS_A_SCORE = ("cartox", "consciousness", "motor", "icp_sign", "seizure")
 PRESSURE = ("papilloedema_stage", "opening_pressure", "icp_sign", "haemorrhage")
 SYMPTOMS = ("confusion", "dysphasia", "tremor")
 SEIZURE = ("seizure", "sedated", "consciousness")
+LOOKS = (*ENDS_A_SCORE, "opening_pressure", "papilloedema_stage", *SYMPTOMS)  # what either scale has charted when somebody looked
 
 
 def sedated_now(course: Course, t: int) -> bool:

@@ -670,7 +670,7 @@ def test_what_is_asked_wrongly_is_told(example: tuple[Path, Result], arguments: 
 
 
 def test_without_the_extra_it_says_which(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aftercar.serve.shared.find_spec", lambda name: None if name == "scipy" else name)
+    monkeypatch.setattr("aftercar.cohort.needs.find_spec", lambda name: None if name == "scipy" else name)
     told = CliRunner().invoke(app, ["cohort", "describe", "results"])
     assert isinstance(told.exception, AftercarError) and "aftercar[statistics]" in str(told.exception)
 

@@ -59,6 +59,8 @@ def families(name: str) -> tuple[str, ...]:
         return strategies.FAMILIES
     if name in ("ice_locf_h", "seizure_hold_h", "ice_baseline"):
         return ("icans",)
+    if name in ("resolution_h", "new_episode_gap_h"):
+        return ("crs", "icans")
     names = list(OPTIONS)
     return ("icaht",) if names.index(name) >= names.index("max_gap_days") else ("crs",)
 
@@ -96,6 +98,22 @@ def crs_episodes(result: Result) -> dict[tuple[int, int], list[tuple[int, int]]]
     return found
 
 
+def neuro_episodes(result: Result) -> dict[tuple[int, int, str], list[naive.Spell]]:
+    """Onset, resolution and highest grade of each episode, by subject, infusion and scale."""
+    found: dict[tuple[int, int, str], list[naive.Spell]] = defaultdict(list)
+    for r in result.episodes.sort("subject_id", "infusion", "scale", "episode").iter_rows(named=True):
+        end = None if r["resolution"] is None else naive.seconds(r["resolution"])
+        found[r["subject_id"], r["infusion"], r["scale"]].append((naive.seconds(r["onset"]), end, r["max_grade"]))
+    return found
+
+
+def compare_spells(key: Key, day0: int, got: list[naive.Spell], expected: list[naive.Spell]) -> Iterator[str]:
+    """One line where the episodes differ, in hours from day 0."""
+    if got != expected:
+        told = [[(*(t and (t - day0) / 3600 for t in e[:2]), e[2]) for e in spells] for spells in (expected, got)]
+        yield f"{key} episodes: expected {told[0]}, got {told[1]}"
+
+
 def at(steps: list[tuple[int, Any]], t: int) -> Any:
     n = bisect_right(steps, t, key=lambda s: s[0])
     return steps[n - 1][1] if n else None
@@ -116,7 +134,7 @@ def differences(timeline: pl.DataFrame, options: Mapping[str, Any], what: tuple[
     scales = [s for family, names in SCALES.items() if family in what for s in names]
     result = grade_timeline(timeline, scales, dict(options))
     full = Options(options)
-    got, days, spells = ours(result), measures(result), crs_episodes(result)
+    got, days, spells, neuro = ours(result), measures(result), crs_episodes(result), neuro_episodes(result)
     found: list[str] = []
     for subject_id, rows in timeline.group_by("subject_id", maintain_order=True):
         for course in naive.courses([naive.row(r) for r in rows.iter_rows(named=True)], full):
@@ -131,6 +149,9 @@ def differences(timeline: pl.DataFrame, options: Mapping[str, Any], what: tuple[
             if "icans" in what:
                 bounds = [naive.icans(course, full, unknown) for unknown in (False, True)]
                 found += compare_steps((*who, "icans"), got.get((*who, "icans"), []), *bounds)
+                have = [e for scale in SCALES["icans"] for e in neuro.get((*who, scale), [])]
+                want = naive.neuro_episodes(course, full, *bounds, naive.ASSESSMENTS)
+                found += compare_spells((*who, "icans"), course.day0, have, want)
             if "icaht" in what:
                 found += compare_icaht(course, full, who, got, days)
     return found

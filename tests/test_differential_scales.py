@@ -25,9 +25,10 @@ import pytest
 import strategies
 import strategies_late
 from polars import col
+from test_differential import compare_spells, neuro_episodes
 
 from aftercar.grade.options import OPTIONS, Options
-from aftercar.grade.run import SCALES, grade_timeline
+from aftercar.grade.run import SCALES, Result, grade_timeline
 
 SUBJECTS = int(os.environ.get("AFTERCAR_DIFF_SUBJECTS", "120"))
 SHARD = 120
@@ -79,9 +80,9 @@ MEASURES = {
 WORDS = ("iechs_dx", "hlh2004", "carhlh")
 
 
-def ours(timeline: pl.DataFrame, scales: tuple[str, ...], options: Mapping[str, Any]) -> dict[Key, list[dict[str, Any]]]:
+def ours(result: Result) -> dict[Key, list[dict[str, Any]]]:
     found: dict[Key, list[dict[str, Any]]] = defaultdict(list)
-    rows = grade_timeline(timeline, scales, dict(options)).grades.filter(~col("flags").list.contains("no_infusion"))
+    rows = result.grades.filter(~col("flags").list.contains("no_infusion"))
     for r in rows.sort("subject_id", "infusion", "scale", "start").iter_rows(named=True):
         found[r["subject_id"], r["infusion"], r["scale"]].append(r)
     return found
@@ -168,7 +169,8 @@ def compare_verdict(key: Key, rows: list[dict[str, Any]], want: naive_heme.Verdi
 def differences(timeline: pl.DataFrame, options: Mapping[str, Any], scales: tuple[str, ...]) -> list[str]:
     """Every subject and scale in which the two graders differ."""
     full = Options(options)
-    got = ours(timeline, scales, options)
+    result = grade_timeline(timeline, scales, dict(options))
+    got, spells = ours(result), neuro_episodes(result)
     found: list[str] = []
     for subject_id, rows in timeline.group_by("subject_id", maintain_order=True):
         for course in naive.courses([naive.row(r) for r in rows.iter_rows(named=True)], full):
@@ -178,6 +180,10 @@ def differences(timeline: pl.DataFrame, options: Mapping[str, Any], scales: tupl
                     found += compare_verdict(key, got[key], (COUNTS | LATE)[scale](course, full))
                 else:
                     found += compare_steps(key, steps_of(got[key]), reference(course, scale, full))
+                if scale in NEURO:
+                    low, high = (NEURO[scale](course, full, unknown) for unknown in (False, True))
+                    expected = naive.neuro_episodes(course, full, low, high, naive_neuro.LOOKS)
+                    found += compare_spells(key, course.day0, spells[key], expected)
     return found
 
 

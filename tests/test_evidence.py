@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from importlib.resources import files
 from pathlib import Path
+from urllib.parse import unquote
 
 import polars as pl
 import pytest
@@ -344,3 +346,9 @@ def test_cite_lists_the_papers_of_a_result(tmp_path: Path, capsys: pytest.Captur
     assert "Not known to this version: gone1999" in out
     code, _, err = run("cite", tmp_path / "nowhere", capsys=capsys)
     assert code == 2 and "no results there" in err
+
+
+def test_papers_of_the_statistics_have_the_doi_of_the_list() -> None:
+    page = (Path(__file__).parents[1] / "docs/statistics.md").read_text(encoding="utf-8").partition("## Papers")[2]
+    told = re.findall(r"([a-z]+\d{4}[a-z]*) \((?:\[[^\]]+\]\(https://doi.org/([^)]+)\))?", page)
+    assert len(told) > 15 and {key: unquote(doi) for key, doi in told} == {key: references()[key].doi for key, _ in told}

@@ -175,7 +175,7 @@ def test_a_shard_that_is_damaged_is_named(tmp_path: Path, cut: Path) -> None:
     data = bytearray(shard.read_bytes())
     data[4:400] = bytes(396)  # pages; the end, with what the file holds, is whole
     shard.write_bytes(data)
-    with pytest.raises(InputError, match=r"00002\.parquet of the timeline is damaged"):
+    with pytest.raises(InputError, match=r"00002\.parquet is damaged"):
         grade_folder(cut, tmp_path / "out", engine=on_this_machine(1))
     assert not list(tmp_path.glob(".*part"))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -12,12 +13,14 @@ import polars as pl
 import pytest
 from commands import run
 from polars import col
+from scipy.stats import binomtest
 
 from aftercar.errors import OptionError
 from aftercar.evidence.tables import table
+from aftercar.serve.show import console
 from aftercar.synthesis.moderators import BY, parted, regress, wald
 from aftercar.synthesis.proportions import pooled
-from aftercar.synthesis.published import LATE, counted, endpoint_named, pool
+from aftercar.synthesis.published import LATE, counted, endpoint_named, endpoints, grouped, pool, without_counts
 
 REGRESSION: dict[str, Any] = json.loads((Path(__file__).parent / "r" / "regression.json").read_text())
 DIGITS = 1e-4  # relative
@@ -99,10 +102,59 @@ def test_no_count_is_made_from_a_percentage() -> None:
     assert counted("nrm")[0].is_empty() and len(counted("nrm")[1]) == 4
 
 
+CELLS = Path(__file__).parents[1] / "src/aftercar/evidence/data"
+
+
+def cells(name: str) -> list[dict[str, str]]:
+    """A table read by nothing of ours."""
+    with (CELLS / f"{name}.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("endpoint", endpoints())
+def test_every_row_of_the_table_is_counted_or_shown_without_counts(endpoint: str) -> None:
+    """None is lost or told twice, with the events and patients that the table has."""
+    if endpoint in LATE:
+        wanted = [(r["ref_id"], r["n_events"], r["n_total"]) for r in cells("late_effects") if r["effect"] in LATE[endpoint]]
+    else:
+        wanted = [
+            (r["trial_id"], r[f"{r['recommended_source']}_events"], r[f"{r['recommended_source']}_n"])
+            for r in cells("toxicity_rates")
+            if r["endpoint"] == endpoint
+        ]
+    groups, left_out = pool(endpoint)
+    alone = without_counts(endpoint)
+    told = [row for frame in (*(g.studies for g in groups), alone) for row in frame.select("trial_id", "events", "n").rows()]
+    assert sorted((t, str(k if k is not None else ""), str(n if n is not None else "")) for t, k, n in told) == sorted(wanted)
+    assert len(left_out) == alone.height
+    by_trial = {r["trial_id"]: r for r in cells("trials")}
+    column = "crs_scale" if endpoint.startswith("crs") else "icans_scale" if endpoint.startswith("icans") else "nt_scale"
+    for group in groups:
+        if endpoint not in LATE:
+            assert {by_trial[t][column] or "not told" for t in group.studies["trial_id"]} == {group.scale}
+
+
+def test_a_meta_analysis_has_its_own_rate_and_interval() -> None:
+    """Counts of many studies added up would have too narrow an interval."""
+    (row,) = counted("spm")[0].to_dicts()
+    assert [row[c] for c in ("share", "low", "high")] == pytest.approx([0.06, 0.048, 0.074])
+    assert row["interval"] == "published" and row["events"] == 326
+
+
+@pytest.mark.parametrize(("k", "said"), [(0, "0 of 100 together, at most 3.6"), (50, "100 of 100 together, at least 96.4")])
+def test_where_nobody_or_everybody_had_it_the_exact_interval_is_told(k: int, said: str) -> None:
+    group = grouped("s", counted("crs_any")[0].head(2).with_columns(events=pl.lit(k, pl.Int64), n=pl.lit(50, pl.Int64)))
+    assert group.pooled is None and said in group.why
+    assert binomtest(2 * k, 100).proportion_ci().low == pytest.approx(0.025 ** (1 / 100) if k else 0)
+
+
 def test_rates_of_icans_are_of_one_scale_where_a_trial_says_so_of_icans() -> None:
     """CARTITUDE-1 graded ICANS by ASTCT 2019, and other neurologic events by CTCAE."""
     assert {g.scale for g in pool("icans_any")[0]} == {"ASTCT 2019"}
-    assert len(pool("nt_any")[0]) > 1
+    scales = {g.scale: g.studies["trial_id"].to_list() for g in pool("nt_any")[0]}
+    assert scales["CTCAE v5.0 and ASTCT 2019"] == ["CARTITUDE-1"] and scales["not told"] == ["FELIX"], (
+        "of its label no scale was seen"
+    )
 
 
 @pytest.mark.parametrize(
@@ -150,9 +202,40 @@ def test_scales_are_compared_only_when_asked(capsys: pytest.CaptureFixture[str])
     assert code == 0 and "All scales together: they do not grade alike" in out
 
 
+@pytest.mark.parametrize("width", [80, 120])
+def test_no_line_is_wider_than_the_terminal(
+    width: int, monkeypatch: pytest.MonkeyPatch, graded: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(console, "width", width)
+    for more in (["crs:3", "--by", "product", "--moderator", "year", "--mix", "--cohort", graded], ["neuro"], ["spm_t_cell"]):
+        code, out, _ = run("evidence", "pool", *more, capsys=capsys)
+        ours = [line.rstrip() for line in out.splitlines() if not line.startswith("Note: ")]
+        assert code == 0 and max(map(len, ours)) <= width
+        assert not [line for line in ours if line.startswith(("Tukey", "p = ", "one lies"))] and " 1 studies" not in out
+
+
+def test_one_study_or_one_level_has_no_comparison_and_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(
+        "evidence", "pool", "crs", "--product", "tisa-cel", "--moderator", "year", "--by", "disease", capsys=capsys
+    )
+    assert code == 0 and out.count("no comparison. Too few studies.") == 2
+    for more in (
+        ["icans", "--mix", "--moderator", "scale"],
+        ["icans", "--by", "scale"],
+        ["nrm", "--moderator", "year"],
+        ["spm", "--by", "disease"],
+    ):
+        assert "Nothing to compare" in run("evidence", "pool", *more, capsys=capsys)[1]
+    code, out, _ = run("evidence", "pool", "crs", "--disease", "FL", "--moderator", "n", "--mix", capsys=capsys)
+    assert code == 0 and "Not put together: one study." in out and "By size of the study, Lee 2014: no comparison." in out
+
+
 def test_what_tells_no_counts_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run("evidence", "pool", "nrm", capsys=capsys)
-    assert code == 0 and "cordas2024: non-relapse mortality, 6.1 percent, LBCL" in out and "nothing is put together" in out
+    lines = [" ".join(line.split()) for line in out.splitlines()]
+    assert code == 0 and "cordas2024 all LBCL 6.1 meta-analysis" in lines and "nothing is put together" in out
+    code, out, _ = run("evidence", "pool", "spm_myeloid", capsys=capsys)
+    assert code == 0 and "19 (5.5 to 38.7)" in out and out.index("Until 1 year") < out.index("Until 24 months")
 
 
 def test_numbers_and_pictures_are_written(graded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -181,6 +264,10 @@ def test_numbers_and_pictures_are_written(graded: Path, tmp_path: Path, capsys: 
         (["crs", "--moderator", "scale"], "add --mix"),
         (["crs", "--disease", "gout"], "No study of this endpoint"),
         (["crs", "--product", "nobody-cel"], "is about product"),
+        (["icans", "--product", "axi-cel"], "No study tells icans_any of axi-cel."),
+        (["spm_t_cell", "--disease", "MM"], "No study of this endpoint is of 'MM': University of Pennsylvania."),
+        (["crs", "--out", "nowhere/f.csv"], "nowhere/f.csv cannot be written"),
+        (["crs", "--out", "nowhere/f.svg"], "nowhere/f.svg cannot be written"),
     ],
 )
 def test_what_cannot_be_put_together_is_said(more: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -188,9 +275,17 @@ def test_what_cannot_be_put_together_is_said(more: list[str], said: str, capsys:
     assert code == 2 and said in err
 
 
+def test_a_cohort_without_a_course_is_refused(graded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pl.read_parquet(graded / "worst.parquet").clear().write_parquet(tmp_path / "worst.parquet")
+    (tmp_path / "run.json").write_bytes((graded / "run.json").read_bytes())
+    code, _, err = run("evidence", "pool", "crs", "--cohort", tmp_path, capsys=capsys)
+    assert code == 2 and "holds no course" in err
+
+
 def test_a_cohort_that_was_not_graded_so_is_refused(graded: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for more, said in {
         ("nt",): "name one by --outcome",
+        ("nrm",): "No outcome of a cohort is nrm",
         ("crs", "--outcome", "crs:3"): "is not crs_any but crs_g3plus",
         ("crs", "--outcome", "crs_penn2018"): "was not graded on",
     }.items():

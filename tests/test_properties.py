@@ -243,6 +243,33 @@ def test_worst_and_episodes_agree_with_the_course(seed: int) -> None:
         check_episodes(steps, spans.get(key, []))
 
 
+NEURO = ("icans_astct", "icans_astct_peds", "cres_cartox", "neuro_ctcae")
+
+
+@few(4)
+@given(SEEDS)
+def test_what_sedation_hides_to_the_end_is_never_resolved(seed: int) -> None:
+    """Sedated from some hour until the record ends: no episode is told to have ended in that time, whatever was charted in it."""
+    timeline = strategies.random_timeline(np.random.default_rng(seed), 80, ("icans", "cres", "terms")).drop("event_id")
+    courses = timeline.group_by("subject_id").agg(
+        hour=col("time").filter(col("code") == "cart_infusion").max().dt.offset_by(f"{24 + seed % 200}h"),
+        last=pl.max_horizontal(col("time").max(), col("end_time").max()),
+    )
+    asleep = courses.filter(col("hour") < col("last")).select(
+        "subject_id", time="hour", end_time=col("last").dt.offset_by("1h"), code=lit("sedated"), numeric_value=lit(1.0)
+    )
+    told = timeline.join(asleep.select("subject_id", since="time"), on="subject_id", how="left")
+    own = told.filter((col("code") != "sedated") | (col("time") < col("since")).fill_null(True)).drop("since")
+    sedated = pl.concat([own, asleep], how="diagonal_relaxed").sort("subject_id", "time", maintain_order=True)
+    found = grade_timeline(sedated, NEURO).episodes.join(asleep, on="subject_id")
+    assert (found["onset"] < found["time"]).any(), "some episode begins before sedation"
+    late = found.filter(col("resolution") >= col("time"))
+    assert late.is_empty(), late
+    # Without it some of them are seen to end then: it is sedation that hides the end.
+    awake = grade_timeline(own, NEURO).episodes.join(asleep, on="subject_id")
+    assert not awake.filter(col("resolution") >= col("time")).is_empty()
+
+
 def check_episodes(steps: Bounds, episodes: list[dict[str, Any]]) -> None:
     """Episodes are numbered, in order and apart; the highest grade in each is its own; every grade of 2 or more lies in one."""
     assert [e["episode"] for e in episodes] == list(range(1, len(episodes) + 1))

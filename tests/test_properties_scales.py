@@ -88,7 +88,7 @@ def test_hiding_a_finding_only_widens(name: str, seed: int) -> None:
     for codes, stream in HIDDEN[name].values():
         declared = (col("code") == "record_complete") & (col("text_value") == lit(stream, pl.String))
         changed.append(timeline.filter(~col("code").is_in(codes), ~declared.fill_null(False)))
-    said = ours(copies(timeline, changed), scales, {})
+    said = ours(grade_timeline(copies(timeline, changed), scales))
     found = []
     for n, what in enumerate(HIDDEN[name], start=1):
         for (subject_id, infusion, scale), rows in said.items():

@@ -17,6 +17,7 @@ import polars as pl
 import pytest
 
 from aftercar.errors import InputError
+from aftercar.grade.results import TABLES
 from aftercar.grade.run import SCALES, grade_timeline
 from aftercar.grade.scale import GRADES
 from aftercar.intervals import wilson
@@ -212,7 +213,7 @@ def make_run(**more: Any) -> dict[str, Any]:
     return {
         "aftercar": "0.1.0", "polars": pl.__version__, "created": "2026-04-01T08:00:00+00:00",
         "counts": {"read": 420, "accepted": 419, "rejected": 1, "subjects": 3}, "rules": ["crs_astct2019@1", "icans_astct@1"],
-        "options": {"fever_carry_h": 24, "map_cut": 65}, "timeline_note": None, "simulated": False,
+        "options": {"fever_carry_h": 24, "map_cut": 65}, "timeline": "../timeline", "timeline_note": None, "simulated": False,
     } | more  # fmt: skip
 
 
@@ -555,7 +556,10 @@ def test_a_figure_is_quick(timeline: pl.DataFrame, tables: dict[str, pl.DataFram
 def results(folder: Path, tables: dict[str, pl.DataFrame]) -> Path:
     folder.mkdir()
     for name, table in tables.items():
-        table.write_parquet(folder / f"{name}.parquet")
+        has = ((c, pl.col(c) if c in table.columns else pl.lit(None), dtype) for c, dtype in TABLES[name].items())
+        table.select((e if dtype is None else e.cast(dtype)).alias(c) for c, e, dtype in has).write_parquet(
+            folder / f"{name}.parquet"
+        )
     (folder / "run.json").write_text(json.dumps(make_run()), encoding="utf-8")
     return folder
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from urllib.parse import quote
 
 from aftercar.evidence.sources import MARKS, Reference, references
 
@@ -74,7 +75,9 @@ def cited(key: str) -> str:
     paper: Reference | None = references().get(key)
     if paper is None:
         return plain(key)
-    return f"{plain(paper.line)}" + (f", [doi {plain(paper.doi)}](https://doi.org/{paper.doi})" if paper.doi else "")
+    return f"{plain(paper.line)}" + (
+        f", [doi {plain(paper.doi)}](https://doi.org/{quote(paper.doi, safe='/:;')})" if paper.doi else ""
+    )
 
 
 def bibliography(keys: Iterable[str]) -> str:

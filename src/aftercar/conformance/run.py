@@ -57,7 +57,8 @@ VIGNETTE_TRAPS = {
     "V48": "units", "V49": "units",
 }  # fmt: skip
 
-_EPISODES = {"crs_episodes": "crs"}
+# What is asked of the episodes of a toxicity: the grade of each, or the hour at which its end was seen.
+_EPISODES = {"crs_episodes": "crs", "icans_ends": "icans"}
 # Risk scores that have a value; HScore is a scale over time.
 SCORES = {name for name, score in REGISTRY.items() if score.value is not None} - set(SCALES)
 # What `aftercar advise` says: its options and block list, and the limits and dose of tocilizumab. Their option names a profile.
@@ -296,15 +297,17 @@ def _got_score(scores: pl.DataFrame, case: str, want: Expectation) -> dict[str, 
 
 def _needed(group: list[tuple[Case, Expectation]]) -> list[str]:
     """The scales that a group asks for, whole families: which one of a family applies is part of the answer."""
-    families = {"crs" if want["scale"] in _EPISODES else SCALES[want["scale"]].family for _, want in group}
+    families = {_EPISODES.get(want["scale"]) or SCALES[want["scale"]].family for _, want in group}
     return [name for name, scale in SCALES.items() if scale.family in families]
 
 
 def _got(result: Result, case: str, want: Expectation) -> dict[str, Any]:
     scale = want["scale"]
     if scale in _EPISODES:
-        own = (col("subject_id") == case) & (col("toxicity") == _EPISODES[scale]) & col("scale").is_in(_family("crs"))
-        return {"value": result.episodes.filter(own)["max_grade"].to_list(), "status": "graded"}
+        own = (col("subject_id") == case) & col("scale").is_in(_family(_EPISODES[scale]))
+        hours = (col("resolution") - datetime.fromisoformat(RELATIVE_EPOCH)).dt.total_seconds() / 3600
+        value = hours if scale == "icans_ends" else col("max_grade")
+        return {"value": result.episodes.filter(own).select(value).to_series().to_list(), "status": "graded"}
     if (hour := _hour(want)) is not None:
         time = datetime.fromisoformat(RELATIVE_EPOCH) + timedelta(hours=hour)
         rows = result.grades.filter((col("subject_id") == case) & (col("scale") == scale) & (col("start") <= time))

@@ -7,10 +7,17 @@ from functools import cache
 
 import polars as pl
 from polars import col
+from polars import selectors as cs
 
 from aftercar.errors import OptionError, nearest
 from aftercar.evidence.sources import references
 from aftercar.evidence.tables import Table, named, table
+
+# Of rates beside the columns of their trials: the scale that the endpoint was graded by, and what is to be known of that. ICANS may have another scale than other neurologic events of the trial.
+SCALES = cs.matches("_scale(_note)?$")
+_OF_CRS, _OF_ICANS = (col("endpoint").str.starts_with(kind) for kind in ("crs", "icans"))
+GRADED_BY = pl.when(_OF_CRS).then("crs_scale").when(_OF_ICANS).then("icans_scale").otherwise("nt_scale")
+GRADED_BY_NOTE = pl.when(_OF_CRS).then("crs_scale_note").when(~_OF_ICANS).then("nt_scale_note")
 
 _LABEL = re.compile(r"(\w+) \((.+)\) US prescribing information")
 
@@ -43,7 +50,7 @@ def select(name: str, *, product: str | None = None, toxicity: str | None = None
         found = frame.filter(wanted)
         if found.is_empty():
             raise OptionError(
-                f"No row of {about.command or name} is about {question} {asked!r}. {_hint(asked, frame, columns, question)}"
+                f"No row of {about.command or name} is about {question} {asked!r}. {_hint(asked, frame, columns, question)}".rstrip()
             )
         frame = found
     return frame

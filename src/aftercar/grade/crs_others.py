@@ -315,7 +315,7 @@ def _scale(
     return Scale(
         name=f"crs_{name}", title=f"CRS, {title}", toxicity="crs", source=source, also=CRS_ASTCT_2019.also, version="1", criteria=criteria, state=state, codes=_CODES,
         options=_OPTIONS + options, default=False, gate=col("gate"), gate_assessed=col("gate_assessed"),
-        gate_evidence=("fever_event_id",), met=col("open_low"), present=col("active_low") | (col("grade") == 5), hidden=col("grade") > 0,
+        gate_evidence=("fever_event_id",), met=col("open_low"), present=col("active_low") | (col("grade") == 5), between=col("grade") > 0,
         flags=(CRS_ASTCT_2019.flags or {}) | flags, marks=marks | {"when CRS begins and ends": "P"},
     )  # fmt: skip
 

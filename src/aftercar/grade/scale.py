@@ -95,7 +95,8 @@ class Scale:
         applies: whether the scale is for this subject and time at all.
         met: where false, grade 0 reads `not_met` (the syndrome is absent) and not `graded` (assessed and normal).
         present: whether the toxicity is there, for episodes.
-        hidden: when it may go on unseen, such as under sedation, or lies between two signs; that time does not part two episodes.
+        hidden: when it may go on unseen, such as under sedation; that time does not part two episodes, and is no look that could show an end.
+        between: when a time without signs lies between two; that time does not part two episodes either.
     """
 
     name: str
@@ -123,7 +124,8 @@ class Scale:
     met: pl.Expr = lit(True)
     present: pl.Expr = col("grade") > 0
     flags: dict[str, pl.Expr] | None = None
-    hidden: pl.Expr = lit(False)
+    hidden: pl.Expr | None = None
+    between: pl.Expr = lit(False)
     marks: dict[str, str] | None = None
 
     @property
@@ -165,6 +167,7 @@ class _Plan:
     measures: list[str]
     steps: tuple[list[pl.Expr], ...]
     changed: pl.Expr
+    look: pl.Expr
     evidence: dict[str, pl.Expr]  # for each column, where it stands behind the grade
 
 
@@ -218,14 +221,23 @@ def _plan(scale: Scale, chosen: tuple[tuple[str, Any], ...]) -> _Plan:
             "_missing": _bits([(col("_higher") & _mask(criteria, lambda c, axis=axis: c.axis == axis)) != 0 for axis in axes]),
             "status": _status() if scale.status is None else pl.coalesce(pl.when("_applies").then(scale.status), _status()),
             "present": scale.present,
-            "_hidden": scale.hidden.fill_null(False),
+            "_bridge": (scale.between if scale.hidden is None else scale.between | scale.hidden).fill_null(False),
             "_group": lit(None, pl.String) if scale.group is None else scale.group,
             **{f"_m{n}": m.cast(pl.Float64) for n, m in enumerate(measures.values())},
         }),
     )  # fmt: skip
-    same = ["course", "grade", "grade_upper", "upper_assessed", "status", "present", "_hidden", "_flags", "_criteria", "_missing"]
+    same = ["course", "grade", "grade_upper", "upper_assessed", "status", "present", "_bridge", "_flags", "_criteria", "_missing"]
     same += [*(["_group"] if scale.group is not None else []), *(f"_m{n}" for n in range(len(measures)))]
-    return _Plan(criteria, axes, list(flags), list(measures), steps, _any_new(*same), _evidence(criteria, scale))
+    return _Plan(criteria, axes, list(flags), list(measures), steps, _any_new(*same), _look(scale), _evidence(criteria, scale))
+
+
+def _look(scale: Scale) -> pl.Expr:
+    """Where nothing is hidden, the time itself; where it is, the next time at which somebody looked and there was no sign."""
+    if scale.hidden is None:
+        return col("at")
+    hidden = scale.hidden.fill_null(False)
+    shown = col("_applies") & ~hidden & ~col("present").fill_null(False) & (col("_observed") | (col("grade_upper") == 0))
+    return pl.when(~hidden).then("at").otherwise(pl.when(shown).then("at").backward_fill())
 
 
 def _any_new(*columns: str) -> pl.Expr:
@@ -240,9 +252,10 @@ def assess(states: pl.DataFrame, scale: Scale, options: Options, *, hindsight: b
         states: what `scale.state` gives; sorted by `at`.
         hindsight: whether what one charting left open is not open where another settled it within `ONE_ASSESSMENT_S`.
     Returns:
-        `course, at, last_at` (end of the record), `end_at`, the columns of `GRADES` from `grade` to `measures` but `evidence`, `present`, `hidden`
-        (it may go on unseen), `stale` and `charted` (what the scale reads was), a row a stretch; `end_at` is null where the record ends; `criteria`, `missing` and `flags`
-        are bits, whose `names` are to be had. Beside them the rows behind: `row` (number), `id`, in no order.
+        `course, at, last_at` (end of the record), `end_at`, the columns of `GRADES` from `grade` to `measures` but `evidence`, `present`, `bridge`
+        (no gap between episodes), `look_at` (`at`, or the next look behind what is hidden), `stale` and `charted` (what the scale reads was), a row a stretch; `end_at` is null
+        where the record ends, `look_at` where nobody looked again, and it may lie in a later course; `criteria`, `missing` and `flags` are bits, whose `names` are to be had.
+        Beside them the rows behind: `row` (number), `id`, in no order.
     """
     plan = _plan(scale, tuple(options.items()))
     lists = {name for name, dtype in states.schema.items() if dtype == pl.List}
@@ -250,6 +263,7 @@ def assess(states: pl.DataFrame, scale: Scale, options: Options, *, hindsight: b
     lazy = states.lazy().with_columns(_ids=pl.sum_horizontal(*ids, lit(0, pl.Int64)))  # changes where a row comes or goes
     for step in plan.steps:
         lazy = lazy.with_columns(step)
+    lazy = lazy.with_columns(_look=plan.look)
     rows = lazy.filter(plan.changed).select(
         "course",
         "at",
@@ -265,7 +279,8 @@ def assess(states: pl.DataFrame, scale: Scale, options: Options, *, hindsight: b
         flags="_flags",
         measures=_NO_MEASURES,
         present=col("present").fill_null(False),
-        hidden="_hidden",
+        bridge="_bridge",
+        look_at="_look",
         stale=(col("_flags") & 1) != 0,  # the first of the flags
         charted="_seen",
         **{f"_m{n}": col(f"_m{n}") for n in range(len(plan.measures))},
@@ -389,7 +404,7 @@ def evidence(behind: pl.DataFrame, height: int) -> pl.Series:
 def beside(rows: pl.DataFrame, n: int, record: Record) -> pl.DataFrame:
     """Assessed rows of the n-th scale on a stretch of the axis of their own, so that all scales go on together."""
     shift = n * max(record.courses.height, 1)
-    return rows.with_columns(col("course") + shift, *(col(c) + shift * SPAN for c in ("at", "end_at", "last_at")))
+    return rows.with_columns(col("course") + shift, *(col(c) + shift * SPAN for c in ("at", "end_at", "last_at", "look_at")))
 
 
 def to_times(rows: pl.DataFrame, record: Record, *columns: str) -> pl.DataFrame:
@@ -404,18 +419,30 @@ def episodes(rows: pl.DataFrame, gap_h: float, resolution_h: float) -> pl.DataFr
     Returns:
         `course, episode, at, end_at, last_at, max_grade, max_grade_upper`. `end_at` is the first charted clear time after the last
         sign (`last_at`), if it comes within `gap_h`; it is null where it does not, or where fewer than `resolution_h` hours of record
-        follow it and no other episode does.
+        follow it and no other episode does. Where that time is hidden, a look behind it must show that there was an end: `gap_h` then counts
+        from where it is no longer hidden, and `resolution_h` from the look.
     """
+    gap = int(gap_h * HOUR)
     rows = rows.select(
-        "course", "at", "end_at", "grade", "upper_assessed", "present", "hidden", seen=~col("stale"), record_end="last_at"
+        "course",
+        "at",
+        "end_at",
+        "grade",
+        "upper_assessed",
+        "present",
+        "bridge",
+        "look_at",
+        seen=~col("stale"),
+        record_end="last_at",
     )
-    there = rows.filter(col("present") | col("hidden"))
+    there = rows.filter(col("present") | col("bridge"))
     stop = pl.coalesce("end_at", pl.max_horizontal("at", "record_end"))
     # Rows follow one another in time and course by course: comparing neighbours costs a tenth of windows over courses.
-    parted = (col("course") != col("course").shift(1)) | (col("at") - col("stop").shift(1) >= int(gap_h * HOUR))
+    parted = (col("course") != col("course").shift(1)) | (col("at") - col("stop").shift(1) >= gap)
     there = there.with_columns(stop=stop).with_columns(spell=parted.fill_null(True).cum_sum())
     # What is hidden before the first sign or after the last is no part of the episode.
     signs = there.filter("present").group_by("spell").agg(first=col("at").min(), last=col("stop").max())
+    veiled = there.filter((col("spell") != col("spell").shift(-1)).fill_null(True)).select("spell", veiled="stop")
     there = there.join(signs, on="spell", maintain_order="left")
     there = there.filter(col("present") | ((col("at") >= col("first")) & (col("at") < col("last"))))
     found = there.group_by("spell", maintain_order=True).agg(
@@ -425,11 +452,17 @@ def episodes(rows: pl.DataFrame, gap_h: float, resolution_h: float) -> pl.DataFr
         max_grade=col("grade").max(),
         max_grade_upper=pl.max_horizontal(col("grade").max(), col("upper_assessed").max()),
         record_end=col("record_end").first(),
-    ).with_columns(episode=col("spell").rank("dense").over("course").cast(pl.Int32)).drop("spell")  # fmt: skip
-    clear = rows.filter(~col("present") & col("seen")).select(clear_at="at").with_columns(col("clear_at").set_sorted())
+    )
+    found = found.join(veiled, on="spell", maintain_order="left")
+    found = found.with_columns(episode=col("spell").rank("dense").over("course").cast(pl.Int32)).drop("spell")
+    clear = rows.filter(~col("present") & col("seen")).select("look_at", clear_at="at").with_columns(col("clear_at").set_sorted())
     found = found.sort("last_at").join_asof(clear, left_on="last_at", right_on="clear_at", strategy="forward").sort("at")
     # A clear reading after a long silence does not say when the signs went.
-    own = (col("clear_at") // SPAN == col("course")) & (col("clear_at") - col("last_at") < int(gap_h * HOUR))
+    own = (
+        (col("look_at") // SPAN == col("course"))
+        & (col("clear_at") - col("last_at") < gap)
+        & (col("look_at") - col("veiled") < gap)
+    )
     another = (col("course").shift(-1) == col("course")).fill_null(False)
-    ended = another | (col("record_end") - col("clear_at") >= int(resolution_h * HOUR))
-    return found.with_columns(end_at=pl.when(ended & own).then("clear_at")).drop("record_end", "clear_at")
+    ended = another | (col("record_end") - col("look_at") >= int(resolution_h * HOUR))
+    return found.with_columns(end_at=pl.when(ended & own).then("clear_at")).drop("record_end", "clear_at", "look_at", "veiled")

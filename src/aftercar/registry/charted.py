@@ -109,7 +109,7 @@ class Charted:
     def _ended(self, episodes: pl.DataFrame, scales: tuple[str, ...]) -> pl.DataFrame:
         """Episodes with `end_at`: the first time from the resolution on at which what was charted leaves no grade possible.
 
-        The end of an episode is where its lower bound ends: who is put under sedation then has not got well.
+        The end of an episode is where its lower bound ends, the earliest that it can be: a fever may still count then, and sedation hide what there is.
         """
         own = self.result.grades.filter(col("scale").is_in(scales) & (col("status").cast(pl.String) != "not_applicable"))
         rows = self._on_axis(own, "start").select("course", "scale", "flags", "upper_assessed", at="start_at").sort("at")

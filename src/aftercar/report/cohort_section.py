@@ -88,7 +88,7 @@ def _beside(results: Cohort, worst: pl.DataFrame) -> tuple[Figure | None, list[s
         if endpoint is None or not own.n:
             continue
         studies, _ = published.counted(endpoint)
-        kept = studies.filter(col("scale").str.starts_with(own.scale).fill_null(False))
+        kept = studies.filter(scale=own.scale)
         for (scale,), of_scale in kept.partition_by("scale", as_dict=True, maintain_order=True).items():
             try:
                 group = published.grouped(str(scale), of_scale)

@@ -21,12 +21,6 @@ MATTER = (
     "day0", "unknown_attribution", "fever_waiver_drugs", "fever_carry_h", "map_cut", "vasopressin_alone", "hfnc_le6", "resolution_h", "new_episode_gap_h",
     "ice_locf_h", "seizure_hold_h", "max_gap_days", "icaht_duration",
 )  # fmt: skip
-STATISTICS = {
-    "wilson": "Wilson EB. Probable inference, the law of succession, and statistical inference. J Am Stat Assoc 1927;22:209-212",
-    "aalen": "Aalen OO, Johansen S. An empirical transition matrix for non-homogeneous Markov chains based on censored observations. Scand J Stat 1978;5:141-150",
-    "marubini": "Marubini E, Valsecchi MG. Analysing survival data from clinical trials and observational studies. Wiley 1995",
-    "hamza": "Hamza TH, van Houwelingen HC, Stijnen T. The binomial distribution of meta-analysis was preferred to model within-study variability. J Clin Epidemiol 2008;61:41-51",
-}
 LIMITS = (
     "Grades are derived from what was charted. A sign that nobody charted, or that was charted only as free text, is not in them.",
     "A range that missing data leave is told beside each rate; it does not cover what came and went between two readings.",
@@ -44,10 +38,10 @@ class Cited:
     lines: dict[str, str] = field(default_factory=dict[str, str])
 
     def cite(self, *keys: str) -> Markup:
-        """The numbers of papers or of `STATISTICS`, as links; of a key that nobody knows none."""
-        known = [k for k in keys if k in STATISTICS or k in references()]
+        """The numbers of papers, as links; of a key that nobody knows none."""
+        known = [k for k in keys if k in references()]
         for key in known:
-            self.lines.setdefault(key, STATISTICS.get(key) or _line(key))
+            self.lines.setdefault(key, _line(key))
         order = list(self.lines)
         numbers = sorted({order.index(k) + 1 for k in known})
         links = Markup(", ").join(Markup('<a href="#ref-{0}">{0}</a>').format(n) for n in numbers)
@@ -90,7 +84,7 @@ def methods(run: dict[str, Any], worst: pl.DataFrame, *, trials: Iterable[str] =
         if pooled:
             text += Markup(
                 " Rates of several studies were put together by the binomial-normal model with maximum likelihood{}; the cohort itself was not put together with them."
-            ).format(cited.cite("hamza"))
+            ).format(cited.cite("hamza2008", "stijnen2010"))
         paragraphs.append(text)
     cited.cite(*run.get("sources", []))  # what inputs and options rest on
     changed = [
@@ -161,4 +155,4 @@ def _statistics(cited: Cited) -> Markup:
         "<b>Statistics.</b> Rates have 95 % Wilson score intervals{}. Cumulative incidence is the Aalen-Johansen estimate{} with death as a competing event, the end of the record as censoring, and 95 % "
         "intervals of log(-log){}; a grade counts from the day on which it was surely reached. Onset and duration are medians with quartiles by linear interpolation; durations whose end was not seen "
         "are counted and left out of them. No test was made, and nothing was adjusted for."
-    ).format(cited.cite("wilson"), cited.cite("aalen"), cited.cite("marubini"))
+    ).format(cited.cite("wilson1927"), cited.cite("aalen1978"), cited.cite("marubini1995"))

@@ -136,7 +136,7 @@ def _sankey(folder: Path, from_: str | None, to: str | None, timeline: Path | No
 
 def _forest(results: Results, outcome: Outcome, some: bool) -> Figure:
     from aftercar.report.figures.forest import endpoint_of, forest, own_rate, sections
-    from aftercar.synthesis.published import pool
+    from aftercar.synthesis.published import pool, without_counts
 
     if some:
         raise OptionError("--subject has no meaning for forest: it is of all courses.")
@@ -146,12 +146,8 @@ def _forest(results: Results, outcome: Outcome, some: bool) -> Figure:
     results.require(outcome.scales)
     own = own_rate(results.worst, outcome, simulated=results.simulated)
     try:
-        groups, left_out = pool(endpoint)
+        groups, _ = pool(endpoint)
     except ImportError:
         raise AftercarError("A forest plot needs the extra: pip install 'aftercar[statistics]'.") from None
-    notes = [f"Left out, for they tell no counts: {'; '.join(left_out)}."] if left_out else []
-    if not any(own.fits(g.scale) for g in groups):
-        notes.append(f"No study graded on {own.scale}: this cohort is not drawn. `aftercar evidence pool` with --mix does.")
-    return forest(
-        f"{outcome.name}, beside published rates", sections(groups, own), notes=notes, note=results.run.get("timeline_note")
-    )
+    title, note = f"{outcome.name}, beside published rates", results.run.get("timeline_note")
+    return forest(title, sections(groups, own), note=note, without_counts=without_counts(endpoint))

@@ -12,6 +12,8 @@ import typer
 from aftercar.errors import AftercarError, OptionError
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from aftercar.report.figures.forest import Own
     from aftercar.synthesis.moderators import Parted, Regression
     from aftercar.synthesis.published import Group
@@ -54,10 +56,13 @@ def pool(
     json_: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
     """Put published rates together within each scale: how high, how far studies differ, and where a further one may lie."""
+    from aftercar.report.figures.save import placed
     from aftercar.synthesis import published
 
     if out is not None and out.suffix.lower() not in (".svg", ".png", ".csv", ".json"):
         raise OptionError(f"{out.name}: the ending says the format, and it is .svg, .png, .csv or .json.")
+    if out is not None:
+        placed(out)
     name = published.endpoint_named(endpoint)
     if outcome and cohort is None:
         raise OptionError("--outcome is of a cohort: name its results folder by --cohort.")
@@ -66,17 +71,18 @@ def pool(
         from aftercar.serve import show_pool
 
         groups, left_out = published.pool(name, product=product, disease=disease, mix=mix or by is By.scale)
+        alone = published.without_counts(name, product=product, disease=disease)
         parts, tests = _compared(groups, by, moderator or [], mix=mix)
     except ImportError:
         raise AftercarError("Published rates are put together with the extra: pip install 'aftercar[statistics]'.") from None
-    if not mix:
+    if not mix:  # of several scales, which were compared
         groups = [g for g in groups if g.scale != published.MIXED]
     if out:
-        _write(out, name, groups, parts, tests, left_out, own, note, mix=mix)
+        _write(out, name, groups, parts, tests, alone, left_out, own, note, mix=mix)
     if json_:
-        print(json.dumps(_told(name, groups, parts, tests, left_out, own), indent=2, ensure_ascii=False))
+        print(json.dumps(_told(name, groups, parts, tests, alone, left_out, own), indent=2, ensure_ascii=False))
         return
-    show_pool.pooled(name, groups, parts, tests, left_out, own, mix=mix)
+    show_pool.pooled(name, groups, parts, tests, alone, own, mix=mix, compare=bool(by or moderator))
     if own is not None:
         from aftercar.serve import show
 
@@ -102,22 +108,28 @@ def _compared(
     tests = [regress(MIXED, g.studies, by) for g in whole if by is By.scale]
     for moderator in moderators:
         of = whole if moderator is Moderator.scale else groups if mix else single
-        if moderator is Moderator.scale and not whole:
+        if moderator is Moderator.scale and not whole and len(single) > 1:
             raise OptionError("Scales are compared across all studies: add --mix.")
-        tests += [regress(g.scale, g.studies, moderator) for g in of if g.studies.height > 2]
+        tests += [regress(g.scale, g.studies, moderator) for g in of]
     return parts, tests
 
 
 def _own(folder: Path, outcome: str | None, endpoint: str) -> tuple[Own, str | None]:
     """The rate of a cohort, and what its dataset says of itself."""
     from aftercar.cohort.outcome import Outcome
+    from aftercar.errors import InputError
     from aftercar.grade.results import open_results
     from aftercar.report.figures.forest import endpoint_of, own_rate
+    from aftercar.synthesis.published import LATE
 
     results = open_results(folder)
     stem, _, cut = endpoint.partition("_")
     spoken = f"{stem}:3" if cut.startswith("g3") else stem
-    if outcome is None and stem not in ("crs", "icans", "spm"):
+    if endpoint in LATE and endpoint != "spm":
+        raise OptionError(
+            f"No outcome of a cohort is {endpoint}, so that none stands beside it; `aftercar cohort describe` tells of its deaths and second malignancies."
+        )
+    if outcome is None and stem == "nt":
         raise OptionError(f"No outcome of a cohort is {endpoint} by itself: name one by --outcome, such as neuro_ctcae:3.")
     asked = Outcome.of(outcome or spoken)
     if endpoint_of(asked) != endpoint:
@@ -126,11 +138,13 @@ def _own(folder: Path, outcome: str | None, endpoint: str) -> tuple[Own, str | N
             f"{outcome or spoken} is not {endpoint}" + (f" but {meant}." if meant else ", and no published endpoint is.")
         )
     results.require(asked.scales)
+    if results.worst.is_empty():
+        raise InputError(f"{folder} holds no course, so that there is nothing to show beside the studies.")
     return own_rate(results.worst, asked, simulated=results.simulated), results.run.get("timeline_note")
 
 
 def _write(
-    out: Path, name: str, groups: list[Group], parts: dict[str, Parted], tests: list[Regression], left_out: list[str], own: Own | None,
+    out: Path, name: str, groups: list[Group], parts: dict[str, Parted], tests: list[Regression], alone: pl.DataFrame, left_out: list[str], own: Own | None,
     note: str | None, *, mix: bool,
 ) -> None:  # fmt: skip
     from aftercar.files import write_text
@@ -141,28 +155,36 @@ def _write(
 
     simulated = own is not None and own.simulated
     shown = sections(groups, own, {scale: p.groups for scale, p in parts.items()}, mix=mix)
-    notes = [f"Left out, for they tell no counts: {'; '.join(left_out)}."] if left_out else []
-    figure = forest(endpoint_name(name), shown, notes=notes, note=note)
+    figure = forest(endpoint_name(name), shown, note=note, without_counts=alone)
     kind = out.suffix.lower()
     if kind in (".svg", ".png"):
         save(figure, out, simulated=simulated)
     elif kind == ".csv":
         write_text(out, labelled(figure.data, simulated).write_csv())
     else:
-        write_text(out, json.dumps(_told(name, groups, parts, tests, left_out, own), indent=2, ensure_ascii=False) + "\n")
+        write_text(out, json.dumps(_told(name, groups, parts, tests, alone, left_out, own), indent=2, ensure_ascii=False) + "\n")
 
 
 def _told(
-    name: str, groups: list[Group], parts: dict[str, Parted], tests: list[Regression], left_out: list[str], own: Own | None
+    name: str,
+    groups: list[Group],
+    parts: dict[str, Parted],
+    tests: list[Regression],
+    alone: pl.DataFrame,
+    left_out: list[str],
+    own: Own | None,
 ) -> dict[str, Any]:
     """All of it as a plain dictionary."""
     from dataclasses import asdict
 
-    from aftercar.synthesis.published import rows
+    import polars as pl
+
+    from aftercar.synthesis import published
 
     every = [*groups, *(g for p in parts.values() for g in p.groups)]
     told: dict[str, Any] = {
-        "endpoint": name, "rows": rows(name, every).to_dicts(), "tests": [asdict(t) for t in [*(p.test for p in parts.values()), *tests]], "left_out": left_out,
+        "endpoint": name, "rows": published.rows(name, every).to_dicts(), "tests": [asdict(t) for t in [*(p.test for p in parts.values()), *tests]], "left_out": left_out,
+        "without_counts": published.shaped(alone, published.ROWS).with_columns(endpoint=pl.lit(name), studies=pl.lit(1)).to_dicts(),
     }  # fmt: skip
     if own is not None:
         low, high = own.interval

@@ -52,7 +52,7 @@ def _words(column: str) -> pl.Expr:
 SHOWN: dict[str, dict[str, pl.Expr | str]] = {
     "trials": {
         "trial": "trial_id", "product": pl.coalesce("product_alias", "product"), "disease": "disease_group", "n": "n_treated", "verified": "verified",
-        "CRS graded by": "crs_scale", "NT graded by": "nt_scale", "reference": _REFS,
+        "CRS graded by": "crs_scale", "NT graded by": "nt_scale", "ICANS graded by": "icans_scale", "reference": _REFS,
     },
     "toxicity_rates": {
         "trial": "trial_id", "product": "product", "endpoint": _words("endpoint"), "lecture": as_printed("lecture_pct") + "%",

@@ -18,8 +18,8 @@ Floats = NDArray[np.float64]
 
 BY = ("product", "disease", "scale")
 MODERATORS = {
-    "product": "product", "disease": "disease group", "target": "target", "costim": "costimulatory domain", "scale": "scale", "year": "year of the paper, by year",
-    "n": "size of the study, by 100 patients",
+    "product": "product", "disease": "disease group", "target": "target", "costim": "costimulatory domain", "scale": "scale", "year": "year of the paper",
+    "n": "size of the study",
 }  # fmt: skip
 _NUMBERS = {"year": 1.0, "n": 100.0}  # with the unit of a step
 
@@ -94,6 +94,8 @@ def regress(scale: str, studies: pl.DataFrame, moderator: str) -> Regression:
     missing = studies.height - known.height
     reference, names, x = _design(known, moderator)
     about = Regression(scale, moderator, known.height, missing, reference)
+    if known.height < 3:
+        return replace(about, why="Too few studies" + (" of which it is known." if missing else "."))
     if not names:
         return replace(about, why="All studies are alike in it.")
     k, n = known["events"].to_list(), known["n"].to_list()

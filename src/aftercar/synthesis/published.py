@@ -9,12 +9,16 @@ import polars as pl
 from polars import col, lit
 
 from aftercar.errors import InputError, OptionError, nearest
-from aftercar.evidence.select import select
+from aftercar.evidence.select import GRADED_BY, GRADED_BY_NOTE, SCALES, select
 from aftercar.evidence.sources import references
 from aftercar.evidence.tables import table
 from aftercar.intervals import wilson
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from polars._typing import PolarsDataType
+
     from aftercar.synthesis.proportions import Method, Pooled
 
 MIXED = "several scales"
@@ -27,6 +31,15 @@ LATE = {
     "nrm": ("non-relapse mortality",),
 }  # fmt: skip
 REVIEW = "pooled"  # how the measure of a rate begins that is of several studies already
+LECTURE = "lecture"  # the key of what no paper was seen of
+WILSON, PUBLISHED, RANGE = (
+    "Wilson",
+    "published",
+    "range",
+)  # whose `low` and `high` are: ours, the paper's, or the ends of a range of rates without a middle
+STUDY = (
+    "trial_id", "product", "disease", "target", "costim", "scale", "events", "n", "ref_id", "source", "verified", "year", "low", "high", "share", "interval", "note",
+)  # fmt: skip
 _SPOKEN = {"crs": "crs_any", "icans": "icans_any", "nt": "nt_any", "neuro": "nt_any"}
 
 
@@ -36,7 +49,7 @@ class Group:
 
     Attributes:
         scale: of late effects, until when they were counted.
-        studies: `trial_id, product, disease, target, costim, year, scale, events, n, share, low, high, source, ref_id, verified`; a row a study, intervals after Wilson.
+        studies: the columns of `STUDY`, a row a study.
         pooled: null where there is one study, or no rate is likeliest (`why` says so).
         logit, freeman_tukey: the same by transformed shares, for comparison.
         part: a product or disease, of a subgroup of the scale.
@@ -80,60 +93,82 @@ def counted(endpoint: str, *, product: str | None = None, disease: str | None = 
     Raises:
         OptionError: there is no such endpoint, product or disease, or no study is left.
     """
+    found = _found(endpoint, product, disease)
+    return found.filter(_COUNTS).select(STUDY), found.filter(~_COUNTS)["told"].to_list()
+
+
+def without_counts(endpoint: str, *, product: str | None = None, disease: str | None = None) -> pl.DataFrame:
+    """The studies that `counted` leaves out: to be shown, each with the percentage that it tells, and put together with nothing.
+
+    `low` and `high` are those of the paper, where it has them (`interval`); of a `RANGE` of rates `share` is null. Arguments and errors as for `counted`.
+    """
+    return _found(endpoint, product, disease).filter(~_COUNTS).select(STUDY)
+
+
+_COUNTS = col("events").is_not_null() & col("n").is_not_null()
+
+
+def _found(endpoint: str, product: str | None, disease: str | None) -> pl.DataFrame:
+    """Every study of an endpoint: the columns of `STUDY`, and in `told` a line of what it says."""
     if endpoint not in endpoints():
         raise OptionError(f"No endpoint is called {endpoint!r}: {', '.join(endpoints())}.")
     found = _late(endpoint, product) if endpoint in LATE else _rates(endpoint, product)
+    if found.is_empty():
+        raise OptionError(f"No study tells {endpoint} of {product}." if product else f"No study tells {endpoint}.")
     if disease is not None:
         groups = found["disease"].drop_nulls().unique().sort().to_list()
-        if disease not in groups:
-            raise OptionError(f"No study of this endpoint is of {disease!r}: {', '.join(groups)}.")
         found = found.filter(disease=disease)
-    if found.is_empty():
-        raise OptionError(f"No study tells {endpoint} of that product.")
+        if found.is_empty():
+            others = f": {', '.join(groups)}" if groups else ", for none tells its disease"
+            raise OptionError(f"No study of this endpoint is of {disease!r}{others}.")
     papers = references()
     years = {key: papers[key].year for key in found["ref_id"].drop_nulls() if key in papers}
-    found = found.with_columns(
-        year=col("ref_id").replace_strict(years, default=None, return_dtype=pl.String).cast(pl.Int64, strict=False)
-    )
-    whole = col("events").is_not_null() & col("n").is_not_null()
-    kept = found.filter(whole).drop("told")
-    limits = [wilson(k, n) for k, n in kept.select("events", "n").iter_rows()]
-    kept = kept.with_columns(
-        pl.Series("low", [low for low, _ in limits], dtype=pl.Float64), pl.Series("high", [high for _, high in limits], dtype=pl.Float64), share=col("events") / col("n")
+    own = [wilson(k, n) if k is not None and n is not None else (None, None) for k, n in found.select("events", "n").iter_rows()]
+    ours = _COUNTS & col("interval").ne_missing(PUBLISHED)
+    return found.with_columns(
+        pl.Series("wilson_low", [low for low, _ in own], dtype=pl.Float64), pl.Series("wilson_high", [high for _, high in own], dtype=pl.Float64),
+        year=col("ref_id").replace_strict(years, default=None, return_dtype=pl.String).cast(pl.Int64, strict=False),
+    ).with_columns(
+        share=pl.when(ours).then(col("events") / col("n")).otherwise("share"), low=pl.when(ours).then("wilson_low").otherwise("low"),
+        high=pl.when(ours).then("wilson_high").otherwise("high"), interval=pl.when(ours).then(lit(WILSON)).otherwise("interval"),
     )  # fmt: skip
-    return kept, found.filter(~whole)["told"].to_list()
 
 
 def _rates(endpoint: str, product: str | None) -> pl.DataFrame:
     """Of each trial the source that is recommended."""
     rates = select("rates", product=product).filter(endpoint=endpoint)
-    of_crs = endpoint.startswith("crs")
-    trials = table("trials").select(
-        "trial_id", "target", disease="disease_group", costim="costim_domain", scale="crs_scale" if of_crs else "nt_scale"
-    )  # fmt: skip
+    trials = table("trials").select("trial_id", "target", SCALES, disease="disease_group", costim="costim_domain")
     own = rates.join(trials, on="trial_id", how="left", maintain_order="left")
-    if endpoint.startswith("icans"):  # "ASTCT 2019 for ICANS; CTCAE v5.0 for other"
-        own = own.with_columns(col("scale").str.replace(r" for ICANS;.*$", ""))
     label = col("recommended_source") == "label"
 
     def of_source(name: str) -> pl.Expr:
         return pl.when(label).then(f"label_{name}").otherwise(f"primary_{name}").alias(name)
 
     return own.select(
-        "trial_id", "product", "disease", "target", "costim", "scale", of_source("events"), of_source("n"), of_source("ref_id"),
+        "trial_id", "product", "disease", "target", "costim", of_source("events"), of_source("n"), of_source("ref_id"), scale=GRADED_BY, note=GRADED_BY_NOTE,
         source="recommended_source", verified=pl.when(label).then("verified_label").otherwise("verified_primary"), told="trial_id",
+        share=col("recommended_pct") / 100, low=lit(None, pl.Float64), high=lit(None, pl.Float64), interval=lit(None, pl.String),
     )  # fmt: skip
 
 
 def _late(endpoint: str, product: str | None) -> pl.DataFrame:
-    """Late effects of whole populations: the paper stands for the trial, the population for the disease."""
+    """Late effects of whole populations: the paper stands for the trial, the population for the disease, and what the paper says of the middle and its interval for what counts make."""
     rows = select("late-effects", product=product).filter(col("effect").is_in(LATE[endpoint]))
     value = pl.concat_str(col("value"), col("unit"), separator=" ", ignore_nulls=True)
+    ends = col("value").str.extract_groups(r"^(?<low>[0-9.]+)-(?<high>[0-9.]+)$")
+    percent = pl.when(unit="percent")
+    low, high = (
+        percent.then(pl.coalesce(f"ci_{end}", ends.struct.field(end).cast(pl.Float64)).truediv(100).round(6))
+        for end in ("low", "high")
+    )
     return rows.select(
         trial_id="ref_id", product="product", disease="population", target=lit(None, pl.String), costim=lit(None, pl.String), scale="horizon",
         events=pl.when(col("n_total").is_not_null()).then("n_events"), n="n_total", ref_id="ref_id",
-        source=pl.when(col("measure").str.starts_with(REVIEW)).then(lit("meta-analysis")).otherwise(lit("paper")), verified="verified",
+        source=pl.when(col("measure").str.starts_with(REVIEW)).then(lit("meta-analysis")).when(col("ref_id") == LECTURE).then(lit(LECTURE)).otherwise(lit("paper")), verified="verified",
         told=pl.concat_str("ref_id", lit(": "), "effect", lit(", "), value, pl.concat_str(lit(", "), "population"), pl.concat_str(lit(", "), "horizon"), ignore_nulls=True),
+        share=percent.then(col("value").cast(pl.Float64, strict=False).truediv(100).round(6)), low=low, high=high,
+        interval=pl.when(col("ci_low").is_not_null()).then(lit(PUBLISHED)).when(low.is_not_null()).then(lit(RANGE)),
+        note=col("effect").str.extract(r", (.+)$"),
     )  # fmt: skip
 
 
@@ -164,14 +199,24 @@ def grouped(scale: str, studies: pl.DataFrame, part: str | None = None) -> Group
     try:
         found, why = pooled(k, n), ""
     except InputError as error:
-        found, why = None, str(error)
+        found, why = None, _all_alike(sum(k), sum(n)) or str(error)
     return Group(scale, studies, found, others["logit"], others["freeman_tukey"], why, part)
+
+
+def _all_alike(k: int, n: int) -> str:
+    """Where nobody or everybody had it no rate is likeliest; what can be said instead, with the exact interval (Clopper and Pearson)."""
+    edge = 0.025 ** (1 / n)
+    if k == 0:
+        return f"Nobody had it in any study, so that no rate is likeliest: 0 of {n} together, at most {100 * (1 - edge):.2g} per cent (exact 95 % interval)"
+    if k == n:
+        return f"Everybody had it in every study, so that no rate is likeliest: {n} of {n} together, at least {100 * edge:.3g} per cent (exact 95 % interval)"
+    return ""
 
 
 ROWS = {
     "endpoint": pl.String, "scale": pl.String, "part": pl.String, "trial_id": pl.String, "product": pl.String, "disease": pl.String, "studies": pl.Int64, "events": pl.Int64, "n": pl.Int64,
     "share": pl.Float64, "low": pl.Float64, "high": pl.Float64, "further_low": pl.Float64, "further_high": pl.Float64, "tau2": pl.Float64, "heterogeneity_p": pl.Float64,
-    "logit": pl.Float64, "freeman_tukey": pl.Float64, "source": pl.String, "ref_id": pl.String, "verified": pl.String, "why": pl.String,
+    "logit": pl.Float64, "freeman_tukey": pl.Float64, "source": pl.String, "ref_id": pl.String, "verified": pl.String, "why": pl.String, "interval": pl.String, "note": pl.String,
 }  # fmt: skip
 
 
@@ -182,9 +227,15 @@ def rows(endpoint: str, groups: list[Group]) -> pl.DataFrame:
         if group.scale != MIXED and group.part is None:
             parts.append(group.studies.with_columns(studies=lit(1)))
         parts.append(pl.DataFrame([_together(group)]))
-    whole = pl.concat(parts, how="diagonal_relaxed").with_columns(endpoint=lit(endpoint))
-    missing = [lit(None, dtype).alias(name) for name, dtype in ROWS.items() if name not in whole.columns]
-    return whole.with_columns(missing).select(col(name).cast(dtype) for name, dtype in ROWS.items())
+    return shaped(pl.concat(parts, how="diagonal_relaxed") if parts else pl.DataFrame(), ROWS).with_columns(
+        endpoint=lit(endpoint)
+    )
+
+
+def shaped(frame: pl.DataFrame, columns: Mapping[str, PolarsDataType]) -> pl.DataFrame:
+    """A frame with these columns of these types, null where it has none."""
+    missing = [lit(None, dtype).alias(name) for name, dtype in columns.items() if name not in frame.columns]
+    return frame.with_columns(missing).select(col(name).cast(dtype) for name, dtype in columns.items())
 
 
 def _together(group: Group) -> dict[str, object]:

@@ -25,8 +25,7 @@ def save(figure: Figure, out: Path, *, simulated: bool = False) -> Path:
     kind = out.suffix.lower()
     if kind not in ENDINGS:
         raise OptionError(f"{out.name}: the ending says the format, and it is .svg or .png.")
-    if out.is_dir() or not out.parent.is_dir():
-        raise InputError(f"{out} cannot be written: name a file in a folder that is there.")
+    placed(out)
     text = alone(figure.svg, figure.title)
     picture = png(text) if kind == ".png" else b""
     data = out.with_suffix(".csv")
@@ -36,6 +35,16 @@ def save(figure: Figure, out: Path, *, simulated: bool = False) -> Path:
     else:
         write_text(out, text)
     return data
+
+
+def placed(out: Path) -> None:
+    """Refuse a file that has no place.
+
+    Raises:
+        InputError: its folder is not there, or it is a folder itself.
+    """
+    if out.is_dir() or not out.parent.is_dir():
+        raise InputError(f"{out} cannot be written: name a file in a folder that is there.")
 
 
 def png(svg: str, zoom: float = ZOOM) -> bytes:

@@ -13,6 +13,7 @@ from polars import col
 
 from aftercar.evidence import table
 from aftercar.evidence.discrepancies import discrepancies
+from aftercar.evidence.select import GRADED_BY, SCALES
 from aftercar.evidence.sources import keys, references
 from aftercar.evidence.tables import REFERENCES, tables, verified
 from aftercar.intervals import wilson
@@ -47,14 +48,10 @@ def _values(frame: pl.DataFrame, column: str) -> list[str]:
 
 def _rates() -> pl.DataFrame:
     """Every rate with the product, disease and scale of its trial."""
-    trials = table("trials").select(
-        "trial_id", "product_alias", "disease", "disease_group", "crs_scale", "nt_scale", "nt_definition"
-    )
+    trials = table("trials").select("trial_id", "product_alias", "disease", "disease_group", SCALES, "nt_definition")
     found = table("toxicity_rates").join(trials, on="trial_id", how="left", maintain_order="left")
     of_crs = col("endpoint").str.starts_with("crs")
-    return found.with_columns(
-        scale=pl.when(of_crs).then("crs_scale").otherwise("nt_scale"), definition=pl.when(~of_crs).then("nt_definition")
-    )
+    return found.with_columns(scale=GRADED_BY, definition=pl.when(~of_crs).then("nt_definition"))
 
 
 def _rate(row: dict[str, Any]) -> dict[str, Any]:

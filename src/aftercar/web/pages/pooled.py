@@ -16,7 +16,7 @@ from aftercar.cohort.outcome import Outcome
 from aftercar.errors import OptionError
 from aftercar.evidence.tables import table, verified
 from aftercar.report.figures.draw import Figure
-from aftercar.report.figures.forest import UNCHECKED, Own, endpoint_of, forest, own_rate, sections, told_of
+from aftercar.report.figures.forest import UNCHECKED, Own, endpoint_of, forest, own_rate, sections, told_alone, told_of
 from aftercar.report.names import endpoint_name
 from aftercar.synthesis import published
 from aftercar.synthesis.published import Group
@@ -28,6 +28,7 @@ from aftercar.web.pages.evidence import refs
 router = APIRouter(prefix="/evidence/pooled", include_in_schema=False)
 
 USUAL = "crs_g3plus"
+ALONE = "percentage only"  # the kind of a row without counts
 
 
 @router.get("")
@@ -47,14 +48,14 @@ def see(request: Request, ward: TheWard, person: Reader, endpoint: str = USUAL, 
         "diseases": _diseases(endpoint), "marks": verified(), "refs": refs, "wrong": "", "shown": None,
     }  # fmt: skip
     try:
-        groups, left_out = _pooled(endpoint, product or None, disease or None)
+        groups, left_out, alone = _pooled(endpoint, product or None, disease or None)
     except OptionError as error:  # there is none of that choice, which is an answer
         context["wrong"] = str(error)
         return render.page(request, "pooled.html.j2", person, **context)
     own, note, beside = _own(ward, scales, scale, product)
     if own is not None:
         ward.note(person, "cohort.read", detail={"patients": own.n + own.undecided})
-    figure = forest(endpoint_name(endpoint), sections(groups, own), note=note)
+    figure = forest(endpoint_name(endpoint), sections(groups, own), note=note, without_counts=alone)
     context |= {
         "shown": Markup(figure.svg), "rows": _rows(figure), "left_out": left_out, "beside": beside,
         "alone": own is not None and not any(own.fits(g.scale) for g in groups), "own": own,
@@ -63,9 +64,10 @@ def see(request: Request, ward: TheWard, person: Reader, endpoint: str = USUAL, 
 
 
 @lru_cache(maxsize=128)
-def _pooled(endpoint: str, product: str | None, disease: str | None) -> tuple[list[Group], list[str]]:
-    """What was published changes with the software alone."""
-    return published.pool(endpoint, product=product, disease=disease)
+def _pooled(endpoint: str, product: str | None, disease: str | None) -> tuple[list[Group], list[str], pl.DataFrame]:
+    """What `pool` makes of it, and the studies without counts; what was published changes with the software alone."""
+    groups, left_out = published.pool(endpoint, product=product, disease=disease)
+    return groups, left_out, published.without_counts(endpoint, product=product, disease=disease)
 
 
 def _known(column: str) -> list[str]:
@@ -110,4 +112,10 @@ def _rows(figure: Figure) -> list[dict[str, Any]]:
     if figure.data.is_empty():
         return []
     shown = figure.data.with_columns(sign=col("verified").replace_strict(UNCHECKED, default="", return_dtype=pl.String))
-    return [r | {"told": told_of(r["share"], r["low"], r["high"]) if r["share"] is not None else ""} for r in shown.to_dicts()]
+    return [r | {"told": _told(r)} for r in shown.to_dicts()]
+
+
+def _told(row: dict[str, Any]) -> str:
+    if row["kind"] == ALONE:
+        return told_alone(row)
+    return told_of(row["share"], row["low"], row["high"]) if row["share"] is not None else ""
