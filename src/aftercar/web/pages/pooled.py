@@ -16,7 +16,7 @@ from aftercar.cohort.outcome import Outcome
 from aftercar.errors import OptionError
 from aftercar.evidence.tables import table, verified
 from aftercar.report.figures.draw import Figure
-from aftercar.report.figures.forest import UNCHECKED, Own, endpoint_of, forest, own_rate, sections, told_alone, told_of
+from aftercar.report.figures.forest import NO_COUNTS, UNCHECKED, Own, endpoint_of, forest, own_rate, sections, told_alone, told_of
 from aftercar.report.names import endpoint_name
 from aftercar.synthesis import published
 from aftercar.synthesis.published import Group
@@ -28,7 +28,6 @@ from aftercar.web.pages.evidence import refs
 router = APIRouter(prefix="/evidence/pooled", include_in_schema=False)
 
 USUAL = "crs_g3plus"
-ALONE = "percentage only"  # the kind of a row without counts
 
 
 @router.get("")
@@ -116,6 +115,6 @@ def _rows(figure: Figure) -> list[dict[str, Any]]:
 
 
 def _told(row: dict[str, Any]) -> str:
-    if row["kind"] == ALONE:
+    if row["kind"] == NO_COUNTS:
         return told_alone(row)
     return told_of(row["share"], row["low"], row["high"]) if row["share"] is not None else ""
