@@ -45,8 +45,8 @@ MAY_IMPORT = {
     "trial": "errors files frames told processes spark intervals evidence timeline options grade cohort simulate",
     "export": "errors files frames evidence timeline grade",
     "report": "errors files frames intervals evidence timeline options grade manage risk cohort simulate synthesis calibrate trial registry",
-    "ward": "errors files frames processes evidence timeline options grade manage",
-    "web": "errors files frames intervals evidence timeline options grade manage risk cohort simulate calibrate report ward",
+    "ward": "errors files frames processes evidence timeline options grade manage registry",
+    "web": "errors files frames intervals evidence timeline options grade manage risk cohort registry simulate synthesis calibrate trial report ward",
     "serve": "errors files frames evidence timeline options grade manage risk conformance cohort simulate synthesis sites calibrate trial export report ward web registry",
     "__main__": "serve",
 }

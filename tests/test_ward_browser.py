@@ -33,9 +33,9 @@ FLAGS = (
 WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 # Pages of a patient and of the ward; a page that is added is added here.
 PAGES = {
-    "ward": "/", "cohort": "/cohort", "evidence": "/evidence", "references": "/evidence/references", "mechanism": "/mechanism", "simulate": "/simulate", "register": "/patients/new",
+    "ward": "/", "cohort": "/cohort", "cohort-parted": "/cohort?by=sex&outcome=crs&cut=2&first=crs&second=crs_lee2014", "evidence": "/evidence", "pooled": "/evidence/pooled", "safety": "/cohort/safety", "references": "/evidence/references", "mechanism": "/mechanism", "simulate": "/simulate", "register": "/patients/new",
     "timeline": "/patients/{n}", "options": "/patients/{n}/options", "enter": "/patients/{n}/enter", "history": "/patients/{n}/history",
-    "scores": "/patients/{n}/scores", "calendar": "/patients/{n}/calendar", "adjudicate": "/patients/{n}/adjudicate", "infusion": "/patients/{n}/infusion",
+    "scores": "/patients/{n}/scores", "calendar": "/patients/{n}/calendar", "adjudicate": "/patients/{n}/adjudicate", "registry": "/patients/{n}/registry", "infusion": "/patients/{n}/infusion",
 }  # fmt: skip
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import html
+import io
 import os
 import re
 import subprocess
 import sys
 import time
 import warnings
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -16,25 +19,30 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 import pytest
+import sqlalchemy as sa
 import ward_work
 
+from aftercar.cohort import describe, needs
 from aftercar.errors import InputError, OptionError
 from aftercar.evidence.tables import tables as tables_of_evidence
 from aftercar.grade.run import scales_named
 from aftercar.manage.rules import DEFAULT_PROFILE, rulebook
+from aftercar.registry.decisions import DECISION_LOG
+from aftercar.report.figures import forest
 from aftercar.simulate.run import Scenario, follow
+from aftercar.synthesis import published
 from aftercar.timeline.concepts import concepts
 from aftercar.timeline.statements import broken
-from aftercar.ward import accounts, audit, intake, record, statements, tables
+from aftercar.ward import accounts, audit, decisions, intake, record, statements, tables
 from aftercar.ward.accounts import Person, Role
 from aftercar.ward.database import Database, opened
 from aftercar.ward.jobs import MOST_WAITING, Jobs
 from aftercar.ward.overview import line, rounds
 from aftercar.ward.ward import Ward
-from aftercar.web import cohort as web_cohort
 from aftercar.web import course, simulated
 from aftercar.web.app import create_app
 from aftercar.web.cds import cards
+from aftercar.web.pages import safety
 from aftercar.web.settings import Settings
 
 with warnings.catch_warnings(action="ignore"):  # that httpx serves here; what it would rather have is not needed
@@ -435,7 +443,7 @@ def test_the_cohort_counts_each_course_once_and_what_filters_leave_out_not_at_al
         served.ward.found(number)
     page = rea.page("/cohort")
     assert "1 of 2, 50%" in rate_of(page, "CRS")
-    assert facts(page) == {"Patients": "2", "Courses": "2", "Nothing charted": "1"}
+    assert facts(page) == {"Patients": "2", "Courses": "2", "No infusion on record": "0", "Nothing charted": "1"}
     assert "1 of 1, 100%" in rate_of(rea.page("/cohort?product=axi-cel"), "CRS")
     assert "0 of 1, 0%" in rate_of(rea.page("/cohort?product=tisa-cel"), "CRS")
     assert "No patient of that product" in rea.page("/cohort?product=axi-cel&disease=MM")
@@ -445,9 +453,10 @@ def test_the_cohort_counts_each_course_once_and_what_filters_leave_out_not_at_al
     assert "two different scales" in rea.page("/cohort?first=crs&second=icans", 422)
 
 
-def rate_of(page: str, toxicity: str) -> str:
-    """The row of a toxicity in the table of worst grades."""
-    return re.findall(rf'<tr><th scope="row">{toxicity}<small>.*?</tr>', page, re.DOTALL)[0]
+def rate_of(page: str, scale: str) -> str:
+    """The row of a scale, whoever it is of, in the table of courses that reached a grade."""
+    table = re.findall(r"<caption>Courses that reached a grade.*?</table>", page, re.DOTALL)[0]
+    return re.findall(rf'<tr><th scope="row">{scale}.*?</tr>', table, re.DOTALL)[0]
 
 
 def facts(page: str) -> dict[str, str]:
@@ -852,19 +861,121 @@ def test_the_cohort_is_counted_once_until_something_changes(served: Served, monk
     rea, ann, counts = served.browser("rea"), served.browser("ann"), []
     other = charted(served, FEVER)
     served.ward.found(1)
-    really = web_cohort.first_days
-    monkeypatch.setattr(web_cohort, "first_days", lambda *asked: counts.append(1) or really(*asked))
+    really = describe.describe
+    monkeypatch.setattr(describe, "describe", lambda *asked: counts.append(1) or really(*asked))
     first = rea.page("/cohort")
-    each = len(counts)
-    assert each and rea.page("/cohort") == first and len(counts) == each
+    assert rea.page("/cohort") == first and len(counts) == 1
     ann.send(f"/patients/{other}/adjudicate/grade", **CRS, grade=1)
     rea.page("/cohort")
-    assert len(counts) == 2 * each  # somebody said something
+    assert len(counts) == 2  # somebody said something
     served.ward.enter(ANN, other, entries(other, [(60.0, "temperature", 40.0), (60.0, "norepinephrine", 8)]))
     changed = rea.page("/cohort")
-    assert len(counts) == 3 * each and rate_of(changed, "CRS") != rate_of(first, "CRS")
+    assert len(counts) == 3 and rate_of(changed, "CRS") != rate_of(first, "CRS")
     rea.page("/cohort?product=axi-cel")
-    assert len(counts) == 4 * each
+    rea.page("/cohort?outcome=crs&cut=2&by=product")
+    assert len(counts) == 5
+    rea.page("/cohort?product=axi-cel")
+    rea.page("/cohort")
+    assert len(counts) == 5
+
+
+def test_the_cohort_is_told_as_cohort_describe_tells_it(served: Served) -> None:
+    rea = served.browser("rea")
+    charted(served, [(h, c, "tisa-cel" if c == "cart_infusion" else v) for h, c, v in FEVER])
+    charted(served, [(0.0, "age", 50), (20.0, "temperature", 39.0)], "T-3")  # no infusion yet
+    served.ward.found(1)
+    assert facts(rea.page("/cohort")) == {"Patients": "3", "Courses": "2", "No infusion on record": "1", "Nothing charted": "0"}
+    page = rea.page("/cohort?outcome=crs&cut=2&by=product")
+    assert "CRS, ASTCT 2019, grade 2 or more" in page and "Gray" in page and "ICANS, ASTCT 2019, grade 3 or more" not in page
+    for group, n in (("all", 2), ("axi-cel", 1), ("tisa-cel", 1)):
+        row = rf'<th scope="row">CRS, ASTCT 2019, grade 2 or more</th><td>{group}</td><td class="num">{n}</td><td class="num">{n}</td>'
+        assert re.search(row, page), group
+    assert "2 of 2, 100% (16-100)" in rate_of(page, "CRS")  # exact, not Wilson's (34-100)
+    assert 'aria-label="Cumulative incidence by product.' in page
+    for asked in ("outcome=nothing", "outcome=crs&cut=9", "by=label"):
+        assert "<h1>" in rea.page(f"/cohort?{asked}", 422)
+
+
+def test_a_cohort_without_an_infusion_says_so(served: Served) -> None:
+    rea = served.browser("rea")
+    with served.ward.database.writing() as connection:
+        lone = record.register(connection, "T-9")
+        record.add(connection, lone, entries(lone, [(0.0, "disease", "MM"), (1.0, "temperature", 39.0)]), "test")
+    for number in (1, lone):
+        served.ward.found(number)
+    page = rea.page("/cohort?disease=MM")
+    assert "no infusion is on record" in page and "Cumulative incidence" not in page
+
+
+def test_statistics_that_are_not_installed_are_asked_for(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    rea = served.browser("rea")
+    monkeypatch.setattr(needs, "find_spec", lambda name: None)
+    assert "aftercar[statistics]" in rea.page("/cohort", 501)
+
+
+def test_rates_are_put_together_within_a_scale_with_the_ward_beside_its_own(served: Served) -> None:
+    rea = served.browser("rea")
+    served.ward.found(1)
+    page = rea.page("/evidence/pooled?endpoint=crs_any")
+    groups, _ = published.pool("crs_any")
+    together = next(g for g in groups if g.scale.startswith("Lee 2014")).pooled
+    assert together is not None and forest.told_of(*together.rate()) in page
+    assert "ZUMA-1" in page and "†" in page and "no product is ranked" in page
+    assert "these patients, for comparison" in page
+    beside = rea.page("/evidence/pooled?endpoint=crs_any&scale=crs_lee2014")
+    own = re.findall(r'<td>([^<]*)</td><th scope="row">these patients', beside)
+    assert own and all(scale.startswith("Lee 2014") for scale in own)
+    assert "No study" in rea.page("/evidence/pooled?endpoint=crs_any&disease=gout")
+    left = rea.page("/evidence/pooled?endpoint=nrm")
+    assert "No grade of the ward" in left
+    assert all(told in html.unescape(left) for told in published.pool("nrm")[1])
+    rea.page("/evidence/pooled?endpoint=nothing", 422)
+    rea.page("/evidence/pooled?endpoint=crs_any&scale=icans", 422)
+
+
+def test_a_safety_board_is_shown_the_ward_against_the_plan_that_is_handed_in(served: Served) -> None:
+    rea = served.browser("rea")
+    served.ward.found(1)
+    text = rea.page("/cohort/safety")
+    assert "stopping" in text
+    page = rea.send("/cohort/safety", plan=safety.PLAN)
+    assert "Not crossed" in page or "Perhaps crossed" in page
+    assert "In the window (1)" in page and "over-represented" in page
+    with served.ward.database.reading() as connection:
+        noted = connection.execute(sa.select(sa.func.count()).where(tables.audit.c.action == "cohort.safety.read")).scalar()
+    assert noted == 1
+    pack = rea.client.post("/cohort/safety", data={"csrf": rea.csrf, "plan": safety.PLAN, "pack": "1"})
+    assert pack.headers["content-disposition"].startswith("attachment") and "not adjudicated" in pack.text
+    for plan, said in (("= no", "is not TOML"), ("patients = 3", "stopping: is missing"), (safety.PLAN.replace("= 40", "= 5000"), "here up to"), (safety.PLAN.replace('"crs"', '"gout"'), "stopping.any_of")):  # fmt: skip
+        assert said in html.unescape(rea.send("/cohort/safety", status=422, plan=plan)), plan
+
+
+def test_decisions_on_a_registry_draft_are_kept_and_fall_when_the_draft_changes(served: Served) -> None:
+    rea, ann = served.browser("rea"), served.browser("ann")
+    at = "/patients/1/registry?form=ebmt_day100"
+    about = {"form": "ebmt_day100", "period": "day100", "infusion": "1"}
+    page = ann.page(at)
+    assert "not adjudicated" in page and 'value="1 crs.present yes"' in page and "Accept what is ticked" not in rea.page(at)
+    ann.send("/patients/1/registry", **about, accept="1 crs.present yes", comment="seen")
+    ann.send("/patients/1/registry", **about, field="icans.present", decision="unknown", drafted="")
+    with served.ward.database.reading() as connection:
+        log = decisions.log(connection)
+        trail = [r.detail for r in connection.execute(sa.select(tables.audit).where(tables.audit.c.action == "registry.decide"))]
+    assert log["kind"].to_list() == ["accept", "unknown"] and log["rater"].unique().to_list() == ["ann"] and len(trail) == 2
+    assert DECISION_LOG.broken(log).is_empty() and not any("yes" in t for t in trail)
+    assert "accepted by ann" in rea.page(at)
+    wrong = ann.send("/patients/1/registry", status=422, **about, field="crs.grade", decision="correct", answer="17", drafted="")
+    assert "no answer that this field takes" in wrong
+    stale = ann.send("/patients/1/registry", status=422, **about, field="crs.present", decision="accept", drafted="no")
+    assert "look again" in stale
+    table = pl.read_csv(io.BytesIO(rea.client.get("/patients/1/registry/export?form=ebmt_day100").content), infer_schema=False)
+    assert table["subject_id"].unique().to_list() == ["T-1"] and table.filter(field="crs.present")["review"].item() == "accepted"
+    with zipfile.ZipFile(
+        io.BytesIO(rea.client.get("/patients/1/registry/export?form=ebmt_day100&kind=redcap&only=accepted").content)
+    ) as packed:
+        assert sorted(packed.namelist()) == ["dictionary.csv", "import.csv"]
+    served.ward.enter(ANN, 1, entries(1, [(10.0, "temperature", 39.5)]))
+    assert "changed since it was decided" in rea.page(at)
 
 
 def test_a_summary_is_cut_between_words() -> None:

@@ -61,8 +61,14 @@ ROUTES: dict[tuple[str, str], str] = {
     ("POST", "/patients/{subject_id}/adjudicate/agree"): "adjudicate",
     ("POST", "/patients/{subject_id}/adjudicate/unlock"): "adjudicate",
     ("POST", "/patients/{subject_id}/adjudicate/attribute"): "adjudicate",
+    ("GET", "/patients/{subject_id}/registry"): "read",
+    ("POST", "/patients/{subject_id}/registry"): "adjudicate",
+    ("GET", "/patients/{subject_id}/registry/export"): "read",
     ("GET", "/cohort"): "read",
+    ("GET", "/cohort/safety"): "read",
+    ("POST", "/cohort/safety"): "read",
     ("GET", "/evidence"): "read",
+    ("GET", "/evidence/pooled"): "read",
     ("GET", "/evidence/{name}"): "read",
     ("GET", "/mechanism"): "read",
     ("GET", "/simulate"): "read",
@@ -101,7 +107,16 @@ ROUTES: dict[tuple[str, str], str] = {
     ("GET", "/oidc/callback"): EVERYBODY,
 }
 # Routes that tell nothing of a patient of the ward: they leave no line in the trail.
-OF_NOBODY = ("/evidence", "/mechanism", "/simulate", "/administration", "/patients/new", "/smart", "/api/v1/simulations")
+OF_NOBODY = (
+    "/cohort/safety",
+    "/evidence",
+    "/mechanism",
+    "/simulate",
+    "/administration",
+    "/patients/new",
+    "/smart",
+    "/api/v1/simulations",
+)
 # The rights of each role, written once more: a change in the code alone does not pass.
 MAY = {
     "nobody": set(),

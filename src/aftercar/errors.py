@@ -20,6 +20,12 @@ class NotFound(InputError):
     status = 404
 
 
+class NotInstalled(AftercarError):
+    """A library of an extra that is not there."""
+
+    status = 501
+
+
 class MappingError(AftercarError):
     """A mapping file that does not say what it must."""
 

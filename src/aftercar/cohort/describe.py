@@ -113,7 +113,20 @@ def describe_folder(
         InputError: there are no results there, or a table does not fit.
         OptionError: something asked for does not exist, or was not graded.
     """
-    results, asked = open_results(folder), asked or Asked()
+    return describe(open_results(folder), asked, beside=beside, baseline=baseline, reference=reference, progress=progress)
+
+
+def describe(
+    results: Results,
+    asked: Asked | None = None,
+    *,
+    beside: pl.DataFrame | None = None,
+    baseline: tuple[pl.DataFrame, dict[str, Variable]] | None = None,
+    reference: pl.DataFrame | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Described:
+    """Describe the courses of results that are open already; other arguments and errors as for `describe_folder`."""
+    asked = asked or Asked()
     subjects, worst, episodes = results.subjects, results.worst, results.episodes
     outcomes = outcomes_asked(asked.outcomes, results)
     for days in (asked.days, asked.death_days, asked.late_days):

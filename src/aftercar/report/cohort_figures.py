@@ -9,7 +9,7 @@ from polars import col
 
 from aftercar.report.cohort import Worst
 from aftercar.report.names import in_order, toxicity_name
-from aftercar.report.svg import DayAxis, ValueAxis, area, esc, label, line, polyline, px, rect
+from aftercar.report.svg import esc, label, line, px, rect
 
 LEFT, RIGHT, WIDTH = 220.0, 820.0, 900
 NAME_CHARS, NAME_LINE = 30, 13.0  # of a line of a name beside the bars; px from one line to the next
@@ -101,48 +101,6 @@ def onset_svg(episodes: pl.DataFrame, *, simulated: bool = False) -> str:
             parts.append(label(LEFT + (d - days[0] + 0.5) * step, y + 8, text, "t", "middle"))
     parts.append(label(RIGHT, y + 24, "day of onset (infusion = day 0)", "t", "end"))
     return _svg("Day of onset of the first episode. " + " ".join(spoken), y + 32, parts, simulated)
-
-
-def incidence_svg(curves: dict[str, tuple[pl.DataFrame, int]], last_day: int = LAST_ONSET_DAY, *, simulated: bool = False) -> str:
-    """Cumulative incidence by day with its 95 % interval, a panel each, two side by side.
-
-    Args:
-        curves: of each name what `cohort.incidence.cumulative_incidence` gave, and how many courses it is of.
-    """
-    parts, spoken = [], []
-    for n, (name, (curve, courses)) in enumerate(curves.items()):
-        left, top = _PLOT_LEFT + n % 2 * (_PLOT + _PLOT_LEFT + 34), 30 + n // 2 * (_TALL + 66)
-        days, share = DayAxis(0, last_day, left, left + _PLOT), ValueAxis(0.0, 1.0, top, top + _TALL)
-        parts.append(label(left, top - 10, f"{name}, n = {courses}", "p"))
-        for p in (0.0, 0.25, 0.5, 0.75, 1.0):
-            parts += [
-                line(left, share.y(p), left + _PLOT, share.y(p), "g"),
-                label(left - 5, share.y(p) + 4, f"{p:.0%}", "t", "end"),
-            ]
-        shown = curve.filter(col("day") <= last_day).with_columns(col("low", "high").fill_null(col("incidence")))
-        end = (
-            min(curve["day"][-1], last_day) if curve.height else 0
-        )  # days on which nobody had it, but some were last seen, are rows too
-        low, middle, high = (_steps(shown, c, end, days, share) for c in ("low", "incidence", "high"))
-        parts += [area(low, high, "most"), polyline(((x, y, k > 0) for k, (x, y) in enumerate(middle)), "l w")]
-        parts.append(line(left, top + _TALL, left + _PLOT, top + _TALL, "ax"))
-        parts += [label(days.x(d), top + _TALL + 13, str(d), "t", "middle") for d in range(0, last_day + 1, 7)]
-        parts.append(label(left + _PLOT, top + _TALL + 27, "day (infusion = day 0)", "t", "end"))
-        spoken.append(f"{name}: {shown['incidence'][-1] if shown.height else 0:.0%} by day {end} of {courses}.")
-    height = 30 + -(-len(curves) // 2) * (_TALL + 66) - 20
-    return _svg("Cumulative incidence. " + " ".join(spoken), height, parts, simulated)
-
-
-_PLOT_LEFT, _PLOT, _TALL = 44.0, 384.0, 130.0  # px left of a panel, of its width and height
-
-
-def _steps(curve: pl.DataFrame, column: str, end: int, days: DayAxis, share: ValueAxis) -> list[tuple[float, float]]:
-    """A step function from 0 on, as far as anybody was followed."""
-    points, now = [(days.x(0), share.y(0.0))], 0.0
-    for day, value in curve.select("day", column).iter_rows():
-        points += [(days.x(day), share.y(now)), (days.x(day), share.y(value))]
-        now = value
-    return [*points, (days.x(end), share.y(now))]
 
 
 def _day(day: int) -> str:

@@ -23,6 +23,18 @@ TOXICITIES = {
 # Drawn even where nothing was charted: that they cannot be graded is the finding.
 ALWAYS = ("crs", "icans", "icaht_early", "icaht_late")
 
+# Published endpoints, as `synthesis.published` calls them.
+ENDPOINTS = {
+    "crs_any": "CRS of any grade", "crs_g3plus": "CRS of grade 3 or more", "icans_any": "ICANS of any grade", "icans_g3plus": "ICANS of grade 3 or more",
+    "nt_any": "Neurologic events of any grade", "nt_g3plus": "Neurologic events of grade 3 or more", "spm": "Second primary malignancies",
+    "spm_myeloid": "Second myeloid neoplasms", "spm_t_cell": "T-cell lymphoma after CAR-T", "nrm": "Non-relapse mortality",
+}  # fmt: skip
+
+
+def endpoint_name(endpoint: str) -> str:
+    """A published endpoint as people write it."""
+    return ENDPOINTS.get(endpoint, endpoint.replace("_", " "))
+
 
 def toxicity_name(toxicity: str) -> str:
     """A toxicity as people write it."""

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from aftercar.cohort.needs import need_statistics
 from aftercar.errors import AftercarError
 from aftercar.serve import compare
 from aftercar.serve.compare import Cuts, days_of
-from aftercar.serve.shared import need_statistics
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from aftercar.serve.shared import need_statistics
+from aftercar.cohort.needs import need_statistics
 
 Results = Annotated[Path, typer.Argument(help="The results folder.", metavar="DIR")]
 Timeline = Annotated[Path | None, typer.Option("--timeline", help="Where the timeline is, if it was moved.")]

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from aftercar.serve.shared import need_statistics
+from aftercar.cohort.needs import need_statistics
 
 
 def add_to(app: typer.Typer) -> None:

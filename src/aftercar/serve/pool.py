@@ -151,11 +151,11 @@ def _write(
     from aftercar.frames import labelled
     from aftercar.report.figures.forest import forest, sections
     from aftercar.report.figures.save import save
-    from aftercar.serve.show_pool import TITLES
+    from aftercar.report.names import endpoint_name
 
     simulated = own is not None and own.simulated
     shown = sections(groups, own, {scale: p.groups for scale, p in parts.items()}, mix=mix)
-    figure = forest(TITLES.get(name, name.replace("_", " ")), shown, note=note, without_counts=alone)
+    figure = forest(endpoint_name(name), shown, note=note, without_counts=alone)
     kind = out.suffix.lower()
     if kind in (".svg", ".png"):
         save(figure, out, simulated=simulated)

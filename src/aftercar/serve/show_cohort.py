@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import polars as pl
 from polars import col
@@ -12,7 +11,7 @@ from rich.table import Table
 from aftercar.cohort.describe import Described
 from aftercar.cohort.groups import EVERYBODY
 from aftercar.cohort.mortality import UNSURE, label
-from aftercar.cohort.times import QUARTILES
+from aftercar.cohort.told import cell, days_between, percent, plain_days, rate, share
 from aftercar.errors import many
 from aftercar.grade.run import SCALES
 from aftercar.serve.show import console
@@ -61,20 +60,6 @@ def _headed(title: str, *columns: str, words: int = 1) -> Table:
     return table
 
 
-def _percent(share: float | None, digits: int = 0) -> str:
-    return "" if share is None else f"{100 * share:.{digits}f}"
-
-
-def _share(row: dict[str, Any], value: str = "incidence") -> str:
-    """`23 (12-38)`, in per cent; `13-15 (5-27)` where missing data leave it between two shares."""
-    if row[value] is None:
-        return "-"
-    first, last = _percent(row[value]), _percent(row.get("greatest", row[value]))
-    low, high = row.get("least_low", row["low"]), row.get("greatest_high", row["high"])
-    ends = "" if low is None and high is None else f" ({_percent(low) or first}-{_percent(high) or last})"
-    return (first if first == last else f"{first}-{last}") + ends
-
-
 def _table_one(table: pl.DataFrame, groups: Sequence[str]) -> None:
     shown = _headed("Who they are: number (%), or median (quartiles)", "", *groups, *(["SMD"] if len(groups) > 2 else []))
     cells = {(r["group"], r["variable"], r["level"]): r for r in table.iter_rows(named=True)}
@@ -85,22 +70,13 @@ def _table_one(table: pl.DataFrame, groups: Sequence[str]) -> None:
         what = title if level is None else f"{title}: {level}" if title else f"  {level}"
         difference = own[0]["smd"]
         shown.add_row(
-            what, *map(_cell, own), *([f"{difference:.2f}" if difference is not None else ""] if len(groups) > 2 else [])
+            what, *map(cell, own), *([f"{difference:.2f}" if difference is not None else ""] if len(groups) > 2 else [])
         )
     console.print(shown)
     if len(groups) > 2:
         console.print(
             "SMD: standardised mean difference, the largest between two groups, of those in whom it is known.", soft_wrap=True
         )
-
-
-def _cell(row: dict[str, Any]) -> str:
-    if row["level"] is not None:
-        return f"{row['n']:,} ({_percent(row['share'])})" if row["share"] is not None else f"{row['n']:,}"
-    if row["median"] is None:
-        return "-"
-    low, middle, high = (f"{row[q]:,.0f}" if abs(row[q]) >= 1000 else f"{row[q]:.3g}" for q in ("q1", "median", "q3"))
-    return f"{middle} ({low}-{high})"
 
 
 def _worst(found: Described) -> None:
@@ -116,7 +92,7 @@ def _worst(found: Described) -> None:
             blank += 1
             continue
         counts = (str(row[name] or "") for name in ("g0", "g1", "g2", "g3", "g4", "g5", "incomplete"))
-        shares = (_share(rates[row["family"], cut], "least") for cut in (1, 3))
+        shares = (share(rates[row["family"], cut], "least") for cut in (1, 3))
         shown.add_row(_scale(row["family"]), f"{row['n'] - row['not_applicable']:,}", *counts, *shares)
     console.print(shown)
     console.print(
@@ -151,7 +127,7 @@ def _incidence(table: pl.DataFrame, groups: Sequence[str]) -> None:
                 f"{first['n']:,}",
                 f"{first['events']:,}",
             ]
-            shown.add_row(*told, *map(_share, rows.iter_rows(named=True)))
+            shown.add_row(*told, *map(share, rows.iter_rows(named=True)))
     console.print(shown)
     console.print(
         "-: nobody was followed so long. Where missing data leave open who had it, the share lies between two, and the interval holds both.",
@@ -172,8 +148,8 @@ def _times(table: pl.DataFrame) -> None:
             str(name) if measure == "onset" else "",
             str(measure),
             f"{row['n']:,}",
-            _plain(row),
-            _ranges(row),
+            plain_days(row),
+            days_between(row),
             str(row["uncertain"] or ""),
         )
     console.print(shown)
@@ -184,28 +160,6 @@ def _times(table: pl.DataFrame) -> None:
     )  # fmt: skip
 
 
-def _plain(row: dict[str, Any]) -> str:
-    low, middle, high = (_number(row[f"{q}_plain"]) for q in QUARTILES)
-    return f"{middle} ({low}-{high})"
-
-
-def _ranges(row: dict[str, Any]) -> str:
-    low, middle, high = (_range(row[f"{q}_least"], row[f"{q}_greatest"]) for q in QUARTILES)
-    return f"{middle} ({low}; {high})"
-
-
-def _range(low: float | None, high: float | None) -> str:
-    if low is None:
-        return "-"
-    if high is None:
-        return f">{_number(low)}"
-    return _number(low) if f"{low:.1f}" == f"{high:.1f}" else f"{_number(low)}-{_number(high)}"
-
-
-def _number(days: float | None) -> str:
-    return "not reached" if days is None else f"{days:.1f}"
-
-
 def _mortality(found: Described, groups: Sequence[str]) -> None:
     own = found.mortality.filter(col("group").is_in(list(groups)))
     days = own["day"].unique(maintain_order=True).to_list()
@@ -214,7 +168,7 @@ def _mortality(found: Described, groups: Sequence[str]) -> None:
     for cause in own["cause"].unique(maintain_order=True):
         for group in groups:
             rows = own.filter(cause=cause, group=group)
-            cells = map(_share, rows.iter_rows(named=True))
+            cells = map(share, rows.iter_rows(named=True))
             shown.add_row(
                 label(cause) if group == groups[0] else "", *([group] if several else []), f"{rows['events'][0]:,}", *cells
             )
@@ -226,11 +180,11 @@ def _mortality(found: Described, groups: Sequence[str]) -> None:
             soft_wrap=True,
         )
     told = found.causes.filter((col("group") == EVERYBODY) & col("share").is_not_null() & col("published").is_not_null())
-    for cause, deaths, share, published, of, source in told.select(
+    for cause, deaths, part, published, of, source in told.select(
         "cause", "deaths", "share", "published", "published_of", "source"
     ).iter_rows():
         console.print(
-            f"Of non-relapse deaths of known cause {deaths:,} ({_percent(share)} %) were of {label(cause)}; published {_percent(published, 1)} % of {of:,} [{source}].",
+            f"Of non-relapse deaths of known cause {deaths:,} ({percent(part)} %) were of {label(cause)}; published {percent(published, 1)} % of {of:,} [{source}].",
             soft_wrap=True,
         )
 
@@ -251,14 +205,13 @@ def _malignancies(found: Described, groups: Sequence[str]) -> None:
     )
     for (group,), rows in own.group_by("group", maintain_order=True):
         r = rows.row(0, named=True)
-        rate = "-" if r["rate"] is None else f"{r['rate']:.1f} ({r['rate_low']:.1f}-{r['rate_high']:.1f})"
         shown.add_row(
             str(group),
             f"{r['n']:,}",
             f"{r['events']:,}",
             f"{r['person_years']:,.1f}",
-            rate,
-            *(_share(d) for d in rows.iter_rows(named=True)),
+            rate(r),
+            *(share(d) for d in rows.iter_rows(named=True)),
         )
     console.print(shown)
     for row in found.standardised.filter(col("sex").is_null() & col("group").is_in(list(groups))).iter_rows(named=True):

@@ -22,15 +22,10 @@ from aftercar.report.figures.forest import (
     told_alone,
     told_of,
 )
+from aftercar.report.names import endpoint_name
 from aftercar.serve.show import console
 from aftercar.synthesis.moderators import MODERATORS, Parted, Regression
 from aftercar.synthesis.published import LATE, MIXED, PUBLISHED, Group
-
-TITLES = {
-    "crs_any": "CRS of any grade", "crs_g3plus": "CRS of grade 3 or more", "icans_any": "ICANS of any grade", "icans_g3plus": "ICANS of grade 3 or more",
-    "nt_any": "Neurologic events of any grade", "nt_g3plus": "Neurologic events of grade 3 or more", "spm": "Second primary malignancies",
-    "spm_myeloid": "Second myeloid neoplasms", "spm_t_cell": "T-cell lymphoma after CAR-T", "nrm": "Non-relapse mortality",
-}  # fmt: skip
 
 
 def pooled(
@@ -41,7 +36,7 @@ def pooled(
     Args:
         compare: whether subgroups or moderators were asked for.
     """
-    _say(f"{TITLES.get(name, name.replace('_', ' '))}, per cent of patients with 95 % intervals", style="bold")
+    _say(f"{endpoint_name(name)}, per cent of patients with 95 % intervals", style="bold")
     for group in groups:
         console.print()
         _say(_heading(name, group), style="bold")

@@ -1,6 +1,6 @@
 """The tables of a ward's database. `migrations/` makes them; a test holds the two together.
 
-What people charted, said and did is only ever added to: triggers refuse to change or delete rows of `event`, `result`, `statement` and `audit`.
+What people charted, said and did is only ever added to: triggers refuse to change or delete rows of `event`, `result`, `statement`, `decision` and `audit`.
 Times without a zone are local wall clock, as in every timeline; `*_at` are UTC.
 """
 
@@ -127,6 +127,28 @@ statement = Table(
     Column("previous", String(64), nullable=False),
     Column("hash", String(64), nullable=False),
     Column("version", Integer, nullable=False, server_default="0"),
+)  # fmt: skip
+
+# The log of `registry.decisions`: what people decided on drafted answers of registry forms.
+decision = Table(
+    "decision", metadata,
+    Column("n", Integer, primary_key=True, autoincrement=False),
+    Column("said_at", DateTime, nullable=False),
+    Column("rater", String(64), nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("subject_id", ForeignKey("patient.subject_id"), nullable=False),
+    Column("infusion", Integer, nullable=False),
+    Column("form", String(32), nullable=False),
+    Column("revision", String(32), nullable=False),
+    Column("period", String(16), nullable=False),
+    Column("field", String(64), nullable=False),
+    Column("answer", Text),
+    Column("drafted", Text),
+    Column("basis", String(64)),
+    Column("comment", Text),
+    Column("previous", String(64), nullable=False),
+    Column("hash", String(64), nullable=False),
+    Index(None, "subject_id", "form"),
 )  # fmt: skip
 
 # Who read or wrote what, and when; each row holds the hash of the one before.

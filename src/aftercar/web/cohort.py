@@ -3,33 +3,59 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 from polars import col
 
-from aftercar.cohort.incidence import by_day, cumulative_incidence, first_days
-from aftercar.cohort.outcome import Outcome
+from aftercar.cohort.outcome import COURSE
 from aftercar.grade.adjudicate import adjudicated, with_family
+from aftercar.grade.options import OPTIONS
 from aftercar.grade.regrade import Regraded, compare
+from aftercar.grade.results import Results
 from aftercar.grade.run import SCALES, Result, grade_lazy, scales_named
 from aftercar.report import other
+from aftercar.report.figures import cohort as figures
 from aftercar.report.names import scale_name, toxicity_name
 from aftercar.ward import record, statements
 from aftercar.ward.found import NOW, Found, followed
 from aftercar.ward.record import Patient
 from aftercar.ward.ward import Ward
 
-CUTS = (1, 3)
-DAYS = (7, 14, 28)  # by which incidence is told
+GROUPS = ("product", "disease", "target", "sex")  # by which a page parts the courses
 KEPT = 4  # gradings on all scales
+MADE_UP = "Made-up patients: nothing here is about a real person."
+SOME_MADE_UP = "Some of the patients are made up."
 
 
 @dataclass(frozen=True, eq=False)
 class Cohort:
-    """Patients whose results are known, as frames of all; `subject_id` is the label.
+    """Patients whose results are known, as frames of all; `subject_id` is the label."""
+
+    people: tuple[Patient, ...]
+    subjects: pl.DataFrame
+    grades: pl.DataFrame
+    worst: pl.DataFrame
+    episodes: pl.DataFrame
+
+    @property
+    def infused(self) -> int:
+        """How many of the courses have an infusion."""
+        return self.subjects.filter(col("day0").is_not_null()).height
+
+    @property
+    def note(self) -> str | None:
+        """What must be said of who they are."""
+        made_up = {p.made_up for p in self.people}
+        return None if True not in made_up else SOME_MADE_UP if False in made_up else MADE_UP
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """The cohort that was asked for, and what it is chosen from.
 
     Attributes:
         waiting: how many are still being graded.
@@ -37,18 +63,14 @@ class Cohort:
         products, diseases: of all patients, to choose from.
     """
 
-    people: tuple[Patient, ...]
-    subjects: pl.DataFrame
-    grades: pl.DataFrame
-    worst: pl.DataFrame
-    episodes: pl.DataFrame
+    cohort: Cohort
     waiting: int
     blank: int
     products: tuple[str, ...]
     diseases: tuple[str, ...]
 
 
-def gathered(ward: Ward, product: str, disease: str) -> Cohort | None:
+def gathered(ward: Ward, product: str = "", disease: str = "") -> Gathered | None:
     """The patients of a ward, or those of a product and disease; null while none is graded."""
     with ward.database.reading() as connection:
         everybody = record.patients(connection)
@@ -57,67 +79,68 @@ def gathered(ward: Ward, product: str, disease: str) -> Cohort | None:
     known = tuple((who, found) for who, found in ready if found is not None)
     if not known:
         return None
-    return _gathered(ward, known, said, len(ready) - len(known), len(everybody) - len(ready), product, disease)
+    whole = _whole(ward, known, said)
+    values = (tuple(whole.subjects[name].drop_nulls().unique().sort()) for name in ("product", "disease"))
+    return Gathered(_chosen(whole, product, disease), len(ready) - len(known), len(everybody) - len(ready), *values)
 
 
-@lru_cache(maxsize=8)
-def _gathered(
-    ward: Ward, known: tuple[tuple[Patient, Found], ...], said: tuple[int, str], waiting: int, blank: int, product: str, disease: str
-) -> Cohort:  # fmt: skip
-    """The same from what was found, once for each state of the ward: `said` is the end of the log of statements then."""
+@lru_cache(maxsize=2)
+def _whole(ward: Ward, known: tuple[tuple[Patient, Found], ...], said: tuple[int, str]) -> Cohort:
+    """All of them from what was found, once for each state of the ward: `said` is the end of the log of statements then."""
     with ward.database.reading() as connection:
         log = statements.log(connection)
-    labels = {who.subject_id: who.label for who, _ in known}
     frames = {
         name: pl.concat([getattr(found, name) for _, found in known], how="vertical_relaxed")
         for name in ("subjects", "grades", "worst", "episodes")
     }
     frames["worst"] = adjudicated(other.parted(frames["worst"])[0], log)
-    frames["grades"] = frames["grades"].filter(col("toxicity").is_in(NOW))
-    courses = frames["subjects"]
-    chosen = courses.filter((col("product") == product if product else True) & (col("disease") == disease if disease else True))
+    labels = {who.subject_id: who.label for who, _ in known}
     named = col("subject_id").replace_strict(labels, return_dtype=pl.String)
-    own = {
-        name: frame.join(chosen.select("subject_id", "infusion"), on=["subject_id", "infusion"], how="semi", maintain_order="left").with_columns(subject_id=named)
-        for name, frame in frames.items()
-    }  # fmt: skip
-    people = tuple(who for who, _ in known if who.subject_id in set(chosen["subject_id"]))
-    values = {name: tuple(courses[name].drop_nulls().unique().sort()) for name in ("product", "disease")}
     return Cohort(
-        people,
-        **own,
-        waiting=waiting,
-        blank=blank,
-        products=values["product"],
-        diseases=values["disease"],
+        tuple(who for who, _ in known), **{name: frame.with_columns(subject_id=named) for name, frame in frames.items()}
     )
 
 
-def incidence(found: Cohort) -> dict[str, tuple[pl.DataFrame, int]]:
-    """The cumulative incidence of each of `NOW` at any grade and at 3 or more, with the number of courses."""
-    curves: dict[str, tuple[pl.DataFrame, int]] = {}
-    for toxicity in NOW:
-        for cut in CUTS:
-            first = first_days(found.subjects, found.grades, Outcome(toxicity, cut))
-            curves[f"{toxicity_name(toxicity)}, {'any grade' if cut == 1 else f'grade {cut} or more'}"] = (
-                cumulative_incidence(first),
-                first.height,
-            )
-    return curves
+@lru_cache(maxsize=8)
+def _chosen(whole: Cohort, product: str, disease: str) -> Cohort:
+    """The courses of a product and disease, and who had one; the very same where all are asked for."""
+    if not product and not disease:
+        return whole
+    courses = whole.subjects.filter(
+        (col("product") == product if product else True) & (col("disease") == disease if disease else True)
+    )
+    labels = set(courses["subject_id"])
+    frames = {name: getattr(whole, name).join(courses.select(COURSE), on=COURSE, how="semi", maintain_order="left") for name in ("subjects", "grades", "worst", "episodes")}  # fmt: skip
+    return Cohort(tuple(who for who in whole.people if who.label in labels), **frames)
 
 
-def incidence_table(curves: dict[str, tuple[pl.DataFrame, int]]) -> list[dict[str, Any]]:
-    """Of each curve the share by some days, with its interval."""
-    return [
-        {
-            "name": name,
-            "n": n,
-            "events": int(curve["events"].sum()),
-            "deaths": int(curve["competing"].sum()),
-            "by": [by_day(curve, day) for day in DAYS],
-        }
-        for name, (curve, n) in curves.items()
-    ]
+def run_of(ward: Ward, found: Cohort) -> dict[str, Any]:
+    """What `run.json` would say of these results."""
+    return {
+        "rules": [scale.rules for scale in scales_named(None)],
+        "options": {name: ward.options[name] for name in OPTIONS},
+        "timeline_note": found.note,
+        "simulated": False,
+    }
+
+
+def results_of(ward: Ward, found: Cohort) -> Results:
+    """The cohort as the results folder that it would be; it lies nowhere."""
+    tables = {name: getattr(found, name) for name in ("subjects", "grades", "worst", "episodes")}
+    return Results(Path("The ward"), run_of(ward, found), tables)
+
+
+def drawn(ward: Ward, found: Cohort) -> figures.Cohort:
+    """The cohort as figures take it."""
+    return figures.cohort_of(results_of(ward, found))
+
+
+def outcomes(found: Cohort) -> list[tuple[str, str]]:
+    """Families of scales that can be asked for, with their names: those that apply to anybody."""
+    applies = with_family(found.worst).filter(col("status").cast(pl.String) != "not_applicable")
+    names = {s.family: s.title for s in reversed(SCALES.values())}
+    rank = {family: n for n, family in enumerate(dict.fromkeys(s.family for s in SCALES.values()))}
+    return [(family, names[family]) for family in sorted(applies["family"].unique(), key=rank.__getitem__)]
 
 
 def completeness(found: Cohort) -> list[dict[str, Any]]:
@@ -150,12 +173,18 @@ class Regradings:
     _kept: dict[tuple[Any, ...], Result] = field(default_factory=dict[tuple[Any, ...], Result])
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def shift(self, ward: Ward, people: tuple[Patient, ...], from_: str, to: str) -> Regraded:
+    def shift(self, ward: Ward, found: Cohort, from_: str, to: str) -> Regraded:
         """How the worst grades of some patients move from one family of scales to another."""
-        result = self._of(ward, people)
+        result = self._of(ward, found.people)
         worst, episodes = with_family(result.worst), with_family(result.episodes)
         sides = [(w.filter(family=f), e.filter(family=f)) for f, w, e in ((from_, worst, episodes), (to, worst, episodes))]
-        return compare(sides[0][0], sides[1][0], sides[0][1], sides[1][1])
+        names = {key: next(s.name for s in SCALES.values() if s.family == f) for key, f in (("from", from_), ("to", to))}
+        told = compare(sides[0][0], sides[1][0], sides[0][1], sides[1][1])
+        return replace(told, facts=names | {"timeline_note": found.note, "simulated": False})
+
+    def worst(self, ward: Ward, found: Cohort) -> pl.DataFrame:
+        """The worst grades of some patients on all scales."""
+        return self._of(ward, found.people).worst
 
     def _of(self, ward: Ward, people: tuple[Patient, ...]) -> Result:
         now = ward.now()
@@ -167,6 +196,9 @@ class Regradings:
                 while len(self._kept) > KEPT:
                     self._kept.pop(next(iter(self._kept)))
             return self._kept[key]
+
+
+REGRADINGS = Regradings()
 
 
 def shift_table(found: Regraded) -> tuple[list[str], list[tuple[str, list[int]]]]:

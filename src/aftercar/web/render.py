@@ -47,6 +47,7 @@ PATIENT_LINKS = (
     ("/calendar", "Calendar", "read"),
     ("/enter", "Enter", "chart"),
     ("/adjudicate", "Adjudicate", "adjudicate"),
+    ("/registry", "Registry", "read"),
     ("/history", "History", "read"),
 )
 

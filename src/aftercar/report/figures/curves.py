@@ -36,7 +36,9 @@ def incidence(cohort: Cohort, outcomes: Sequence[Outcome], *, by: str | None = N
     tables: list[pl.DataFrame] = []
     panels: list[tuple[Outcome, dict[str, pl.DataFrame], pl.DataFrame]] = []
     for outcome in outcomes:
-        first = first_days(cohort.courses, reached, outcome).join(courses.select(*COURSE, "group"), on=COURSE)
+        first = first_days(cohort.courses, reached, outcome, episodes=cohort.episodes).join(
+            courses.select(*COURSE, "group"), on=COURSE
+        )
         curves = {g: cumulative_incidence(first.filter(group=g)) for g in groups}
         panels.append((outcome, curves, first))
         tables += [

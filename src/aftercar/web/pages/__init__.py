@@ -14,6 +14,9 @@ from aftercar.web.pages import (
     mechanism,
     new_patient,
     patient,
+    pooled,
+    registry,
+    safety,
     scores,
     sign_in,
     simulate,
@@ -21,8 +24,8 @@ from aftercar.web.pages import (
     ward_list,
 )
 
-# In order: `/patients/new` comes before `/patients/{subject_id}`.
+# In order: `/patients/new` comes before `/patients/{subject_id}`, and `/evidence/pooled` before `/evidence/{name}`.
 _PAGES = (
-    static, sign_in, ward_list, new_patient, patient, entry, scores, calendar, adjudicate, cohort, evidence, mechanism, simulate, administration,
+    static, sign_in, ward_list, new_patient, patient, entry, scores, calendar, adjudicate, registry, cohort, safety, pooled, evidence, mechanism, simulate, administration,
 )  # fmt: skip
 ROUTERS: tuple[APIRouter, ...] = tuple(page.router for page in _PAGES)
