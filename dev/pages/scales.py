@@ -9,7 +9,7 @@ from aftercar.evidence.sources import references
 from aftercar.grade.describe import GRADES, Description, column, describe
 from aftercar.grade.run import SCALES
 from pages import cases
-from pages.text import bibliography, code, codes, contents, legend, marked, page, plain, table
+from pages.text import LEGEND, bibliography, cited, code, codes, contents, marked, page, plain, table
 
 
 def pages(checks: list[Check]) -> Iterator[tuple[str, str]]:
@@ -50,11 +50,9 @@ def one(d: Description, checks: list[Check]) -> str:
         [code(o["name"]), codes(str(o["default"]).split(",")), plain(o["may_be"]), plain(o["question"]) + " " + marked(o["mark"])]
         for o in d.options
     ]
-    marks = {*d.cells_by_mark, *d.rules.values(), *(o["mark"] for o in d.options)}
-    doi = f", [doi {plain(d.doi)}](https://doi.org/{d.doi})" if d.doi else ""
     return page(
         plain(d.title),
-        f"{code(d.name)}, version {d.version}, grades {code(d.toxicity)}{', and is its default scale' if d.default else ''}. {legend(marks)}",
+        f"{code(d.name)}, version {d.version}, grades {code(d.toxicity)}{', and is its default scale' if d.default else ''}. {LEGEND}",
         f"    aftercar grade TIMELINE --scale {d.name} --out RESULTS",
         "## Table",
         "A cell is met, unmet or unknown; the highest that is met is the grade, and unknown cells widen it to `grade_upper`.",
@@ -69,7 +67,7 @@ def one(d: Description, checks: list[Check]) -> str:
         "## Reads",
         f"Concepts that a record may hold for it (`aftercar concepts` says in which units): {codes(d.reads)}." if d.reads else "",
         "## Source",
-        f"{plain(d.citation)}{doi}.",
+        f"{cited(d.source)}.",
         bibliography(key for key in d.also if key in references()),
         "## Worked cases",
         cases.of(checks, with_scale=False),
