@@ -14,6 +14,7 @@ from shutil import which
 from typing import Any
 
 import pytest
+from commands import run
 from pages import api, calendar, commands, evidence, outside, rules, scales, scores, simulator, trace
 from pages.text import legend
 
@@ -89,6 +90,14 @@ def test_a_page_of_a_scale_shows_its_marks_cells_and_options() -> None:
     assert r"vasopressin alone \[P\]" in text
     assert "| `fever_carry_h` | `24` |" in text
     assert "**\\[M\\]** from memory" in text
+    assert r"with or without vasopressin; <br>vasopressin alone \[P\]" in text
+    assert "A letter and number in front only names a rule." in text
+
+
+def test_the_list_of_scales_explains_the_marks_of_scales_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    told = " ".join(run("scales", capsys=capsys)[1].split())
+    assert "Marks: V checked against a source; M from memory; M? from memory, to be checked against the paper; P a convention" in told
+    assert "memory from memory" not in told
 
 
 CHECKED = "Everything here was checked against a source."

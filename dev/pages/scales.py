@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from aftercar.conformance.run import Check
@@ -10,6 +11,8 @@ from aftercar.grade.describe import GRADES, Description, column, describe
 from aftercar.grade.run import SCALES
 from pages import cases
 from pages.text import LEGEND, bibliography, cited, code, codes, contents, marked, page, plain, table
+
+RULE_ID = re.compile(r"[A-Z]\d+ ")
 
 
 def pages(checks: list[Check]) -> Iterator[tuple[str, str]]:
@@ -44,8 +47,10 @@ def one(d: Description, checks: list[Check]) -> str:
     """One scale."""
     used = [g for g in GRADES if any(g in row for row in d.table.values())]
     cells = [
-        [plain(axis), *("\n".join(plain(text) for text in row.get(grade, [])) for grade in used)] for axis, row in d.table.items()
+        [plain(axis), *("; \n".join(plain(text) for text in row.get(grade, [])) for grade in used)]
+        for axis, row in d.table.items()
     ]
+    named = "A letter and number in front only names a rule." if any(RULE_ID.match(rule) for rule in d.rules) else ""
     options = [
         [code(o["name"]), codes(str(o["default"]).split(",")), plain(o["may_be"]), plain(o["question"]) + " " + marked(o["mark"])]
         for o in d.options
@@ -55,9 +60,10 @@ def one(d: Description, checks: list[Check]) -> str:
         f"{code(d.name)}, version {d.version}, grades {code(d.toxicity)}{', and is its default scale' if d.default else ''}. {LEGEND}",
         f"    aftercar grade TIMELINE --scale {d.name} --out RESULTS",
         "## Table",
-        "A cell is met, unmet or unknown; the highest that is met is the grade, and unknown cells widen it to `grade_upper`.",
+        "A cell is met, unmet or unknown; the highest that is met is the grade, and unknown cells widen it to `grade_upper`. A box may hold several cells, parted by semicolons.",
         table(["", *map(column, used)], cells),
         "## Rules that are not cells" if d.rules else "",
+        named,
         "\n".join(f"- {plain(rule)} {marked(mark)}" for rule, mark in d.rules.items()),
         "## Options" if options else "",
         "Questions that the papers leave open. `--option name=value` decides one otherwise; a result says which were used."
