@@ -177,10 +177,16 @@ def test_a_frame_that_is_no_timeline_is_refused(change, says: str) -> None:  # t
 
 @pytest.mark.parametrize(
     ("sign", "code"),
-    [((2, "sbp", 80.0), "sbp"), ((2, "o2_device", "nasal_cannula"), "o2_device"), ((2, "norepinephrine", 0.1, 9), "norepinephrine")],
+    [
+        ((2, "sbp", 80.0), "sbp"),
+        ((2, "o2_device", "nasal_cannula"), "o2_device"),
+        ((2, "norepinephrine", 0.1, 9), "norepinephrine"),
+    ],
 )
 def test_the_drug_and_the_sign_behind_a_crs_that_may_be_masked_are_shown(sign: tuple[object, ...], code: str) -> None:
-    timeline = hours((1, "acetaminophen", 1000.0), (1.5, "temperature", 36.8), sign, (2, "temperature", 36.9)).with_row_index("event_id")
+    timeline = hours((1, "acetaminophen", 1000.0), (1.5, "temperature", 36.8), sign, (2, "temperature", 36.9)).with_row_index(
+        "event_id"
+    )
     rows = grade_timeline(timeline, ["crs"]).grades.filter(col("flags").list.contains("possible_masked_crs"))
     behind = set(rows["evidence"].explode())
     assert rows["grade"].unique().to_list() == [0]

@@ -202,8 +202,8 @@ def test_ebmt_has_onset_resolution_and_grade_of_the_scales(results: Path) -> Non
 def test_a_grade_that_two_readers_locked_goes_before_software(
     results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def said(*words: object) -> int:
-        return run("adjudicate", own, *words, capsys=capsys)[0]
+    def said(command: str, *words: object) -> int:
+        return run("adjudicate", command, own, *words, capsys=capsys)[0]
 
     shutil.copytree(results.parent, tmp_path / "own")
     own = tmp_path / "own" / "grades"

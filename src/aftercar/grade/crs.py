@@ -43,7 +43,11 @@ def criteria(options: Options) -> tuple[Criterion, ...]:
 
 _NEVER = lit(False)
 # The signs of the circulation, by the column with the row behind each.
-_PRESSURE = {"bp_event_id": col("hypotension"), "pressors_event_id": col("pressors") >= 1, "vasopressin_event_id": col("vasopressin")}
+_PRESSURE = {
+    "bp_event_id": col("hypotension"),
+    "pressors_event_id": col("pressors") >= 1,
+    "vasopressin_event_id": col("vasopressin"),
+}
 _FOUND = (*_PRESSURE.values(), at_least(LOW_FLOW))
 
 
