@@ -96,7 +96,10 @@ def test_a_page_of_a_scale_shows_its_marks_cells_and_options() -> None:
 
 def test_the_list_of_scales_explains_the_marks_of_scales_alone(capsys: pytest.CaptureFixture[str]) -> None:
     told = " ".join(run("scales", capsys=capsys)[1].split())
-    assert "Marks: V checked against a source; M from memory; M? from memory, to be checked against the paper; P a convention" in told
+    assert (
+        "Marks: V checked against a source; M from memory; M? from memory, to be checked against the paper; P a convention"
+        in told
+    )
     assert "memory from memory" not in told
 
 
