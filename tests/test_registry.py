@@ -590,6 +590,8 @@ def test_redcap_would_take_the_dictionary_and_the_file(form: forms.Form, results
     file = export.redcap(draft, rows, event="report_arm_1")
     assert file.columns[1] == "redcap_event_name"
     assert redcap_faults(parsed(dictionary), parsed(file), form.id) == []
+    told = {line["Variable / Field Name"] for line in parsed(dictionary) if line["Identifier?"] == "y"}
+    assert told == {export.RECORD, *(f.name for f in draft.form.of(draft.revision)[1] if f.type == "date")}
 
 
 def test_the_check_of_redcap_can_fail(cibmtr: Draft) -> None:
