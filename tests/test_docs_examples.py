@@ -5,16 +5,18 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
 import re
 import shlex
 import sys
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pages import notebook
-from test_workbook import workbook
+from test_workbook import rows_of, workbook
 
 from aftercar.serve import cli
 
@@ -76,8 +78,12 @@ def shell(script: str) -> str:
             case ["printf", text, ">" | ">>" as how, name]:
                 with Path(name).open("w" if how == ">" else "a", encoding="utf-8") as file:
                     file.write(text.replace("\\n", "\n"))
+            case ["mkdir", "-p", name]:
+                Path(name).mkdir(parents=True, exist_ok=True)
             case ["mkdir", name]:
                 Path(name).mkdir()
+            case ["cd", name]:
+                os.chdir(name)
             case ["make", "demo"]:
                 printed += "".join(told(shlex.split(command)[1:]) for command in demo())
             case ["aftercar" | ".venv/bin/aftercar", *command]:
@@ -115,8 +121,6 @@ def run(text: str) -> None:
 def room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder in which a reader would try a page: the examples are there."""
     (tmp_path / "examples").symlink_to(ROOT / "examples")
-    workbook(tmp_path / "anc.xlsx", ANC=COUNTS)
-    workbook(tmp_path / "long.xlsx", ANC=LONG)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -125,6 +129,25 @@ def room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_page_does_what_it_shows(page: Path, room: Path) -> None:
     assert {language for language, _ in blocks(page.read_text(encoding="utf-8"))} >= {"sh"}
     run(page.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(("name", "rows"), [("anc", COUNTS), ("long", LONG)])
+def test_the_workbooks_of_the_examples_hold_what_the_tests_write(name: str, rows: list[list[Any]], tmp_path: Path) -> None:
+    """To make them anew: `workbook(ROOT / "examples" / "excel" / "anc.xlsx", ANC=COUNTS)`."""
+    assert rows_of(ROOT / "examples" / "excel" / f"{name}.xlsx") == rows_of(workbook(tmp_path / "made.xlsx", ANC=rows))
+
+
+@pytest.mark.parametrize("page", [DOCS / "users.md", DOCS / "tutorial.md", *HOW_TO], ids=lambda p: p.stem)
+def test_what_a_page_writes_stays_under_out(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    first = blocks(text)[0][1].splitlines() if page in HOW_TO else []
+    if first[1:] and first[1].startswith("cd out/"):
+        return
+    for language, body in blocks(text):
+        for option, target in re.findall(r"--(out|to|ics|redcap|csv|plot)[ =](\S+)", body) if language == "sh" else []:
+            assert target.startswith("out/") or (option == "to" and re.fullmatch(r"[a-z]+\d*", target)), (
+                target
+            )  # a format or scale
 
 
 @pytest.fixture(scope="module")
