@@ -9,8 +9,10 @@ import os
 import re
 import shlex
 import sys
+from bisect import bisect_left
 from collections.abc import Iterator
 from datetime import date
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -94,12 +96,19 @@ def shell(script: str) -> str:
 
 
 def stands_in(shown: str, printed: str) -> None:
-    """Each line of a shown output stands in the printed one, in this order; runs of blanks are one."""
-    rest = " ".join(printed.split())
-    for line in shown.splitlines():
-        words = " ".join(line.split())
-        assert words in rest, (words, rest[:2000])
-        rest = rest[rest.index(words) + len(words) :]
+    """Each line of a shown output stands in the printed one, in this order; `...` stands for lines that are left out. Runs of blanks are one."""
+    rows = [" ".join(row.split()) for row in printed.splitlines() if row.strip()]
+    flat, ends = " ".join(rows), list(accumulate(len(row) + 1 for row in rows))
+    at, last = 0, len(flat) + 1  # the next line begins between the two
+    for words in (" ".join(line.split()) for line in shown.splitlines() if line.strip()):
+        if words == "...":
+            last = len(flat) + 1
+            continue
+        place = flat.find(words, at)
+        assert 0 <= place < last, (words, flat[at : at + 2000])
+        at = place + len(words)
+        row = bisect_left(ends, at)  # the rest of its row, and the next one
+        last = ends[min(row + 1, len(ends) - 1)]
 
 
 def run(text: str) -> None:
@@ -185,7 +194,11 @@ def test_the_notebook_runs_and_is_committed_without_output() -> None:
     assert any(hasattr(value, "_repr_svg_") for _, value in given)
 
 
-@pytest.mark.parametrize(("shown", "printed"), [("a b\nc", "a  b\nx\nc"), ("a", "b a c")], ids=["in order", "within a line"])
+@pytest.mark.parametrize(
+    ("shown", "printed"),
+    [("a b\n...\nc", "a  b\nx\nc"), ("a", "b a c"), ("a b\nc", "a b z\n\nc")],
+    ids=["in order", "within a line", "one after the other"],
+)
 def test_an_output_is_found(shown: str, printed: str) -> None:
     stands_in(shown, printed)
 
@@ -193,6 +206,8 @@ def test_an_output_is_found(shown: str, printed: str) -> None:
 def test_an_output_that_is_not_printed_and_a_command_that_fails_are_found(room: Path) -> None:
     with pytest.raises(AssertionError):
         stands_in("c\na", "a b c")
+    with pytest.raises(AssertionError):
+        stands_in("a\nc", "a\nb\nc")
     with pytest.raises(AssertionError):
         shell("aftercar grade nowhere --out results")
     with pytest.raises(pytest.fail.Exception):
