@@ -20,6 +20,7 @@ from polars import col
 from aftercar.errors import InputError
 from aftercar.grade import adjudicate as adj
 from aftercar.grade.folder import grade_folder
+from aftercar.grade.results import open_results
 from aftercar.timeline.readers import read
 from aftercar.timeline.statements import (
     FILE,
@@ -509,7 +510,10 @@ def test_the_command_line_from_grade_to_history(results: Path, timeline: Path, c
     about = ("--subject", "A1", "--toxicity", "crs")
     for reader in ("Ann", "Bob"):
         assert call("grade", *about, "--grade", 3, "--by", reader)[0] == 0
-    assert call("lock", *about, "--by", "Ann", "--by", "Bob")[1] == "Locked at grade 3 by Ann and Bob.\n"
+    assert (
+        call("lock", *about, "--by", "Ann", "--by", "Bob")[1]
+        == "Locked at grade 3 by Ann and Bob. Results that were made before do not have it: grade again.\n"
+    )
     assert "locked already" in call("lock", *about, "--by", "Ann", "--by", "Bob")[2]
     assert call("grade", *about, "--grade", 2, "--by", "Ann")[0] == 0
     assert call("comment", "--subject", "A1", "--by", "Cy", "--comment", "see notes")[0] == 0
@@ -525,6 +529,50 @@ def test_the_command_line_from_grade_to_history(results: Path, timeline: Path, c
     frame.write_parquet(timeline / FILE)
     code, out, _ = call("verify")
     assert code == 1 and "statement 1: changed after it was written" in out
+
+
+def test_what_was_said_after_grading_is_told_wherever_the_results_are_used(
+    results: Path, timeline: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two readers lock, a sign is attributed: every use of the older results says that it is not in them."""
+    plan = tmp_path / "plan.toml"
+    plan.write_text(
+        "patients = 9\n[stopping]\nmethod = 'bayes'\nany_of = [{scale='crs',grade=3,by_day=30}]\nlimit=0.2\ncertainty=0.9\n"
+    )
+    uses: list[tuple[object, ...]] = [
+        ("cohort", "describe", results), ("cohort", "safety", results, "--plan", plan), ("report", results, "--out", tmp_path / "r.html"),
+        ("explain", results, "--subject", "A1"), ("export", results, "--to", "fhir", "--out", tmp_path / "fhir"),
+        ("regrade", results, "--from", "crs_astct2019", "--to", "crs_penn2018"),
+    ]  # fmt: skip
+    since = "More was said of the records since these results were graded"
+    for rater in ("ann", "bob"):
+        append(timeline, rows(graded(rater, 3)))
+    for use in uses:  # what one reader thinks is in no result
+        code, out, err = run(*use, capsys=capsys)
+        assert code == 0 and since not in out, (use, err)
+    code, out, _ = run(
+        "adjudicate", results, "lock", "--subject", "A1", "--toxicity", "crs", "--by", "ann", "--by", "bob", capsys=capsys
+    )
+    assert code == 0 and "grade again" in out
+    for use in uses:
+        code, out, err = run(*use, capsys=capsys)
+        assert code == 0 and f"{since} (locks), and is not in them." in " ".join(out.split()), (use, out, err)
+    page = (tmp_path / "r.html").read_text()
+    assert page.count(since) == 2 and "No grade was adjudicated. More was said" in page
+    event = read_event(timeline)
+    code, out, _ = run("attribute", timeline, "--subject", "A1", "--event", event, "--to", "other", "--by", "ann", capsys=capsys)
+    assert code == 0 and "grade again" in out
+    assert "(attributions and locks)" in open_results(results).said_since  # type: ignore[operator]
+    grade_folder(timeline, results, ["crs", "icans"])
+    assert open_results(results).said_since is None and open_results(results).run["timeline_note"] is None
+    (timeline / FILE).unlink()
+    assert "are not those" in open_results(results).said_since  # type: ignore[operator]
+    timeline.rename(tmp_path / "elsewhere")
+    assert open_results(results).said_since is None
+
+
+def read_event(timeline: Path) -> int:
+    return open_timeline(timeline).scan().filter(subject_id="A1", code="norepinephrine").collect()["event_id"][0]
 
 
 def test_grades_from_a_file(tmp_path: Path, results: Path, timeline: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -34,7 +34,7 @@ def results(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
     (tmp_path / "rows.csv").write_text("\n".join(ROWS) + "\n")
     code, out, _ = run("import", str(tmp_path / "rows.csv"), "--to", str(tmp_path / "timeline"), capsys=capsys)
     assert code == 0
-    assert "9 read = 8 accepted + 1 rejected; 1 subjects" in out
+    assert "9 read = 8 accepted + 1 rejected; 1 subject" in out
     assert "unknown_code" in out and "rows.csv:9" in out and "12345" not in out
     code, out, _ = run("grade", str(tmp_path / "timeline"), "--out", str(tmp_path / "out"), capsys=capsys)
     assert code == 0

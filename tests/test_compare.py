@@ -254,7 +254,7 @@ def test_balance_is_exact_and_who_lacks_a_covariate_is_counted(results: Results,
     dropped, kept = compared(results, **how), compared(results, **how, missing="category")
     for found in (dropped, kept):
         assert found.balance.filter("used")["weighted_standardised"].abs().max() < 1e-9
-        assert any("1 rows of own.csv are of no course" in note for note in found.notes)
+        assert any("1 row of own.csv is of no course" in note for note in found.notes)
     (n,) = dropped.left_out.filter(col("why").str.contains("ecog"))["courses"]
     assert n > 0
     sizes = [
@@ -512,7 +512,7 @@ def board(results: Results) -> Safety:
 def test_every_course_is_counted_once_at_each_cut(board: Safety) -> None:
     for c in board.cuts.iter_rows(named=True):
         assert c["infused"] == sum(c[k] for k in ("event", "no_event", "undecided", "in_window", "cannot_be_graded"))
-        assert c["known"] == c["event"] + c["no_event"] + c["undecided"]
+        assert c["known"] == c["event"] + c["no_event"] and c["counted"] == c["known"] + c["undecided"]
     assert board.months.select(col("infused").sum()).item() == board.patients.height
     for a, b in pairwise(board.cuts.iter_rows(named=True)):
         assert a["event"] <= b["event"] and a["known"] <= b["known"]
@@ -561,6 +561,32 @@ def test_events_are_those_that_a_reader_of_the_tables_counts(results: Results, b
     assert {r["subject_id"]: r["event_day"] for r in board.patients.filter(state=EVENT).iter_rows(named=True)} == first
 
 
+def test_who_is_undecided_is_not_known_and_no_look_is_no_answer(results: Results) -> None:
+    open_ = results.having(
+        grades=results.load("grades").with_columns(
+            pl.lit(0, pl.Int8).alias("grade"), pl.lit(4, pl.Int8).alias("grade_upper"), pl.lit(4, pl.Int8).alias("upper_assessed")
+        )
+    )
+    found = safety(open_, plan(stopping={"first": 40}, patients=41, cuts=[]))
+    last = found.cuts.row(-1, named=True)
+    assert last["known"] == 0 and last["undecided"] == last["counted"] > 0 and last["probability_if"] > 0.9
+    assert last["crossed"] is None and last["crossed_if"] is None
+    assert answer(found) == f"No look was made yet: the first is at 40 counted courses, and {last['counted']} count so far."
+    page = safety_page(found, open_)
+    assert "no look yet" in page and "Not crossed" not in page and "known outcomes" not in page
+
+
+def test_the_page_says_which_event_of_which_grade_and_what_is_after_the_records(results: Results) -> None:
+    found = safety(results, plan(cuts=[date(2030, 1, 1)]))
+    assert found.facts["after_records"] and found.facts["after_records"] in safety_page(found, results)
+    assert safety(results, plan()).facts["after_records"] is None
+    events = found.patients.filter(state=EVENT)
+    assert events["event"].str.contains(r"^(CRS, ASTCT 2019|ICANS.*): grade [3-5]").all()
+    both = results.grades(["crs_astct2019", "icans_astct", "icans_astct_peds"]).filter(col("grade") >= 3).sort("start")
+    first = dict(both.group_by("subject_id", maintain_order=True).agg(col("grade").first()).iter_rows())
+    assert all(f"grade {first[r['subject_id']]}" in r["event"] for r in events.iter_rows(named=True))
+
+
 def test_the_pack_is_written_whole(results: Results, board: Safety, tmp_path: Path) -> None:
     write_safety(board, tmp_path / "s", safety_page(board, results), safety_figure(board))
     assert {p.name for p in (tmp_path / "s").iterdir()} == {
@@ -605,10 +631,10 @@ def test_a_plan_that_cannot_be_is_refused(tmp_path: Path, text: str, what: str) 
 
 
 def test_a_cohort_that_does_not_fit_the_plan_is_refused(results: Results) -> None:
-    with pytest.raises(InputError, match="39 patients are known"):
+    with pytest.raises(InputError, match="39 patients count"):
         safety(results, plan(patients=20))
-    with pytest.raises(InputError, match="Nobody was infused"):
-        safety(results, plan(cuts=[date(2020, 1, 1)]))
+    with pytest.raises(InputError, match="Nobody was infused by 2020-01-01"):
+        safety(results, plan(cuts=[date(2020, 1, 1), date(2024, 6, 10)]))
     with pytest.raises(OptionError, match="Did you mean axi-cel"):
         safety(results, plan(only={"product": "axicel"}))
     with pytest.raises(OptionError, match="was not graded"):
@@ -623,9 +649,14 @@ def test_a_boundary_that_is_surely_crossed_says_when(results: Results) -> None:
     found = safety(results, plan(stopping={"limit": 0.02}, only={"product": "axi-cel"}))
     assert found.facts["crossed"] is not None and answer(found).startswith("Crossed, whatever")
     hit = found.looks.filter("crossed").row(0, named=True)
-    assert found.facts["crossed"] == {"patients": hit["n"], "on": str(hit["known_on"])}
+    assert found.facts["crossed"] == {"patients": hit["n"], "on": str(hit["counted_on"])}
     early = safety(results, plan(cuts=[date(2024, 1, 12)]))
-    assert early.looks.is_empty() and early.cuts["stops_at"][0] is None and answer(early).startswith("Not crossed")
+    assert (
+        early.looks.is_empty()
+        and early.cuts["stops_at"][0] is None
+        and answer(early).startswith("No look was made yet: the first is at 6")
+    )
+    assert early.cuts["crossed"][0] is None
     assert "<svg" in safety_figure(early)
 
 

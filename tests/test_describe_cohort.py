@@ -315,6 +315,30 @@ def test_a_death_is_what_came_first_and_of_what_is_known() -> None:
     assert counts == {"infection": 1, "iec": 1, "other": 1, UNSURE: 3}
 
 
+def test_a_death_of_unknown_cause_may_be_one_of_relapse(example: tuple[Path, Result], tmp_path: Path) -> None:
+    ended = endings(dead(*[(None, 9, None, None)] * 3, *[(None, None, None, None)] * 7))
+    row = mortality(ended, [30]).filter(cause="relapse").row(0, named=True)
+    assert row["incidence"] == 0 and row["greatest"] == pytest.approx(0.3) and row["greatest_high"] > 0.3
+    for file in example[0].iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    subjects = example[1].subjects.with_columns(progression=pl.lit(None, pl.Datetime("us")), death="record_end")
+    for cause, says in (("progression", "known only by a death of it"), ("infection", "Nobody's relapse is charted")):
+        subjects.with_columns(death_cause=pl.lit(cause)).write_parquet(tmp_path / "subjects.parquet")
+        notes = describe_folder(tmp_path).facts["notes"]
+        assert [n for n in notes if "elapse" in n and says in n] and not (
+            cause == "progression" and any("Nobody's" in n for n in notes)
+        )
+
+
+def test_rows_beside_that_are_of_nobody_are_told(example: tuple[Path, Result]) -> None:
+    ids = example[1].subjects["subject_id"].unique().sort().to_list()
+    beside = pl.DataFrame({"subject_id": [*ids, "NOBODY"], "centre": "north"})
+    assert (
+        "1 row of the table beside is of no course of the results." in describe_folder(example[0], beside=beside).facts["notes"]
+    )
+    assert not any("beside" in n for n in describe_folder(example[0], beside=beside.head(len(ids))).facts["notes"])
+
+
 def test_every_word_of_a_cause_is_counted_and_published_shares_are_there() -> None:
     from aftercar.timeline.concepts import concept
 
@@ -482,6 +506,21 @@ def test_groups_are_columns_years_periods_and_columns_of_ones_own() -> None:
             with_beside(courses, wrong)
     with pytest.raises(OptionError, match="all"):
         grouped(courses.with_columns(product=pl.lit("all")), "product")
+
+
+def test_periods_come_by_their_days(described: Described, example: tuple[Path, Result]) -> None:
+    cuts = (date(2024, 3, 1), date(2024, 2, 1), date(2024, 4, 1))
+    found = describe_folder(example[0], Asked(outcomes=("crs:3",), by="period", cuts=cuts))
+    order = [
+        "all",
+        "before 2024-02-01",
+        "2024-02-01 to before 2024-03-01",
+        "2024-03-01 to before 2024-04-01",
+        "from 2024-04-01 on",
+    ]
+    for name in ("baseline", "rates", "incidence", "mortality"):
+        assert getattr(found, name)["group"].unique(maintain_order=True).to_list() == order, name
+    assert list(found.facts["groups"]) == order
 
 
 # ---- the command on the example

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aftercar.cohort.exact import exact
 from aftercar.cohort.incidence import WHAT, by_day, cumulative_incidence, first_days
 from aftercar.cohort.outcome import Outcome
 
@@ -67,6 +68,38 @@ def test_without_censoring_the_variance_is_that_of_a_share() -> None:
     assert last["incidence"] == pytest.approx(p)
     assert last["low"] == pytest.approx(p**spread)
     assert last["high"] == pytest.approx(p ** (1 / spread))
+
+
+@given(st.integers(1, 40), st.integers(0, 9), st.integers(0, 12))
+def test_where_nobody_or_everybody_had_it_the_interval_is_the_exact_one_of_a_share(n: int, first: int, day: int) -> None:
+    days = [first + k % 3 for k in range(n)]
+    low, high = (end.item() for end in exact(pl.Series([n]), pl.Series([n])))
+    everybody = by_day(cumulative_incidence(cohort([(d, "event") for d in days])), 20)
+    assert everybody == {"incidence": pytest.approx(1), "low": pytest.approx(low), "high": 1.0} and high == 1
+    nobody = by_day(cumulative_incidence(cohort([(d, "competing") for d in days])), day)
+    assert nobody == {"incidence": 0.0, "low": 0.0, "high": pytest.approx(1 - low)}
+    followed = by_day(cumulative_incidence(cohort([(30, "censored")] * n)), day)
+    assert followed == nobody
+
+
+@given(COHORTS)
+def test_no_share_is_told_without_an_interval_that_has_a_width(rows: list[tuple[int, str]]) -> None:
+    curve = cumulative_incidence(cohort(rows))
+    for day in (0, 5, 15, 30):
+        told = by_day(curve, day)
+        if told["incidence"] is not None:
+            assert (
+                0 <= told["low"] <= told["incidence"] + 1e-9 <= told["high"] + 2e-9 <= 1 + 3e-9
+                and told["high"] - told["low"] > 0.01
+            )
+
+
+def test_those_who_are_gone_do_not_narrow_what_nobody_was_seen_to_have() -> None:
+    rows = [(1, "competing")] * 50 + [(2, "censored")] * 40 + [(30, "censored")] * 10
+    found = by_day(cumulative_incidence(cohort(rows)), 20)
+    assert found["high"] == pytest.approx(0.5 * (1 - 0.025 ** (1 / 10)))  # half were alive, and 10 of them were seen
+    late = cumulative_incidence(cohort([(1, "event")] * 9 + [(2, "censored")] * 90 + [(10, "event")]))
+    assert by_day(late, 10)["low"] == pytest.approx(1 - 0.91 * 0.975)  # all but 9 hang on one
 
 
 def test_a_course_counts_by_its_first_surely_reached_grade_else_by_death_else_by_the_end_of_its_record() -> None:

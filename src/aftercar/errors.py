@@ -1,4 +1,4 @@
-"""Errors that a user may meet: what is wrong, where, and what to do. Never a patient's value."""
+"""Errors that a user may meet: what is wrong, where, and what to do. Never a patient's value. And the words that messages are made of."""
 
 from __future__ import annotations
 
@@ -45,6 +45,15 @@ def nearest(name: str, known: Iterable[str]) -> str:
     if close:
         return f"Did you mean {' or '.join(close)}?"
     return f"Known: {', '.join(known)}." if len(known) <= 20 else ""
+
+
+def many(n: int, noun: str) -> str:
+    """So many, in words.
+
+    >>> many(1, "course"), many(1204, "course")
+    ('1 course', '1,204 courses')
+    """
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 
 def place_of(error: BaseException) -> str:

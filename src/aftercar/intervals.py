@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from math import exp, lgamma, log, sqrt
 
+import polars as pl
+
 Z95 = 1.959963984540054  # normal quantile of a two-sided 95 % interval
 _TAIL = 0.025
 
@@ -21,6 +23,15 @@ def wilson(k: float, n: float) -> tuple[float | None, float | None]:
     half = Z95 * sqrt(p * (1 - p) / n + z2 / (4 * n * n)) / (1 + z2 / n)
     # At the ends rounding may leave the limit a hair inside of the share itself.
     return 0.0 if k == 0 else middle - half, 1.0 if k == n else middle + half
+
+
+def most_of_none(n: pl.Expr) -> pl.Expr:
+    """Upper end of the exact 95 % interval of a share that nobody of `n` had (Clopper and Pearson 1934).
+
+    >>> round(pl.select(most_of_none(pl.lit(6.0))).item(), 3)
+    0.459
+    """
+    return 1 - _TAIL ** (1 / n)
 
 
 def poisson(k: int) -> tuple[float, float]:

@@ -68,7 +68,7 @@ def counts(first: pl.DataFrame, by: str) -> tuple[tuple[str, ...], Floats, Float
     known = first.filter(col(by).is_not_null()).with_columns(col(by).cast(pl.String), col("what").cast(pl.String)).sort(by)
     parts = {str(name): own for (name,), own in known.partition_by(by, as_dict=True, maintain_order=True).items()}
     if len(parts) < 2:
-        raise OptionError(f"A comparison by {by} needs two groups at least; there is {len(parts)}.")
+        raise OptionError(f"A comparison by {by} needs two groups at least; there is {'1' if parts else 'none'}.")
     days = known.filter(col("what") != "censored")["day"].unique().sort().to_numpy()
     at_risk, events, competing = np.zeros((3, len(days), len(parts)))
     for g, own in enumerate(parts.values()):

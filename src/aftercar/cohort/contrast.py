@@ -23,7 +23,7 @@ from aftercar.cohort.incidence import cumulative_incidence, first_days
 from aftercar.cohort.outcome import COURSE, Outcome
 from aftercar.cohort.overlap import Floats, Separated, Weighted, overlap, standardised
 from aftercar.cohort.survival import log_rank
-from aftercar.errors import OptionError, nearest
+from aftercar.errors import OptionError, many, nearest
 from aftercar.files import replace_folder
 from aftercar.frames import labelled
 from aftercar.grade.results import Results
@@ -160,8 +160,7 @@ def _columns(results: Results, asked: Asked, table: Path | str | None, timeline:
     if table is not None:
         own = read_table(table)
         courses = with_beside(courses, own)
-        if strange := of_nobody(courses, own):
-            notes.append(f"{strange} rows of {Path(table).name} are of no course of the results.")
+        notes += of_nobody(courses, own, Path(table).name)
     wanted = [name for name in asked.adjust if name not in courses.columns]
     for name in wanted:
         if not before.measured(name):
@@ -188,7 +187,9 @@ def _groups(courses: pl.DataFrame, asked: Asked) -> tuple[list[str], str]:
             raise OptionError(f"No course that could be graded is of the group {name!r}. {nearest(name, there)}")
     names = [n for n in there if not asked.groups or n in asked.groups or n == asked.reference]
     if len(names) < 2:
-        raise OptionError(f"A comparison by {asked.by} needs two groups of courses that could be graded; there is {len(names)}.")
+        raise OptionError(
+            f"A comparison by {asked.by} needs two groups of courses that could be graded; there is {'1' if names else 'none'}."
+        )
     order = sizes.filter(col("group").is_in(names)).sort(
         "first" if asked.by == PERIOD else "n", "group", descending=[asked.by != PERIOD, False]
     )
@@ -451,7 +452,7 @@ def _limits(groups: pl.DataFrame, asked: Asked) -> list[str]:
     notes = []
     if n := int(groups["open"].sum()):
         notes.append(
-            f"{courses_of(n)} undecided and left out of the estimate; rows with another word under `undecided` count them as no or as yes. A yes takes one finding and a no takes all, so the decided alone overstate both shares."
+            f"{many(n, 'course')} undecided and left out of the estimate; rows with another word under `undecided` count them as no or as yes. A yes takes one finding and a no takes all, so the decided alone overstate both shares."
         )
     hours = groups.drop_nulls("unassessed_h")
     if hours.height:
@@ -499,11 +500,6 @@ def write_contrast(found: Contrast, out: Path | str) -> None:
         for name in Contrast.TABLES:
             labelled(getattr(found, name), found.simulated).write_csv(fresh / f"{name}.csv")
         write_facts(fresh / MARKER, found.facts | {"notes": found.notes})
-
-
-def courses_of(n: int) -> str:
-    """So many courses, in words."""
-    return f"{n:,} course{'' if n == 1 else 's'}"
 
 
 def write_facts(path: Path, facts: dict[str, Any]) -> None:

@@ -17,14 +17,14 @@ from aftercar import __version__
 from aftercar.cohort import malignancy
 from aftercar.cohort.episodes import QUARTILES
 from aftercar.cohort.exact import with_exact
-from aftercar.cohort.groups import EVERYBODY, grouped, with_beside
+from aftercar.cohort.groups import EVERYBODY, grouped, in_order, of_nobody, with_beside
 from aftercar.cohort.incidence import by_day_between, cumulative_incidence, first_days
-from aftercar.cohort.mortality import endings, mortality, shares
+from aftercar.cohort.mortality import RELAPSE, endings, mortality, shares
 from aftercar.cohort.outcome import COURSE, Outcome
 from aftercar.cohort.table_one import SUBJECTS, Variable, table_one
 from aftercar.cohort.times import MEASURES, between, timed
 from aftercar.cohort.worst import reached, worst_counts
-from aftercar.errors import OptionError
+from aftercar.errors import OptionError, many
 from aftercar.files import replace_folder, writing
 from aftercar.frames import labelled
 from aftercar.grade.results import Results, open_results
@@ -171,7 +171,7 @@ def describe(
         malignancy_classes=_each(people, malignancy.classes, malignancy.CLASSES),
         standardised=_each(people, partial(malignancy.standardised, reference=reference), malignancy.STANDARDISED) if reference is not None
         else _rows([], {"group": pl.String} | malignancy.STANDARDISED),
-        facts=_facts(results, courses, people, asked, outcomes),
+        facts=_facts(results, courses, people, ended, asked, outcomes, of_nobody(subjects, beside) if beside is not None else []),
     )  # fmt: skip
 
 
@@ -235,9 +235,10 @@ TIMES: dict[str, Any] = {
 
 
 def _groups(frame: pl.DataFrame) -> list[tuple[str, pl.DataFrame]]:
-    """All together, then each group by name; who is of none counts with all."""
+    """All together, then each group (`groups.in_order`); who is of none counts with all."""
     each = frame.drop_nulls("group").partition_by("group", as_dict=True)
-    return [(EVERYBODY, frame), *sorted((str(g), own) for (g,), own in each.items())]
+    own = {str(name): rows for (name,), rows in each.items()}
+    return [(EVERYBODY, frame), *((name, own[name]) for name in in_order(own))]
 
 
 def _each(
@@ -255,7 +256,7 @@ def _rows(parts: list[pl.DataFrame], schema: dict[str, Any]) -> pl.DataFrame:
 
 
 def _facts(
-    results: Results, courses: pl.DataFrame, people: pl.DataFrame | None, asked: Asked, outcomes: list[Outcome]
+    results: Results, courses: pl.DataFrame, people: pl.DataFrame | None, ended: pl.DataFrame, asked: Asked, outcomes: list[Outcome], beside: list[str]
 ) -> dict[str, Any]:  # fmt: skip
     """What was asked, of what, and what a reader must know of it. No patient value."""
     run, scales = results.run, {scale for o in outcomes for scale in o.scales}
@@ -273,11 +274,11 @@ def _facts(
         "timeline_fingerprint": run.get("timeline_fingerprint"),
         "timeline_note": run.get("timeline_note"),
         "simulated": results.simulated,
-        "notes": [*_notes(courses, people, asked), _STAYS],
+        "notes": [*beside, *_notes(courses, people, ended, asked), _STAYS],
     }
 
 
-def _notes(courses: pl.DataFrame, people: pl.DataFrame | None, asked: Asked) -> list[str]:
+def _notes(courses: pl.DataFrame, people: pl.DataFrame | None, ended: pl.DataFrame, asked: Asked) -> list[str]:
     """What the tables cannot tell by themselves."""
     told: list[str] = []
     if courses.height > courses["subject_id"].n_unique():
@@ -285,7 +286,12 @@ def _notes(courses: pl.DataFrame, people: pl.DataFrame | None, asked: Asked) -> 
             "Some subjects have several infusions: each is a course of its own, and intervals take courses for independent. Second malignancies are counted by subject."
         )
     if courses.select(pl.all_horizontal(col(asked.relapse).is_null().all())).item() and courses.height:
-        told.append("Nobody's relapse is charted: non-relapse mortality is right only if nobody had one.")
+        died = ended.filter(ending=RELAPSE).height
+        told.append(
+            f"No relapse has a date: {many(died, 'course')} with a relapse {'is' if died == 1 else 'are'} known only by a death of it. Non-relapse mortality is right only if nobody else had one."
+            if died
+            else "Nobody's relapse is charted: non-relapse mortality is right only if nobody had one."
+        )
     if people is None:
         told.append(f"Second malignancies are left out: the results were not graded by {malignancy.SPM}.")
     elif not (people["what"] == "event").any():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from datetime import date
 from itertools import pairwise
 
@@ -9,11 +11,12 @@ import polars as pl
 from polars import col, lit
 
 from aftercar.cohort.outcome import COURSE
-from aftercar.errors import InputError, OptionError, nearest
+from aftercar.errors import InputError, OptionError, many, nearest
 
 YEAR, PERIOD = "year", "period"
 EVERYBODY = "all"
 UNKNOWN = "not recorded"  # the group of a course of which it is not known, where it is shown, and the level of a covariate
+_DAY = r"\d{4}-\d\d-\d\d"
 MOST = 20  # groups that a table can hold and be read
 
 
@@ -97,8 +100,28 @@ def with_beside(courses: pl.DataFrame, beside: pl.DataFrame) -> pl.DataFrame:
     return joined.drop("_id")
 
 
-def of_nobody(courses: pl.DataFrame, beside: pl.DataFrame) -> int:
-    """How many rows of a table beside are of no course here."""
+def of_nobody(courses: pl.DataFrame, beside: pl.DataFrame, name: str = "the table beside") -> list[str]:
+    """What is to be said of rows of a table beside that are of no course here; nothing where there are none.
+
+    Args:
+        courses: all of the results, those without an infusion too.
+        name: what the table is called.
+    """
     keys = [c for c in COURSE if c in beside.columns]
     there = courses.select(pl.col(k).cast(pl.String) for k in keys).unique()
-    return beside.select(pl.col(k).cast(pl.String) for k in keys).join(there, on=keys, how="anti").height
+    n = beside.select(pl.col(k).cast(pl.String) for k in keys).join(there, on=keys, how="anti").height
+    return [f"{many(n, 'row')} of {name} {'is' if n == 1 else 'are'} of no course of the results."] if n else []
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Groups as they are shown: periods by their days, all else by name.
+
+    >>> in_order(["from 2026-01-01 on", "2025-01-01 to before 2026-01-01", "before 2025-01-01"])
+    ['before 2025-01-01', '2025-01-01 to before 2026-01-01', 'from 2026-01-01 on']
+    """
+
+    def place(name: str) -> tuple[str, bool]:
+        period = re.fullmatch(rf"before ({_DAY})|({_DAY}) to before {_DAY}|from ({_DAY}) on", name)
+        return (name, False) if period is None else (next(filter(None, period.groups())), not period[1])
+
+    return sorted(names, key=place)

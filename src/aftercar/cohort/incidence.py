@@ -9,10 +9,11 @@ from polars import col, lit
 
 from aftercar.cohort.outcome import COURSE, Outcome
 from aftercar.errors import OptionError, nearest
-from aftercar.intervals import Z95
+from aftercar.intervals import Z95, most_of_none
 
 WHAT = pl.Enum(["event", "competing", "censored"])
 FORESTALLS = ("death", "progression", "next_therapy")
+_ROUNDING = 1e-12
 
 
 def first_days(
@@ -82,12 +83,13 @@ def _perhaps_begun(grades: pl.DataFrame, outcome: Outcome) -> pl.DataFrame:
 def cumulative_incidence(first: pl.DataFrame) -> pl.DataFrame:
     """The Aalen-Johansen estimate by day: the share that has had the event by the end of each day, as one that death can forestall.
 
-    Events of a day come before those who are censored on it. The interval is that of log(-log), with the variance of Marubini and Valsecchi (1995).
+    Events of a day come before those who are censored on it. The interval is that of log(-log), with the variance of Marubini and Valsecchi (1995). Where nobody or everybody has had it that is not
+    defined, and its place takes the exact one of Clopper and Pearson (1934): of all, if nobody was censored; else the widest of those that the share and the number still followed on each day allow.
 
     Args:
         first: `day, what`, a row a course, as `first_days` gives.
     Returns:
-        `day, at_risk, events, competing, incidence, low, high`, a row a day on which anything happened; `low` and `high` are null where nobody or everybody has had it.
+        `day, at_risk, events, competing, incidence, low, high`, a row a day on which anything happened.
     """
     n = pl.len().cast(pl.Float64)
     days = first.group_by("day").agg(
@@ -107,13 +109,23 @@ def cumulative_incidence(first: pl.DataFrame) -> pl.DataFrame:
         + b.cum_sum() - 2 * (f * c.cum_sum() - (c * f).cum_sum())
     )  # fmt: skip
     low, high = log_log(f, variance.clip(0).sqrt())
-    return days.select("day", col("at_risk", "events", "competing").cast(pl.Int64), "incidence", low=low, high=high)
+    left_over = col("at_risk") - col("gone")
+    most = pl.max_horizontal(
+        (col("before") * most_of_none(col("at_risk"))).cum_max(),
+        pl.when(left_over > 0).then(col("before") * left * most_of_none(left_over)),
+    )
+    nobody, everybody = f <= 0, f >= 1 - _ROUNDING
+    return days.select(
+        "day", col("at_risk", "events", "competing").cast(pl.Int64), "incidence",
+        low=pl.when(nobody).then(0.0).when(everybody).then(1 - most).otherwise(low),
+        high=pl.when(nobody).then(most).when(everybody).then(1.0).otherwise(high),
+    )  # fmt: skip
 
 
 def log_log(share: pl.Expr, error: pl.Expr) -> tuple[pl.Expr, pl.Expr]:
     """The 95 % interval of log(-log) of a share, from its standard error; null where the share is 0 or 1."""
     spread = (Z95 * error / (share * share.log()).abs()).exp()
-    open_ = (share > 0) & (share < 1 - 1e-12)
+    open_ = (share > 0) & (share < 1 - _ROUNDING)
     return pl.when(open_).then(share**spread), pl.when(open_).then(share ** (1 / spread))
 
 
@@ -126,7 +138,9 @@ def by_day(curve: pl.DataFrame, day: int) -> dict[str, float | None]:
     if day > last["day"] and last["events"] + last["competing"] < last["at_risk"]:
         return unknown
     until = curve.filter(col("day") <= day).tail(1)
-    return until.select("incidence", "low", "high").row(0, named=True) if until.height else unknown | {"incidence": 0.0}
+    if until.height:
+        return until.select("incidence", "low", "high").row(0, named=True)
+    return {"incidence": 0.0, "low": 0.0, "high": curve.select(most_of_none(col("at_risk").first())).item()}
 
 
 def by_day_between(curve: pl.DataFrame, most: pl.DataFrame, day: int) -> dict[str, float | None]:
@@ -137,6 +151,7 @@ def by_day_between(curve: pl.DataFrame, most: pl.DataFrame, day: int) -> dict[st
     sure, perhaps = by_day(curve, day), by_day(most, day)
     if sure["incidence"] is None or perhaps["incidence"] is None:
         return sure | {"greatest": None, "greatest_high": None}
-    greatest = max(sure["incidence"], perhaps["incidence"])
-    highs = [end for end in (sure["high"], perhaps["high"]) if end is not None]
-    return sure | {"greatest": greatest, "greatest_high": greatest if greatest > 1 - 1e-12 else max(highs, default=None)}
+    return sure | {
+        "greatest": max(sure["incidence"], perhaps["incidence"]),
+        "greatest_high": max(end for end in (sure["high"], perhaps["high"]) if end is not None),
+    }

@@ -60,20 +60,20 @@ def endings(subjects: pl.DataFrame, relapse: Sequence[str] = ("progression",)) -
 
 
 def mortality(ended: pl.DataFrame, days: Iterable[int]) -> pl.DataFrame:
-    """Cumulative incidence of non-relapse death in all and by group of causes, of relapse, and of deaths of which it is not known.
+    """Cumulative incidence of non-relapse death in all and by group of causes, of relapse and death of it, and of deaths of which it is not known.
 
     Args:
         ended: `day, ending`, a row a course, as `endings` gives.
         days: by the end of which it is told.
     Returns:
         `cause, events, day, incidence, low, high, greatest, greatest_high`: all else that can come competes. `greatest` is the incidence if the deaths of which it is not known were all of that
-        cause, with the upper end of its 95 % interval. Null where nobody was followed so long.
+        cause, or of relapse, with the upper end of its 95 % interval. Null where nobody was followed so long.
     """
     classes = {ALL: [*causes()], **{name: [name] for name in causes()}, UNSURE: [UNSURE], RELAPSE: [RELAPSE]}
     rows: list[dict[str, Any]] = []
     for cause, members in classes.items():
         curve = cumulative_incidence(_of(ended, members))
-        most = curve if cause in (UNSURE, RELAPSE) else cumulative_incidence(_of(ended, [*members, UNSURE]))
+        most = curve if cause == UNSURE else cumulative_incidence(_of(ended, [*members, UNSURE]))
         for day in days:
             told = {"cause": cause, "events": int(curve["events"].sum()), "day": day}
             rows.append(told | by_day_between(curve, most, day))

@@ -10,6 +10,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from aftercar.cohort.groups import in_order
+
 Floats = NDArray[np.float64]
 
 MISSING = "missing"
@@ -52,7 +54,7 @@ def table_one(people: pl.DataFrame, variables: Mapping[str, Variable], everybody
     groups = {everybody: people} | {
         str(g): own for (g,), own in people.drop_nulls("group").partition_by("group", as_dict=True).items()
     }
-    names = [everybody, *sorted(set(groups) - {everybody})]
+    names = [everybody, *in_order(set(groups) - {everybody})]
     rows: list[dict[str, Any]] = []
     for variable, about in variables.items():
         numeric = people.schema[variable].is_numeric()

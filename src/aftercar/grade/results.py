@@ -20,6 +20,7 @@ from aftercar.grade.scale import GRADES
 from aftercar.grade.table import EPISODES
 from aftercar.grade.worst import WORST
 from aftercar.timeline.schema import REJECTED
+from aftercar.timeline.statements import said_since
 from aftercar.timeline.store import Store, open_timeline, read_json
 from aftercar.timeline.subjects import SUBJECTS
 
@@ -37,7 +38,7 @@ class Results:
     A table that is gone, damaged or of other columns is an InputError when it is asked for.
 
     Attributes:
-        run: what `run.json` holds.
+        run: what `run.json` holds; its `timeline_note` tells also what people said of the records since (`said_since`).
         held: tables that count in place of those of the folder, by name.
     """
 
@@ -54,6 +55,11 @@ class Results:
     def graded(self) -> set[str]:
         """The scales that graded."""
         return {str(rule).partition("@")[0] for rule in self.run["rules"]}
+
+    @property
+    def said_since(self) -> str | None:
+        """What people said of the records since they were graded; null where nothing that a grading heeds."""
+        return self.run.get("said_since")
 
     def rules(self, scales: Collection[str]) -> list[str]:
         """The rule versions of some scales that graded: `crs_astct2019@1`."""
@@ -167,7 +173,27 @@ def open_results(folder: Path | str) -> Results:
         InputError: there are no results.
     """
     folder = place(folder)
-    return Results(folder, read_run(folder))
+    run = read_run(folder)
+    if since := _said_since(folder, run):
+        run |= {"said_since": since, "timeline_note": " ".join(filter(None, (run.get("timeline_note"), since)))}
+    return Results(folder, run)
+
+
+def _said_since(folder: Path, run: dict[str, Any]) -> str | None:
+    """What people said of the timeline since it was graded, in words; null where nothing that grading heeds, or where that cannot be told."""
+    try:
+        timeline = timeline_of(folder, run)
+        if "statements" not in run or not timeline.is_dir():
+            return None
+        kinds = said_since(timeline, run["statements"])
+    except (InputError, OSError):  # whoever reads the statements themselves is told what is wrong with them
+        return None
+    if kinds is None:
+        return "The statements with the timeline are not those with which these results were graded. Grade again."
+    if not kinds:
+        return None
+    told = " and ".join(f"{kind}s" for kind in kinds)
+    return f"More was said of the records since these results were graded ({told}), and is not in them. Grade again."
 
 
 def read_run(folder: Path) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import polars as pl
 from markupsafe import Markup, escape
 from polars import col
 
+from aftercar.errors import many
 from aftercar.evidence.sources import references
 from aftercar.grade.options import OPTIONS
 from aftercar.grade.run import SCALES
@@ -126,10 +127,12 @@ def _grading(run: dict[str, Any], worst: pl.DataFrame, cited: Cited) -> Markup:
     ]
     locked = int(worst["adjudicated_grade"].is_not_null().sum()) if "adjudicated_grade" in worst.columns else 0
     review = (
-        f"{locked:,} worst grade{'s were' if locked != 1 else ' was'} locked by two readers; the figures and tables hold those derived."
+        f"{many(locked, 'worst grade')} {'were' if locked != 1 else 'was'} locked by two readers; the figures and tables hold those derived."
         if locked
         else "No grade was adjudicated."
     )
+    if since := run.get("said_since"):
+        review += f" {since}"
     return Markup("<b>Grading.</b> Each stretch of time was graded by rule, without training on grades: {}. {} Definitions that papers leave open were decided by the options below.").format(
         Markup("; ").join(named) or escape("no scale applies"), review
     )  # fmt: skip

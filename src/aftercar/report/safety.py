@@ -1,4 +1,4 @@
-"""The page for a safety board, and its figure: events as they became known, against the boundary."""
+"""The page for a safety board, and its figure: events as courses came to count, against the boundary."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import polars as pl
 from markupsafe import Markup
 
 from aftercar.cohort.outcome import COURSE
+from aftercar.errors import many
 from aftercar.grade.results import Results
 from aftercar.report import cohort, other
 from aftercar.report.page import resource, template
@@ -22,15 +23,15 @@ TOP, TALL = 30.0, 260.0
 def answer(found: Safety) -> str:
     """Whether the boundary was crossed, in a sentence."""
     surely, perhaps = found.facts["crossed"], found.facts["crossed_if_undecided_had_it"]
+    last = found.cuts.row(-1, named=True)
+    if not found.facts["looks"]:
+        return f"No look was made yet: the first is at {many(int(found.boundary.n[0]), 'counted course')}, and {last['counted']} count so far."
     if surely:
-        return f"Crossed, whatever the undecided had: at {_patients(surely)}, on {surely['on']}."
+        return f"Crossed{', whatever the undecided had' if last['undecided'] else ''}: at {many(surely['patients'], 'counted course')}, on {surely['on']}."
     if perhaps:
-        return f"Perhaps crossed: not if no undecided course had an event; if all of them had one, at {_patients(perhaps)}, on {perhaps['on']}. Chart what is missing, or adjudicate those courses."
-    return "Not crossed, whatever the undecided had."
-
-
-def _patients(told: dict[str, Any]) -> str:
-    return f"{told['patients']} known outcome{'' if told['patients'] == 1 else 's'}"
+        return f"Perhaps crossed: not if no undecided course had an event; if all of them had one, at {many(perhaps['patients'], 'counted course')}, on {perhaps['on']}. Chart what is missing, or adjudicate those courses."
+    made = f"at {many(found.facts['looks'], 'look')}, the last at {many(found.looks.filter('look')['n'][-1], 'counted course')}"
+    return f"Not crossed {made}{', whatever the undecided had' if last['undecided'] else ''}."
 
 
 def rule_text(found: Safety) -> str:
@@ -68,7 +69,7 @@ def safety_page(found: Safety, results: Results) -> str:
         rule=rule_text(found),
         limit=f"{found.plan.stopping.limit:.0%}",
         figures=[
-            ("Infused", last["infused"]), ("Known", last["known"]), ("Events", last["event"]), ("Undecided", last["undecided"]), ("In the window", last["in_window"]),
+            ("Infused", last["infused"]), ("Counted", last["counted"]), ("Events", last["event"]), ("No event", last["no_event"]), ("Undecided", last["undecided"]), ("In the window", last["in_window"]),
             ("Cannot be graded", last["cannot_be_graded"]), ("Deaths", last["deaths"]), ("Posterior", _two(last)),
         ],
         figure=Markup(_figure(found)),
@@ -90,6 +91,8 @@ def _two(cut: dict[str, Any]) -> str:
 
 
 def _word(cut: dict[str, Any]) -> str:
+    if cut["crossed"] is None:
+        return "no look yet"
     return "yes" if cut["crossed"] else "perhaps" if cut["crossed_if"] else "no"
 
 
@@ -101,7 +104,7 @@ def _listed(rows: pl.DataFrame) -> list[dict[str, str]]:
     return [
         {
             "subject": _subject(r), "infused": f"{r['day0']:%Y-%m-%d}", "product": r["product"] or "", "closes_on": str(r["closes_on"]),
-            "what": f"day {r['event_day']}" if r["event_day"] is not None else r["why"] or "",
+            "what": f"{r['event']}, first on day {r['event_day']}" if r["event_day"] is not None else r["why"] or "",
         }
         for r in rows.iter_rows(named=True)
     ]  # fmt: skip
@@ -113,12 +116,12 @@ def safety_figure(found: Safety) -> str:
 
 
 def _figure(found: Safety) -> str:
-    """Events, and with the undecided, by known outcomes; the boundary as far as the plan goes."""
+    """Events, and with the undecided, by counted courses; the boundary as far as the plan goes."""
     rule, looks, n = found.boundary, found.looks, found.plan.patients
     can = [(int(a), int(e)) for a, e in zip(rule.n, rule.events, strict=True) if e <= a]
     most = 1 + max([4, *(e for _, e in can), *looks["events_if"].to_list()])
     across, up = ValueAxis(0.0, float(n), RIGHT, LEFT), ValueAxis(0.0, float(most), TOP, TOP + TALL)
-    parts = [label(0, 12, f"events among known outcomes, by {found.facts['cuts'][-1]}", "p")]
+    parts = [label(0, 12, f"events among counted courses, by {found.facts['cuts'][-1]}", "p")]
     every = next(s for s in (1, 2, 5, 10, 20, 50, 100, 1_000) if most / s <= 8 or s == 1_000)
     for k in range(0, most + 1, every):
         parts += [line(LEFT, up.y(k), RIGHT, up.y(k), "g"), label(LEFT - 6, up.y(k) + 4, str(k), "t", "end")]
@@ -126,7 +129,7 @@ def _figure(found: Safety) -> str:
     parts += [label(across.y(k), TOP + TALL + 14, str(k), "t", "middle") for k in range(0, n + 1, wide)]
     parts += [
         line(LEFT, TOP + TALL, RIGHT, TOP + TALL, "ax"),
-        label(RIGHT, TOP + TALL + 29, "courses whose outcome is known", "t", "end"),
+        label(RIGHT, TOP + TALL + 29, "courses counted: outcome known, or undecided behind the window", "t", "end"),
     ]
     if can:
         corners = [(across.y(a - 0.5 + half), up.y(e - 0.5)) for a, e in can for half in (0.0, 1.0)]
@@ -143,7 +146,7 @@ def _figure(found: Safety) -> str:
         parts.append(polyline(((x, y, k > 0) for k, (x, y) in enumerate(paths["events_if"])), "l q"))
         parts.append(polyline(((x, y, k > 0) for k, (x, y) in enumerate(paths["events"])), "l w"))
         (x, least), (_, top) = paths["events"][-1], paths["events_if"][-1]
-        parts.append(label(x + 6, least + 12, f"{looks['events'][-1]} events", "v h"))
+        parts.append(label(x + 6, least + 12, many(looks["events"][-1], "event"), "v h"))
         if top != least:
             parts.append(label(x + 6, top - 4, f"{looks['events_if'][-1]} with the undecided", "v h"))
     y = TOP + TALL + 44

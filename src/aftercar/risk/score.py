@@ -14,6 +14,7 @@ from typing import Any
 import polars as pl
 from polars import col, lit
 
+from aftercar.errors import many
 from aftercar.risk.inputs import Input, Window
 from aftercar.risk.options import Options
 
@@ -167,15 +168,10 @@ def points(items: tuple[Item, ...]) -> Value:
         return pl.sum_horizontal(each).cast(pl.Float64)
 
     def words(item: Item) -> pl.Expr:
-        return pl.coalesce(pl.when(c.when).then(lit(f"{c.text}: {counted(c.points)}")) for c in item.cells)
+        return pl.coalesce(pl.when(c.when).then(lit(f"{c.text}: {many(c.points, 'point')}")) for c in item.cells)
 
     unknown = {item.name: pl.all_horizontal(c.when.is_null() for c in item.cells) for item in items}
     return Value(total(min), total(max), unknown, tuple(words(item) for item in items))
-
-
-def counted(points: int) -> str:
-    """Points in words."""
-    return f"{points} point{'' if points == 1 else 's'}"
 
 
 def all_of(conditions: dict[str, tuple[str, pl.Expr]]) -> Value:

@@ -305,6 +305,7 @@ def report(
     with show.working("drawing"), store.reading():
         write_report(folder, target, timeline=store.scan(), subjects_shown=shown, limit=limit)
     print(f"Report: {target}")
+    show.dataset_note(results.said_since, simulated=False)
     if pdf:
         with show.working("printing"):
             write_pdf(target.read_text(encoding="utf-8"), pdf, paper=paper)

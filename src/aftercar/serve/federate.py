@@ -35,9 +35,11 @@ def summarise(
     if out.is_dir() or out.suffix.lower() != ".json":
         raise InputError(f"{out}: name a file that ends with .json.")
     with show.working("counting"):
-        found = counted(open_results(folder), min_cell=min_cell, site=site)
+        results = open_results(folder)
+        found = counted(results, min_cell=min_cell, site=site)
     write_site(found, out)
     show_federate.summarised(found)
+    show.dataset_note(results.said_since, simulated=False)
     print(f"Written: {out}")
 
 

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from aftercar.conformance.run import TRAPS, Check
+from aftercar.errors import many
 from aftercar.evidence.sources import MARKS
 from aftercar.frames import scan
 from aftercar.grade.describe import allowed
@@ -155,19 +156,19 @@ def imported(timeline: Store) -> None:
     """Counts, why rows were refused and where to look, and what was mended."""
     told, folder = timeline.info, timeline.folder
     console.print(
-        f"{told['read']:,} read = {told['accepted']:,} accepted + {told['rejected']:,} rejected; {told['subjects']:,} subjects"
+        f"{told['read']:,} read = {told['accepted']:,} accepted + {told['rejected']:,} rejected; {many(told['subjects'], 'subject')}"
     )
     if told["rejected"]:
         groups = reasons(scan(folder / "rejected.parquet"))
         for reason, detail, n, first in groups.head(12).iter_rows():
-            console.print(f"  {reason}: {n:,} rows, first at {first}", style="bold", soft_wrap=True)
+            console.print(f"  {reason}: {many(n, 'row')}, first at {first}", style="bold", soft_wrap=True)
             if detail:
                 console.print(f"    {detail}", soft_wrap=True)
         if groups.height > 12:
             console.print(f"... and {groups.height - 12} more reasons")
         console.print(f"All are listed in {folder / 'rejected.parquet'}")
     for what, n in told["repairs"].items():
-        console.print(f"noted: {what}, {n:,} rows")
+        console.print(f"noted: {what}, {many(n, 'row')}")
     for file, columns in told["ignored_columns"].items():
         console.print(f"not mapped in {file}: {', '.join(columns)}")
     for file, why in told["skipped_files"].items():
@@ -184,7 +185,7 @@ def imported(timeline: Store) -> None:
         console.print(f"no file fits [[file]] match = {match!r}: is it spelled as the files are?", soft_wrap=True)
     if without := told["subjects_without_infusion"]:
         console.print(
-            f"{without:,} subjects have no infusion (cart_infusion) and cannot be graded: are ids spelled alike in all files?"
+            f"{many(without, 'subject')} {'has' if without == 1 else 'have'} no infusion (cart_infusion) and cannot be graded: are ids spelled alike in all files?"
         )
     dataset_note(told["banner"], told["simulated"])
     console.print(f"Timeline: {folder}")
@@ -219,7 +220,7 @@ def codes(found: pl.DataFrame, *, every: bool, limit: int) -> None:
 def graded(run: dict[str, Any], out: Path) -> None:
     """Worst grade by scale; diagnoses by their word; what was not charted in anyone in one line."""
     counts = run["counts"]
-    console.print(f"{counts['subjects']:,} subjects, {counts['infusions']:,} infusions")
+    console.print(f"{many(counts['subjects'], 'subject')}, {many(counts['infusions'], 'infusion')}")
     family = {s.name: s.family for s in SCALES.values()}
     alike = ["scale", "grade", "grade_upper", "status", "assessed"]
     worst = scan(out / "worst.parquet").group_by(alike).len("n").collect(engine="streaming")

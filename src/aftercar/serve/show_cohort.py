@@ -12,6 +12,7 @@ from aftercar.cohort.describe import Described
 from aftercar.cohort.groups import EVERYBODY
 from aftercar.cohort.mortality import UNSURE, label
 from aftercar.cohort.told import cell, days_between, percent, plain_days, rate, share
+from aftercar.errors import many
 from aftercar.grade.run import SCALES
 from aftercar.serve.show import console
 
@@ -24,7 +25,7 @@ def described(found: Described) -> None:
     facts = found.facts
     without = facts["without_infusion"]
     console.print(
-        f"{facts['courses']:,} courses of {facts['subjects']:,} subjects" + (f"; {without:,} without an infusion are left out" if without else "") + ".",
+        f"{many(facts['courses'], 'course')} of {many(facts['subjects'], 'subject')}" + (f"; {without:,} without an infusion {'is' if without == 1 else 'are'} left out" if without else "") + ".",
         soft_wrap=True,
     )  # fmt: skip
     groups = [name for name in facts["groups"] if name != EVERYBODY]
@@ -96,7 +97,7 @@ def _worst(found: Described) -> None:
     console.print(shown)
     console.print(
         "open: missing data leave a higher grade possible; then the share lies between two, were the open ones all without it, and all with, and the interval holds both."
-        + (f" {blank} scales are not shown: they apply to nobody, or nothing that they read was charted." if blank else ""),
+        + (f" {many(blank, 'scale')} not shown: of no use to anybody here, or nothing that it reads was charted." if blank else ""),
         soft_wrap=True,
     )  # fmt: skip
 
@@ -175,7 +176,7 @@ def _mortality(found: Described, groups: Sequence[str]) -> None:
     unsure = own.filter((col("cause") == UNSURE) & (col("group") == EVERYBODY))["events"][0]
     if unsure:
         console.print(
-            f"Of {unsure:,} deaths cause or relapse are not known: each share lies between two, were they none of that cause, and all.",
+            f"Of {many(unsure, 'death')} cause or relapse are not known: each share, that of relapse too, lies between two, were they none of that cause, and all.",
             soft_wrap=True,
         )
     told = found.causes.filter((col("group") == EVERYBODY) & col("share").is_not_null() & col("published").is_not_null())
@@ -215,7 +216,7 @@ def _malignancies(found: Described, groups: Sequence[str]) -> None:
     console.print(shown)
     for row in found.standardised.filter(col("sex").is_null() & col("group").is_in(list(groups))).iter_rows(named=True):
         ratio = "not defined" if row["ratio"] is None else f"{row['ratio']:.2f} ({row['low']:.2f}-{row['high']:.2f})"
-        left = f"; {row['left_out']:,} subjects without age or sex left out" if row["left_out"] else ""
+        left = f"; {many(row['left_out'], 'subject')} without age or sex left out" if row["left_out"] else ""
         console.print(
             f"Standardised incidence ratio, {row['group']}: {row['observed']:,} observed, {row['expected']:.2f} expected: {ratio}{left}. Reference: {row['source']}.",
             soft_wrap=True,

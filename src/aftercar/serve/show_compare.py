@@ -7,8 +7,9 @@ from typing import Any
 import polars as pl
 from polars import col
 
-from aftercar.cohort.contrast import Contrast, courses_of
+from aftercar.cohort.contrast import Contrast
 from aftercar.cohort.multiverse import MOST_OPEN, Multiverse
+from aftercar.errors import many
 from aftercar.serve.show import console, dataset_note, rows
 from aftercar.trial.safety import APART, IN_WINDOW, UNDECIDED, Safety
 
@@ -56,10 +57,14 @@ def _difference(name: str, own: pl.DataFrame, found: Contrast) -> None:
     for r in main.filter(col("why").is_not_null()).iter_rows(named=True):
         console.print(f"  {'weighted' if r['adjusted'] else 'unadjusted'}: {r['why']}", soft_wrap=True)
     last = main.row(-1, named=True)
-    if last["e_value"] is not None:
+    if last["e_value"] is not None and f"{last['e_value']:.1f}" != "1.0":
+        end = (
+            "its interval holds 1 as it is"
+            if last["e_value_interval"] == 1
+            else f"{last['e_value_interval']:.1f} to take its interval to 1"
+        )
         console.print(
-            f"  A hidden cause would need a risk ratio of {last['e_value']:.1f} with both group and outcome to explain the ratio away, {last['e_value_interval']:.1f} to "
-            "take its interval to 1 (E-value).",
+            f"  A hidden cause would need a risk ratio of {last['e_value']:.1f} with both group and outcome to explain the ratio away; {end} (E-value).",
             soft_wrap=True,
         )
     if last["effective_n"] is not None:
@@ -122,7 +127,7 @@ def _left_out(left_out: pl.DataFrame) -> None:
     console.print("\nLeft out", style="bold")
     for r in left_out.iter_rows(named=True):
         who = f" ({r['group']}{' against ' + r['reference'] if r['reference'] else ''})" if r["group"] else ""
-        console.print(f"  {courses_of(r['courses'])}{who}: {r['why']}", soft_wrap=True)
+        console.print(f"  {many(r['courses'], 'course')}{who}: {r['why']}", soft_wrap=True)
 
 
 def interval(share: float | None, low: float | None = None, high: float | None = None) -> str:
@@ -153,19 +158,19 @@ def universes(found: Multiverse, seconds: float, limit: int) -> None:
     when = "" if facts["day"] is None else f" by day {facts['day']}"
     n = sum(found.summary["universes"])
     console.print(
-        f"{n:,} results, {what}{when}, in {seconds:.1f} s. A universe is one scale with one set of options.", soft_wrap=True
+        f"{many(n, 'result')}, {what}{when}, in {seconds:.1f} s. A universe is one scale with one set of options.", soft_wrap=True
     )
     moved = "difference_moved" if groups else "moved"
     for r in found.summary.iter_rows(named=True):
         default = "no estimate" if r["default"] is None else _in(r["default"], groups)
-        console.print(f"\n{r['outcome']}: default {default}, {r['universes']} universes", style="bold", soft_wrap=True)
+        console.print(f"\n{r['outcome']}: default {default}, {many(r['universes'], 'universe')}", style="bold", soft_wrap=True)
         if r["least"] is not None:
             console.print(
                 f"  from {_in(r['least'], groups)} ({r['least_in']}) to {_in(r['most'], groups)} ({r['most_in']})", soft_wrap=True
             )
         if r["unsettled"]:
             console.print(
-                f"  {r['unsettled']} universes have no estimate: more than {MOST_OPEN:.0%} of the courses are undecided there",
+                f"  {many(r['unsettled'], 'universe')} without an estimate: more than {MOST_OPEN:.0%} of the courses are undecided there",
                 soft_wrap=True,
             )
         if r["conclusion"] is not None:
@@ -205,11 +210,11 @@ def board(found: Safety) -> None:
     console.print(f"Stop at: {steps_text(found)}", soft_wrap=True)
     console.print(f"\n{answer(found)}", style="bold", soft_wrap=True)
     columns = {
-        "cut": "cut", "infused": "infused", "known": "known", "event": "events", "undecided": "undecided", "in_window": "in window", "cannot_be_graded": "ungradable",
+        "cut": "cut", "infused": "infused", "counted": "counted", "event": "events", "no_event": "no event", "undecided": "undecided", "in_window": "in window", "cannot_be_graded": "ungradable",
         "deaths": "deaths", "stops_at": "stop at",
     }  # fmt: skip
     if console.width < WIDE:
-        columns = {k: v for k, v in columns.items() if k not in ("in_window", "cannot_be_graded", "deaths")}
+        columns = {k: v for k, v in columns.items() if k not in ("in_window", "cannot_be_graded", "deaths", "no_event")}
     rows(
         (*columns.values(), "posterior"),
         [
@@ -237,7 +242,10 @@ def board(found: Safety) -> None:
             )
             console.print(f"{heading}: {who}{' ...' if own.height > 12 else ''}", soft_wrap=True)
     console.print(
-        "posterior: probability of a rate above the limit, with the undecided as no event, and as an event.", soft_wrap=True
+        "counted: the outcome is known, or the window is over and the outcome undecided. posterior: probability of a rate above the limit, with the undecided as no event, and as an event.",
+        soft_wrap=True,
     )
+    if facts["after_records"]:
+        console.print(facts["after_records"], soft_wrap=True)
     console.print(facts["note"], soft_wrap=True)
     dataset_note(facts["timeline_note"], facts["simulated"])

@@ -7,6 +7,7 @@ from typing import Any
 from polars import col
 
 from aftercar.cohort.outcome import Outcome
+from aftercar.errors import many
 from aftercar.grade.run import SCALES
 from aftercar.serve.show import console, dataset_note, rows
 from aftercar.serve.show_compare import interval
@@ -29,7 +30,7 @@ def summarised(site: Site) -> None:
     ]
     gone = sum(c is None for c in cells)
     console.print(
-        f"{site.site}: {site.courses:,} subjects at their first infusion, {len(site.scales)} scales; {len(cells):,} cells, {gone:,} of them hidden (1 to {site.min_cell - 1}, and what would give those away).",
+        f"{site.site}: {many(site.courses, 'subject')} at their first infusion, {many(len(site.scales), 'scale')}; {len(cells):,} cells, {gone:,} of them hidden (1 to {site.min_cell - 1}, and what would give those away).",
         soft_wrap=True,
     )
     for by, groups in site.groups.items():
@@ -45,7 +46,9 @@ def summarised(site: Site) -> None:
 def pooled(found: PooledSites) -> None:
     """The rates of all courses, and what was kept apart."""
     sites = found.facts["sites"]
-    console.print(f"{len(sites)} sites, {sum(s['courses'] for s in sites):,} subjects at their first infusion", style="bold")
+    console.print(
+        f"{many(len(sites), 'site')}, {many(sum(s['courses'] for s in sites), 'subject')} at their first infusion", style="bold"
+    )
     table = main_rows(found)
     some = table.filter(col("yes_most") > 0)
     columns = ("scale", "grade", "sites", "events of decided", "open", "share", "middle site", "further site", "p")

@@ -8,11 +8,15 @@ import polars as pl
 from polars import col
 from rich.table import Table
 
+from aftercar.errors import many
 from aftercar.grade.adjudicate import LOCKED, SOFTWARE, Agreement
 from aftercar.grade.regrade import OPEN, Regraded
 from aftercar.grade.run import SCALES
 from aftercar.report.names import scale_name, toxicity_name
 from aftercar.serve.show import console
+from aftercar.timeline.statements import HEEDED
+
+AGAIN = "Results that were made before do not have it: grade again."
 
 
 def _table(first: str, *numbers: str) -> Table:
@@ -34,10 +38,12 @@ def recorded(new: pl.DataFrame, bad: pl.DataFrame | None = None) -> None:
     left = ""
     if bad is not None and bad.height:
         refused(bad)
-        left = f"; {bad['row'].n_unique():,} rows left out"
+        left = f"; {many(bad['row'].n_unique(), 'row')} left out"
     if new.height:
         last = new.row(-1, named=True)
         console.print(f"{new.height:,} recorded{left}. The log ends with statement {last['n']:,}, hash {last['hash'][:16]}")
+        if new["kind"].is_in(HEEDED).any():
+            console.print(AGAIN, soft_wrap=True)
     else:
         console.print(f"Nothing recorded{left}.")
 
@@ -123,7 +129,7 @@ def _cross(cells: pl.DataFrame) -> Table:
 
 def locked(new: pl.DataFrame) -> None:
     """What a lock recorded."""
-    console.print(f"Locked at grade {new['grade'][0]} by {' and '.join(new['rater'])}.")
+    console.print(f"Locked at grade {new['grade'][0]} by {' and '.join(new['rater'])}. {AGAIN}", soft_wrap=True)
 
 
 # ---- regrading

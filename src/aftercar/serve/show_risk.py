@@ -8,7 +8,7 @@ import polars as pl
 from polars import col
 from rich.table import Table
 
-from aftercar.errors import InputError
+from aftercar.errors import InputError, many
 from aftercar.evidence.sources import MARKS
 from aftercar.risk.run import REGISTRY, Result, centiles
 from aftercar.risk.score import Score
@@ -202,7 +202,7 @@ def validated(found: Validation) -> None:
     counts = found.counts.filter((col("n") > 0) | (col("state") == "used"))
     extra = found.facts["outcomes_without_a_score"]
     console.print(
-        f"{found.facts['rows']:,} courses = " + " + ".join(f"{n:,} {state}" for state, n in counts.iter_rows())
+        f"{many(found.facts['rows'], 'course')} = " + " + ".join(f"{n:,} {state}" for state, n in counts.iter_rows())
         + (f"; {extra:,} outcomes without a score" if extra else ""), soft_wrap=True,
     )  # fmt: skip
     if found.facts["several_courses"]:

@@ -20,6 +20,7 @@ from aftercar.timeline.schema import ATTRIBUTIONS
 
 FILE = "statements.parquet"
 KINDS = ("attribution", "grade", "comment", "lock", "unlock")
+HEEDED = ("attribution", "lock", "unlock")  # by grading; what one reader thinks changes no result until it is locked
 
 STATEMENTS: dict[str, type[pl.DataType] | pl.DataType] = {
     "n": pl.Int64,
@@ -51,6 +52,22 @@ def last_hash(folder: Path | str) -> str | None:
     """The hash with which a log ends: what a result that used it can be held against; null without a log."""
     log = read_statements(folder)
     return str(log["hash"][-1]) if log.height else None
+
+
+def said_since(folder: Path | str, head: str | None) -> list[str] | None:
+    """The kinds of statements that grading heeds (`HEEDED`) of which a log has any behind a row; null where it has no such row.
+
+    Args:
+        folder: the timeline folder.
+        head: the hash of that row; null: of the beginning.
+    """
+    log = read_statements(folder)
+    if head is not None:
+        at = log.filter(hash=head)["n"]
+        if at.is_empty():
+            return None
+        log = log.filter(col("n") > at[0])
+    return sorted(set(log["kind"]) & set(HEEDED))
 
 
 def append(folder: Path | str, rows: pl.DataFrame | Callable[[pl.DataFrame], pl.DataFrame]) -> pl.DataFrame:

@@ -66,7 +66,7 @@ class Safety:
 
     Attributes:
         patients: a row a course, in the order of infusion, as it stands at the last cut.
-        looks: a row a course whose outcome is known at the last cut, in the order in which it became known.
+        looks: a row a course that counts at the last cut (its outcome is known, or its window is over and the outcome undecided), in the order in which it came to count.
         cuts: a row a data cut.
         months: a row a month of infusion.
     """
@@ -166,27 +166,28 @@ def safety(results: Results, plan: Plan) -> Safety:
 
     Raises:
         OptionError: a scale that was not graded, or nobody whom the plan is about.
-        InputError: the event was graded under several rule versions or options, more patients are known than the plan has, or a cut is before every infusion.
+        InputError: the event was graded under several rule versions or options, more patients count than the plan has, or a cut is before every infusion.
     """
     courses = _about(results, plan)
     for part in plan.stopping.any_of:
         results.require(_outcome(part).scales)
         _refuse_mixed(results, _outcome(part))
-    cuts = sorted(set(plan.cuts)) or [courses.select(pl.max_horizontal("record_end", "day0").dt.date().max()).item()]
-    if courses.filter(col("day0").dt.date() <= cuts[-1]).is_empty():
-        raise InputError(f"Nobody was infused by {cuts[-1]}. Name later cuts in the plan.")
+    ends: date = courses.select(pl.max_horizontal("record_end", "day0").dt.date().max()).item()
+    cuts = sorted(set(plan.cuts)) or [ends]
+    if (begins := courses["day0"].dt.date().min()) > cuts[0]:  # type: ignore[operator]
+        raise InputError(f"Nobody was infused by {cuts[0]}: the first infusion is on {begins}. Name later cuts in the plan.")
     known = _known(results, courses, plan)
     last = _end(cuts[-1])
     looks = _sequence(_at(known, last))
     if looks.height > plan.patients:
         raise InputError(
-            f"{looks.height} patients are known by {cuts[-1]}, and the plan has {plan.patients}. Say `patients` as planned, or an earlier cut."
+            f"{looks.height} patients count by {cuts[-1]}, and the plan has {plan.patients}. Say `patients` as planned, or an earlier cut."
         )
     rule = boundary(plan.stopping, plan.patients)
     looks = _judged(looks, plan, rule)
     return Safety(
-        plan, rule, _at(known, last).drop("event_at", "known_at", "closes"), looks, pl.DataFrame([_cut(known, c, plan, rule) for c in cuts], schema=CUTS, orient="row"),
-        _months(_at(known, last)), _operating(plan, rule), _deaths(courses, known, last), _facts(results, plan, cuts, looks),
+        plan, rule, _at(known, last).drop("counts_at", "closes"), looks, pl.DataFrame([_cut(known, c, plan, rule) for c in cuts], schema=CUTS, orient="row"),
+        _months(_at(known, last)), _operating(plan, rule), _deaths(courses, known, last), _facts(results, plan, cuts, looks, ends),
     )  # fmt: skip
 
 
@@ -216,7 +217,7 @@ def _end(cut: date) -> datetime:
 
 
 def _known(results: Results, courses: pl.DataFrame, plan: Plan) -> pl.DataFrame:
-    """Of each course: `event_at` (null without an event), `closes` (its windows have ended), the `answer` then, `known_at`."""
+    """Of each course: `events`, each a struct of `at` and `what` it was (null without one), `closes` (its windows have ended), the `answer` then, and `counts_at`."""
     told = courses.select(*COURSE, "product", "disease", "day0", "death", "record_end")
     answers, events, ends = [], [], []
     for n, part in enumerate(plan.stopping.any_of):
@@ -226,19 +227,21 @@ def _known(results: Results, courses: pl.DataFrame, plan: Plan) -> pl.DataFrame:
         answer = decided_by(courses, grades, outcome, part.by_day).select(
             *COURSE, pl.col("answer").cast(pl.String).alias(f"answer{n}")
         )
-        reached = grades.filter(outcome.reached()).group_by(COURSE).agg(pl.col("start").min().alias(f"at{n}"))
+        reached = grades.filter(outcome.reached()).sort("start").group_by(COURSE, maintain_order=True)
+        reached = reached.agg(pl.col("start").first().alias(f"at{n}"), pl.col("grade").first().alias(f"grade{n}"))
         told = told.join(answer, on=COURSE, how="left", maintain_order="left").join(
             reached, on=COURSE, how="left", maintain_order="left"
         )
         # Of a scale that grades a window of days as a whole the event is known when the window is over.
         at = col(f"at{n}") if outcome.over_time else closes
-        events.append(pl.when(col(f"answer{n}") == "yes").then(at))
+        what = pl.format("{}: grade {}", lit(SCALES[outcome.scales[0]].title), col(f"grade{n}"))
+        events.append(pl.when(col(f"answer{n}") == "yes").then(pl.struct(at=at, what=what)))
         answers.append(col(f"answer{n}"))
         ends.append(closes)
     yes, none = pl.any_horizontal(a == "yes" for a in answers), pl.all_horizontal(a == "not applicable" for a in answers)
     no = pl.all_horizontal(a == "no" for a in answers)
     told = told.with_columns(
-        event_at=pl.min_horizontal(events), closes=pl.max_horizontal(ends),
+        events=pl.concat_list(events).list.drop_nulls(), closes=pl.max_horizontal(ends),
         answer=pl.when(yes).then(lit(EVENT)).when(none).then(lit(APART)).when(no).then(lit(FREE)).otherwise(lit(UNDECIDED)),
     )  # fmt: skip
     over = pl.min_horizontal("closes", pl.coalesce("death", "closes"))
@@ -247,31 +250,33 @@ def _known(results: Results, courses: pl.DataFrame, plan: Plan) -> pl.DataFrame:
         .when((col("answer") == UNDECIDED) & (col("record_end") < col("closes") - pl.duration(days=1)) & col("death").is_null()).then(lit("the record ends before the window"))
         .when(col("answer") == UNDECIDED).then(lit("missing data leave it open"))
     )  # fmt: skip
-    kept = told.with_columns(known_at=pl.coalesce("event_at", over), why=why)
-    return kept.select(*COURSE, "product", "disease", "day0", "death", "event_at", "closes", "known_at", "answer", "why")
+    first = col("events").list.eval(pl.element().struct["at"]).list.min()
+    kept = told.with_columns(counts_at=pl.coalesce(first, over), why=why)
+    return kept.select(*COURSE, "product", "disease", "day0", "death", "events", "closes", "counts_at", "answer", "why")
 
 
 def _at(known: pl.DataFrame, end: datetime) -> pl.DataFrame:
-    """The courses that were infused by then, as they stand: `state`, `day` of the event."""
+    """The courses that were infused by then, as they stand: `state`, `event_day` of the first event, and `event`, each that there was by then."""
     state = (
         pl.when(col("answer") == APART).then(lit(APART))
-        .when(col("known_at") < end).then(col("answer"))
-        .when((col("known_at") <= end) & (col("answer") != EVENT)).then(col("answer"))
+        .when(col("counts_at") < end).then(col("answer"))
+        .when((col("counts_at") <= end) & (col("answer") != EVENT)).then(col("answer"))
         .otherwise(lit(IN_WINDOW))
     )  # fmt: skip
-    days = (col("event_at").dt.date() - col("day0").dt.date()).dt.total_days()
+    days = (col("counts_at").dt.date() - col("day0").dt.date()).dt.total_days()
     shown = known.filter(col("day0") < end).with_columns(state=state)
+    by_then = col("events").list.filter(pl.element().struct["at"] < end).list.eval(pl.element().struct["what"]).list.join("; ")
     return shown.with_columns(
-        event_day=pl.when(col("state") == EVENT).then(days), why=pl.when(col("state").is_in([UNDECIDED, APART])).then("why"),
+        event_day=pl.when(col("state") == EVENT).then(days), event=pl.when(col("state") == EVENT).then(by_then), why=pl.when(col("state").is_in([UNDECIDED, APART])).then("why"),
         death=pl.when(col("death") < end).then("death"), closes_on=(col("closes") - pl.duration(days=1)).dt.date(),
-    ).drop("answer")  # fmt: skip
+    ).drop("answer", "events")  # fmt: skip
 
 
 def _sequence(shown: pl.DataFrame) -> pl.DataFrame:
-    """The known outcomes in the order in which they became known, counted."""
-    known = shown.filter(col("state").is_in([EVENT, FREE, UNDECIDED])).sort("known_at", "day0", *COURSE)
-    return known.select(
-        *COURSE, "day0", known_on=col("known_at").dt.date(), state="state", n=pl.int_range(1, pl.len() + 1, dtype=pl.Int64), events=(col("state") == EVENT).cum_sum().cast(pl.Int64),
+    """The courses that count, in the order in which they came to."""
+    counted = shown.filter(col("state").is_in([EVENT, FREE, UNDECIDED])).sort("counts_at", "day0", *COURSE)
+    return counted.select(
+        *COURSE, "day0", counted_on=col("counts_at").dt.date(), state="state", n=pl.int_range(1, pl.len() + 1, dtype=pl.Int64), events=(col("state") == EVENT).cum_sum().cast(pl.Int64),
         events_if=col("state").is_in([EVENT, UNDECIDED]).cum_sum().cast(pl.Int64),
     )  # fmt: skip
 
@@ -301,20 +306,21 @@ def _probability(told: Stopping, events: Any, n: Any) -> Any:
 
 CUTS = {
     "cut": pl.Date, "infused": pl.Int64, "event": pl.Int64, "no_event": pl.Int64, "undecided": pl.Int64, "in_window": pl.Int64, "cannot_be_graded": pl.Int64, "deaths": pl.Int64,
-    "known": pl.Int64, "probability": pl.Float64, "probability_if": pl.Float64, "stops_at": pl.Int64, "crossed": pl.Boolean, "crossed_if": pl.Boolean,
+    "known": pl.Int64, "counted": pl.Int64, "probability": pl.Float64, "probability_if": pl.Float64, "stops_at": pl.Int64, "crossed": pl.Boolean, "crossed_if": pl.Boolean,
 }  # fmt: skip
 
 
 def _cut(known: pl.DataFrame, cut: date, plan: Plan, rule: Boundary) -> dict[str, Any]:
-    """What a board saw at a data cut; `crossed` at that cut or at a look before it."""
+    """What a board saw at a data cut; `crossed` at that cut or at a look before it, null where there was no look yet. `known` outcomes and the undecided are `counted`."""
     shown = _at(known, _end(cut))
     looks = _judged(_sequence(shown), plan, rule)
     counts = {column: shown.filter(state=state).height for state, column in COUNTED.items()}
     n, yes, maybe = looks.height, counts["event"], counts["event"] + counts["undecided"]
+    looked = bool(looks["look"].any())
     return {
-        "cut": cut, "infused": shown.height, **counts, "deaths": shown["death"].count(), "known": n, "probability": float(_probability(plan.stopping, yes, n)),
+        "cut": cut, "infused": shown.height, **counts, "deaths": shown["death"].count(), "known": n - counts["undecided"], "counted": n, "probability": float(_probability(plan.stopping, yes, n)),
         "probability_if": float(_probability(plan.stopping, maybe, n)), "stops_at": looks["stops_at"][-1] if n else None,
-        "crossed": bool(looks["crossed"].any()), "crossed_if": bool(looks["crossed_if"].any()),
+        "crossed": bool(looks["crossed"].any()) if looked else None, "crossed_if": bool(looks["crossed_if"].any()) if looked else None,
     }  # fmt: skip
 
 
@@ -343,14 +349,14 @@ def _deaths(courses: pl.DataFrame, known: pl.DataFrame, end: datetime) -> pl.Dat
     )
 
 
-def _facts(results: Results, plan: Plan, cuts: list[date], looks: pl.DataFrame) -> dict[str, Any]:
+def _facts(results: Results, plan: Plan, cuts: list[date], looks: pl.DataFrame, ends: date) -> dict[str, Any]:
     outcomes = [_outcome(p) for p in plan.stopping.any_of]
     scales = {s for o in outcomes for s in o.scales}
     read = {o for s in scales for o in SCALES[s].options}
 
     def first(column: str) -> dict[str, Any] | None:
         hit = looks.filter(col(column)).head(1)
-        return {"patients": hit["n"][0], "on": str(hit["known_on"][0])} if hit.height else None
+        return {"patients": hit["n"][0], "on": str(hit["counted_on"][0])} if hit.height else None
 
     return {
         "aftercar": __version__, "title": plan.title, "event": [f"{o.name} by day {p.by_day}" for o, p in zip(outcomes, plan.stopping.any_of, strict=True)],
@@ -358,6 +364,8 @@ def _facts(results: Results, plan: Plan, cuts: list[date], looks: pl.DataFrame) 
         "prior": list(plan.stopping.prior), "cuts": [str(c) for c in cuts], "crossed": first("crossed"), "crossed_if_undecided_had_it": first("crossed_if"),
         "rules": results.rules(scales), "options": {k: v for k, v in results.run["options"].items() if k in read},
         "timeline_fingerprint": results.run.get("timeline_fingerprint"), "timeline_note": results.run.get("timeline_note"), "simulated": results.simulated,
+        "looks": int(looks["look"].sum()), "records_end": str(ends),
+        "after_records": f"The records end on {ends}: nothing later is known, so a cut after that day shows what was charted by then." if cuts[-1] > ends else None,
         "note": "Derived by software, not adjudicated. Grades are those of the whole record as it was read, also at earlier cuts.",
     }  # fmt: skip
 
