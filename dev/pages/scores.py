@@ -6,11 +6,12 @@ import inspect
 from collections.abc import Iterator
 
 from aftercar.conformance.run import Check
+from aftercar.errors import many
 from aftercar.grade.describe import allowed
 from aftercar.risk import car_hematotox
 from aftercar.risk.options import OPTIONS, Options
 from aftercar.risk.run import REGISTRY
-from aftercar.risk.score import Score, counted
+from aftercar.risk.score import Score
 from pages import cases
 from pages.text import LEGEND, bibliography, cited, code, contents, marked, page, plain, table
 
@@ -95,4 +96,4 @@ def _points() -> str:
     rows = [
         [plain(item.name), *("\n".join(plain(c.text) for c in item.cells if c.points == n) for n in points)] for item in items
     ]
-    return table(["", *(counted(n) for n in points)], rows)
+    return table(["", *(many(n, "point") for n in points)], rows)
