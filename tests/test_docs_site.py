@@ -273,6 +273,10 @@ def test_the_site_is_searched_from_the_disk_and_serves_everybody(site: Path) -> 
             page.goto(f"{site.as_uri()}/search.html?q=vasopressin")
             page.wait_for_selector(".search li a")
             assert page.locator(".search li a", has_text="CRS, ASTCT 2019").count()
+            page.goto(f"{site.as_uri()}/search.html?q=ICE")
+            page.wait_for_function("document.querySelectorAll('.search li a').length > 8")
+            first = page.locator(".search li a").all_inner_texts()[:8]
+            assert "ICANS, ASTCT 2019" in first and not [found for found in first if found.startswith("aftercar.")]
             for name in shown:
                 page.goto(f"{site.as_uri()}/{name}.html")
                 assert page.evaluate("document.documentElement.scrollWidth") <= 390, name
