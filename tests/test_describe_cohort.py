@@ -16,6 +16,7 @@ from polars import col
 from scipy.stats import binom
 from typer.testing import CliRunner
 
+from aftercar.cohort.baseline import baseline
 from aftercar.cohort.describe import MARKER, TABLES, Asked, Described, describe_folder, outcomes_asked, write_described
 from aftercar.cohort.episodes import QUARTILES
 from aftercar.cohort.exact import exact
@@ -30,11 +31,11 @@ from aftercar.cohort.times import between, timed
 from aftercar.cohort.worst import reached, worst_counts
 from aftercar.errors import AftercarError, InputError, OptionError
 from aftercar.grade.folder import grade_folder
-from aftercar.grade.results import Results
+from aftercar.grade.results import Results, open_results
 from aftercar.grade.run import Result
 from aftercar.intervals import poisson
 from aftercar.serve.cli import app
-from aftercar.timeline.store import import_folder
+from aftercar.timeline.store import import_folder, open_timeline
 
 ROOT = Path(__file__).parent.parent
 R = Path(__file__).parent / "r"
@@ -488,6 +489,21 @@ def test_groups_that_cannot_be_told_apart_do_not_differ() -> None:
     assert of_means(np.array([1.0, 1]), np.array([2.0, 2])) is None, "no spread to stand beside"
     assert of_shares(np.array([1.0, 0]), np.array([0.0, 1])) is None, "nothing in common"
     assert of_shares(np.array([0.3, 0.7, 0]), np.array([0.3, 0.7, 0])) == 0
+
+
+def test_values_before_treatment_are_in_the_unit_of_figures_and_say_what_lies_beyond_the_assay(
+    example: tuple[Path, Result],
+) -> None:
+    """Against the rows that the example was charted with: the last of each course before lymphodepletion began."""
+    timeline = open_timeline(open_results(example[0]).timeline().folder)
+    wide, variables = baseline(timeline.folder)
+    assert variables["crp"] == Variable("C-reactive protein (39 of 39 below the assay's limit)", "mg/L")
+    assert variables["ferritin"] == Variable("Ferritin", "ng/mL")
+    for code in ("crp", "ferritin", "anc", "platelets", "ldh", "creatinine"):
+        rows = timeline.scan().filter(pl.col("code") == code).select("subject_id", "numeric_value").collect()
+        charted = dict(rows.group_by("subject_id").agg("numeric_value").iter_rows())
+        for subject, value in wide.select("subject_id", code).drop_nulls().iter_rows():
+            assert any(value == pytest.approx(v, rel=1e-7) for v in charted[subject]), (code, subject)
 
 
 def test_groups_are_columns_years_periods_and_columns_of_ones_own() -> None:

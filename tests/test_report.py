@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import subprocess
 import time
 import xml.etree.ElementTree as ET
 from datetime import datetime, timedelta
@@ -15,21 +17,31 @@ from typing import Any
 
 import polars as pl
 import pytest
+from commands import run
+from graded import example
 
+from aftercar.cohort.describe import describe_folder
+from aftercar.cohort.told import share
+from aftercar.cohort.worst import reached
 from aftercar.errors import InputError
-from aftercar.grade.results import TABLES
+from aftercar.grade.folder import grade_folder, on_this_machine
+from aftercar.grade.results import TABLES, open_results
 from aftercar.grade.run import SCALES, grade_timeline
 from aftercar.grade.scale import GRADES
 from aftercar.intervals import wilson
 from aftercar.report import render_report, write_report
 from aftercar.report.bands import bands
-from aftercar.report.cohort import Rate, Worst, timing_table, unsettled, worst_table
+from aftercar.report.cohort import Rate, Worst, charted, timing_table, unsettled, worst_table
 from aftercar.report.cohort_figures import LEFT, onset_svg, worst_svg
 from aftercar.report.course import Course, courses
 from aftercar.report.figure import figure_svg, summary
+from aftercar.report.methods import methods
 from aftercar.report.names import in_order, toxicity_name
+from aftercar.report.other import parted
 from aftercar.report.panels import not_charted
+from aftercar.report.pdf import write_pdf
 from aftercar.report.svg import DayAxis, number
+from aftercar.simulate.run import Scenario, simulate_folder
 from aftercar.timeline.schema import REJECTED, conform
 
 DAY0 = datetime(2026, 3, 2, 10)
@@ -309,7 +321,7 @@ def test_every_figure_is_well_formed_and_named(page: str) -> None:
 
 def test_names_of_toxicities_end_before_the_bars() -> None:
     toxicities = list(dict.fromkeys(s.toxicity for s in SCALES.values()))
-    rate = Rate(1, 1, 0)
+    rate = Rate("1 of 2, 50% (9-91)")
     table = [Worst(toxicity_name(t), "", 2, (1, 1), 0, 0, rate, rate) for t in toxicities]
     episodes = pl.DataFrame({"toxicity": toxicities, "episode": 1, "onset_day": 3})
     for svg in (worst_svg(table), onset_svg(episodes)):
@@ -391,9 +403,8 @@ def test_worst_grades_add_up_and_open_ones_are_apart(tables: dict[str, pl.DataFr
         assert sum(row.grades) + row.incomplete + row.not_applicable == row.n
     assert (crs.name, crs.n, crs.grades, crs.incomplete) == ("CRS", 3, (0, 0, 0, 1, 0, 0), 2)
     # Grade 1 to 3 is surely any grade and perhaps grade 3; grade 2 to 5 likewise.
-    assert (crs.any_grade.yes, crs.any_grade.no, crs.any_grade.open) == (3, 0, 0)
-    assert (crs.severe.yes, crs.severe.no, crs.severe.open) == (1, 0, 2)
-    assert crs.severe.text == "1 of 1, 100% (21–100%)"
+    assert (crs.any_grade.text, crs.any_grade.bounds) == ("3 of 3, 100% (44-100)", "")
+    assert crs.severe.text == "1 of 3 surely"  # of those in whom it is decided all had it: that is no rate
     assert crs.severe.bounds == "2 undecided: between 33% and 100% of all 3"
     assert icans.grades == (1, 0, 0, 1, 0, 0)
 
@@ -410,6 +421,104 @@ def test_onset_and_duration(tables: dict[str, pl.DataFrame]) -> None:
     assert (crs.duration.n, crs.duration.text, crs.censored) == (2, "2.9 (2.2 to 3.6; 1.5 to 4.3)", 1)
     assert (icans.duration.text, icans.censored) == ("4.0 (4.0 to 4.0; 4.0 to 4.0)", 0)
     assert timing_table(tables["episodes"].clear()) == []
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Results of the example cohort on every scale."""
+    return example(tmp_path_factory.mktemp("cohort"), ["all"])
+
+
+@pytest.fixture(scope="module")
+def whole(cohort: Path) -> str:
+    write_report(cohort, cohort / "report.html", timeline=open_results(cohort).timeline().scan(), limit=1)
+    return (cohort / "report.html").read_text(encoding="utf-8")
+
+
+def test_who_is_open_is_listed_as_often_as_the_table_counts(cohort: Path) -> None:
+    worst = charted(parted(open_results(cohort).worst)[0])[0]
+    listed = {(u.name, u.kind == "not applicable"): 0 for u in unsettled(worst)}
+    for u in unsettled(worst):
+        listed[u.name, u.kind == "not applicable"] += u.n
+    for row in worst_table(worst):
+        assert listed.get((row.name, False), 0) == row.incomplete, row.name
+        assert listed.get((row.name, True), 0) == row.not_applicable, row.name
+
+
+def test_a_rate_says_of_whom_it_is_and_no_scale_has_one_of_grades_that_it_lacks(cohort: Path) -> None:
+    rows = {row.name: row for row in worst_table(charted(parted(open_results(cohort).worst)[0])[0])}
+    assert rows["IEC-HS, grade"].any_grade.text == "2 of 39 surely" and "37 undecided" in rows["IEC-HS, grade"].any_grade.bounds
+    assert rows["IEC-HS"].any_grade.bounds == "39 undecided: between 0% and 100% of all 39"
+    assert rows["CRS"].severe.text.startswith("5 of 38 decided, 13% (")
+    for name in ("IEC-HS", "Neutrophil recovery, Rejeski 2021", "Second primary malignancy"):
+        assert (rows[name].severe.text, rows[name].severe.bounds) == ("no such grade", ""), name
+    rates = reached(open_results(cohort).worst)
+    assert rates.filter(family="iec_hs")["grade_at_least"].to_list() == [1]
+    assert rates.filter(family="crs")["grade_at_least"].to_list() == [1, 2, 3, 4, 5]
+
+
+def test_incidence_of_a_report_is_that_of_a_description(cohort: Path, whole: str) -> None:
+    table = describe_folder(cohort).incidence
+    for outcome in ("crs:1", "crs:3", "icans:1", "icans:3"):
+        own = table.filter((pl.col("outcome") == outcome) & pl.col("day").is_in([7, 14, 28])).to_dicts()
+        told = whole.split(f'<tr><th scope="row">{own[0]["label"]}</th>')[1].split("</tr>")[0]
+        cells = re.findall(r"<td[^>]*>(.*?)</td>", told)
+        assert cells[:4] == [str(own[0][c]) for c in ("n", "events", "open", "competing")]
+        assert cells[4:] == [share(r) for r in own]
+    assert any("-" in share(r).split(" ")[0] for r in table.to_dicts()), "somebody is open"
+
+
+def test_every_paper_that_is_listed_is_cited_in_the_text(whole: str) -> None:
+    methods = whole.split('<section id="methods">')[1].split('<section id="references">')[0]
+    listed = set(re.findall(r'<li id="ref-(\d+)"', whole))
+    assert listed == set(re.findall(r'href="#ref-(\d+)"', methods))
+
+
+def test_methods_of_virtual_patients_say_how_they_were_made(tmp_path: Path) -> None:
+    simulate_folder(Scenario("axi-cel", "LBCL", days=6), 2, 7, tmp_path / "timeline", workers=1)
+    grade_folder(tmp_path / "timeline", tmp_path / "grades", ["crs", "icans"], engine=on_this_machine(1))
+    results = open_results(tmp_path / "grades")
+    text = str(methods(results.run, results.worst).paragraphs[0])
+    model = json.loads((tmp_path / "timeline" / "import.json").read_text())["simulation"]["model"]
+    for words in (
+        "No row is of a person",
+        f"model {model}",
+        "made 2 patients given axi-cel for LBCL",
+        "the policy standard",
+        "for 6 days",
+        "seed 7",
+    ):
+        assert words in text, words
+    assert "Virtual" not in str(methods(results.run | {"simulated": False}, results.worst).paragraphs[0])
+
+
+def test_names_that_are_folded_on_the_screen_are_on_paper(cohort: Path, whole: str, tmp_path: Path) -> None:
+    if not (shutil.which("chromium") and shutil.which("pdftotext")):
+        pytest.skip("needs Chromium and pdftotext")
+    part = whole.split('<section id="incidence">')[0] + "</section></main></body></html>"
+    write_pdf(part, tmp_path / "r.pdf")
+    told = subprocess.run(
+        ["pdftotext", "-layout", str(tmp_path / "r.pdf"), "-"], capture_output=True, text=True, check=True
+    ).stdout
+    last = max(s for u in unsettled(charted(parted(open_results(cohort).worst)[0])[0]) if u.n > 12 for s in u.subjects)
+    assert "<summary>List</summary>" in part and last.split(" ")[0] in told.split("Incomplete and ungradable")[1]
+
+
+def test_files_that_cannot_be_are_named(cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    both = tmp_path / "x.pdf"
+    for words, says in (
+        (("report", cohort, "--out", both, "--pdf", both), f"--pdf {both} prints it as PDF"),
+        (
+            ("report", cohort, "--out", tmp_path / "none" / "r.html", "--limit", "0"),
+            f"The system refused {tmp_path / 'none' / 'r.html'}: No such",
+        ),
+        (("report", cohort.parent / "timeline"), "it is a timeline. `aftercar grade"),
+        (("cohort", "safety", cohort, "--plan", tmp_path / "p.toml"), f"{tmp_path / 'p.toml'}: no such file"),
+        (("cohort", "describe", cohort, "--beside", tmp_path / "b.csv"), f"{tmp_path / 'b.csv'}: no such file"),
+    ):
+        code, _, err = run(*words, capsys=capsys)
+        assert code == 2 and says in err, err
+    assert not both.exists()
 
 
 # ---- a subject's figure

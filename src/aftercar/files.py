@@ -263,6 +263,8 @@ def read_text(path: Path) -> str:
     """
     try:
         return path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file.") from error
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read as a text file.") from error
 

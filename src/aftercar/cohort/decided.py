@@ -7,6 +7,7 @@ from polars import col, lit
 
 from aftercar.cohort.outcome import COURSE, Outcome
 
+MOST_OPEN = 0.2  # of courses that may be undecided: a yes takes one finding and a no takes all, so the decided alone overstate
 ANSWER = pl.Enum(["yes", "no", "open", "not applicable"])
 
 

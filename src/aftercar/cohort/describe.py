@@ -18,7 +18,7 @@ from aftercar.cohort import malignancy
 from aftercar.cohort.episodes import QUARTILES
 from aftercar.cohort.exact import with_exact
 from aftercar.cohort.groups import EVERYBODY, grouped, in_order, of_nobody, with_beside
-from aftercar.cohort.incidence import by_day_between, cumulative_incidence, first_days
+from aftercar.cohort.incidence import first_days, incidence_by
 from aftercar.cohort.mortality import RELAPSE, endings, mortality, shares
 from aftercar.cohort.outcome import COURSE, Outcome
 from aftercar.cohort.table_one import SUBJECTS, Variable, table_one
@@ -202,12 +202,9 @@ def incidence_of(
     most = dict(_groups(perhaps))
     rows: list[dict[str, Any]] = []
     for name, own in _groups(sure):
-        curve, upper = cumulative_incidence(own), cumulative_incidence(most[name])
-        counts = {"events": "event", "competing": "competing", "censored": "censored"}
-        counts = {column: int((own["what"] == what).sum()) for column, what in counts.items()}
-        told = {"group": name, "outcome": outcome.key, "label": outcome.name, "n": own.height} | counts
-        told["open"] = int((most[name]["what"] == "event").sum()) - told["events"]
-        rows += [told | {"day": day} | by_day_between(curve, upper, day) for day in asked.days]
+        counts, by_days = incidence_by(own, most[name], asked.days)
+        told = {"group": name, "outcome": outcome.key, "label": outcome.name} | counts
+        rows += [told | {"day": day} | share for day, share in zip(asked.days, by_days, strict=True)]
     return pl.DataFrame(rows, schema=INCIDENCE)
 
 

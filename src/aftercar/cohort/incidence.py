@@ -143,6 +143,23 @@ def by_day(curve: pl.DataFrame, day: int) -> dict[str, float | None]:
     return {"incidence": 0.0, "low": 0.0, "high": curve.select(most_of_none(col("at_risk").first())).item()}
 
 
+def incidence_by(
+    first: pl.DataFrame, perhaps: pl.DataFrame, days: Sequence[int]
+) -> tuple[dict[str, int], list[dict[str, float | None]]]:
+    """How many courses had the event, had what forestalls it, were censored, or leave it open; and `by_day_between` of each day.
+
+    Args:
+        first, perhaps: of `first_days`, surely and `possibly`.
+    """
+    counts = {
+        name: int((first["what"] == what).sum())
+        for name, what in (("events", "event"), ("competing", "competing"), ("censored", "censored"))
+    }
+    counts = {"n": first.height, **counts, "open": int((perhaps["what"] == "event").sum()) - counts["events"]}
+    curve, most = cumulative_incidence(first), cumulative_incidence(perhaps)
+    return counts, [by_day_between(curve, most, day) for day in days]
+
+
 def by_day_between(curve: pl.DataFrame, most: pl.DataFrame, day: int) -> dict[str, float | None]:
     """`by_day` of a curve, with `greatest` and `greatest_high`, by that day of a curve of what may have happened.
 

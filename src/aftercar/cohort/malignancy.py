@@ -97,6 +97,8 @@ def read_reference(path: Path | str) -> pl.DataFrame:
     path = Path(path)
     try:
         frame = pl.read_csv(path, infer_schema=False)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file.") from None
     except (OSError, pl.exceptions.PolarsError) as error:
         raise InputError(f"{path}: cannot be read as a CSV table ({type(error).__name__}).") from None
     if lacking := [c for c in COLUMNS if c not in frame.columns]:

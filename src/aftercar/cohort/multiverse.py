@@ -17,7 +17,7 @@ from polars import col, lit
 
 from aftercar import __version__
 from aftercar.cohort.contrast import write_facts
-from aftercar.cohort.decided import decided, decided_by
+from aftercar.cohort.decided import MOST_OPEN, decided, decided_by
 from aftercar.cohort.difference import newcombe
 from aftercar.cohort.groups import group_of
 from aftercar.cohort.incidence import first_days
@@ -35,7 +35,6 @@ from aftercar.timeline.store import Store, open_timeline
 MARKER = "multiverse.json"
 OPENED_BY = ("day0", "unknown_attribution")  # options that the record is opened with; all others are read by scales alone
 PLAIN = "default"
-MOST_OPEN = 0.2  # of courses that may be undecided: a yes takes one finding and a no takes all, so the decided alone overstate
 
 
 @dataclass(frozen=True, eq=False)

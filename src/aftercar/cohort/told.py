@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from aftercar.cohort.decided import MOST_OPEN
 from aftercar.cohort.episodes import QUARTILES
 
 
@@ -25,6 +26,24 @@ def share(row: Mapping[str, Any], value: str = "incidence") -> str:
     low, high = row.get("least_low", row["low"]), row.get("greatest_high", row["high"])
     ends = "" if low is None and high is None else f" ({percent(low) or first}-{percent(high) or last})"
     return (first if first == last else f"{first}-{last}") + ends
+
+
+def of_decided(yes: int, no: int, undecided: int, interval: tuple[float | None, float | None]) -> tuple[str, str]:
+    """`3 of 8, 38% (14-69)`, of those in whom it is decided, with its interval; and between which shares of all the undecided leave it.
+
+    Where more than `MOST_OPEN` are undecided the decided alone say little: then only how many surely had it.
+
+    >>> of_decided(2, 0, 37, (0.34, 1.0))
+    ('2 of 39 surely', '37 undecided: between 5% and 100% of all 39')
+    """
+    decided, n = yes + no, yes + no + undecided
+    bounds = f"{undecided} undecided: between {yes / n:.0%} and {(yes + undecided) / n:.0%} of all {n}" if undecided else ""
+    if not decided:
+        return "none decided", bounds
+    if undecided > MOST_OPEN * n:
+        return f"{yes} of {n} surely", bounds
+    low, high = interval
+    return f"{yes} of {decided}{' decided' if undecided else ''}, {yes / decided:.0%} ({percent(low)}-{percent(high)})", bounds
 
 
 def plain_days(row: Mapping[str, Any]) -> str:

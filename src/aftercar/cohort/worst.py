@@ -8,12 +8,19 @@ import polars as pl
 from polars import col
 
 from aftercar.grade.adjudicate import with_family
+from aftercar.grade.run import highest_grade
 from aftercar.grade.worst import WORDS
 from aftercar.intervals import wilson
 
 GRADES = range(6)
 CUTS = (1, 2, 3, 4, 5)
 SCALE = ["toxicity", "family"]  # what a row is of
+_APPLIES = col("status").cast(pl.String) != "not_applicable"
+
+
+def is_open() -> pl.Expr:
+    """Whether missing data leave the worst grade of a row of `worst` open: a diagnosis that is met in part is open, one that is ruled out is not."""
+    return _APPLIES & (col("status").cast(pl.String) != "not_met") & (col("grade") < col("grade_upper"))
 
 
 def worst_counts(worst: pl.DataFrame, by: Sequence[str] = ()) -> pl.DataFrame:
@@ -41,7 +48,7 @@ def worst_counts(worst: pl.DataFrame, by: Sequence[str] = ()) -> pl.DataFrame:
 
 
 def reached(worst: pl.DataFrame, cuts: Sequence[int] = CUTS, by: Sequence[str] = ()) -> pl.DataFrame:
-    """A row a family of scales and least grade: in how many courses to which the scale applies it was reached.
+    """A row a family of scales and least grade that they have: in how many courses to which the scale applies it was reached.
 
     Returns:
         `toxicity, family, grade_at_least, yes, no, undecided, share, low, high, least, least_low, greatest, greatest_high`: `share` is over those in whom it is decided, with Wilson's 95 %
@@ -57,7 +64,11 @@ def reached(worst: pl.DataFrame, cuts: Sequence[int] = CUTS, by: Sequence[str] =
         )
         for cut in cuts
     ]
-    found = pl.concat(parts).with_columns(undecided=col("n") - col("yes") - col("no")).sort(*by, *SCALE, "grade_at_least")
+    tops = {family: highest_grade(family) for family in rows["family"].unique()}
+    has = col("grade_at_least") <= col("family").replace_strict(tops, default=5, return_dtype=pl.Int64)
+    found = (
+        pl.concat(parts).filter(has).with_columns(undecided=col("n") - col("yes") - col("no")).sort(*by, *SCALE, "grade_at_least")
+    )
     decided, perhaps = col("yes") + col("no"), col("yes") + col("undecided")
     ends = [
         (*wilson(yes, yes + no), wilson(yes, n)[0], wilson(n - no, n)[1])
@@ -76,9 +87,6 @@ def diagnoses(worst: pl.DataFrame) -> pl.DataFrame:
     """How many courses meet a diagnosis fully or in part: `toxicity, status, n`, a row a toxicity and word that occurs."""
     said = worst.with_columns(col("status").cast(pl.String)).filter(col("status").is_in(list(WORDS)))
     return said.group_by("toxicity", "status").agg(n=pl.len().cast(pl.Int64)).sort("toxicity", "status")
-
-
-_APPLIES = col("status").cast(pl.String) != "not_applicable"
 
 
 def _counted(worst: pl.DataFrame) -> pl.DataFrame:

@@ -202,7 +202,7 @@ def _run(store: Store, out: Path, scales: Sequence[str], options: Options) -> di
         "options": {n: options[n] for n in OPTIONS if any(n in s.options for s in chosen)},
         "timeline_note": store.info.get("banner"),
         "simulated": store.simulated,
-    }
+    } | ({"simulation": told} if (told := store.info.get("simulation")) else {})
 
 
 def _counts(store: Store, fresh: Path, scales: Sequence[str]) -> dict[str, Any]:

@@ -204,6 +204,10 @@ def read_run(folder: Path) -> dict[str, Any]:
     """
     path = folder / "run.json"
     if not path.is_file():
+        if (folder / "import.json").is_file() or (folder / "metadata").is_dir():
+            raise InputError(
+                f"{folder}: no results there; it is a timeline. `aftercar grade {folder} --out RESULTS` grades it into a folder of results."
+            )
         raise InputError(f"{folder}: no results there (no run.json). `aftercar grade TIMELINE --out {folder}` makes them.")
     run = read_json(path)
     if absent := [key for key in _TOLD if key not in run]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 
 import polars as pl
 from polars import col, lit
@@ -83,6 +84,13 @@ def scales_named(names: Iterable[str] | None, *, others: bool = False) -> list[S
             raise OptionError(f"No scale is called {name!r}. {nearest(name, known)}")
         chosen |= {s.name: s for s in found}
     return [s for s in SCALES.values() if s.name in chosen]
+
+
+@cache
+def highest_grade(family: str) -> int:
+    """The highest grade that the scales of a family have, by their default options; 5 where we know none of that family."""
+    criteria = [c.grade for s in SCALES.values() if s.family == family for c in s.criteria(Options())]
+    return max(criteria, default=5)
 
 
 def named_in_part(name: str) -> list[Scale]:

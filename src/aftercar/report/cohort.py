@@ -10,8 +10,8 @@ from polars import col
 
 from aftercar.cohort import worst as counted
 from aftercar.cohort.episodes import first_episodes
+from aftercar.cohort.told import of_decided
 from aftercar.cohort.worst import GRADES
-from aftercar.intervals import wilson
 from aftercar.report.names import ALWAYS, WORDS, in_order, scale_name, toxicity_name
 
 SEVERE = 3  # the grade from which on a toxicity is called severe
@@ -19,28 +19,10 @@ SEVERE = 3  # the grade from which on a toxicity is called severe
 
 @dataclass(frozen=True)
 class Rate:
-    """How many reached a grade: surely yes, surely no, and undecided because of missing data."""
+    """How many reached a grade, in words, and what the undecided leave open."""
 
-    yes: int
-    no: int
-    open: int
-
-    @property
-    def text(self) -> str:
-        """`3 of 8, 38% (14–69%)`, over those in whom it is decided."""
-        n = self.yes + self.no
-        if n == 0:
-            return "none decided"
-        low, high = wilson(self.yes, n)
-        return f"{self.yes} of {n}, {self.yes / n:.0%} ({low:.0%}–{high:.0%})".replace("%–", "–")
-
-    @property
-    def bounds(self) -> str:
-        """The share if all the undecided were no, and if all were yes; empty where none is undecided."""
-        n = self.yes + self.no + self.open
-        if not self.open or not n:
-            return ""
-        return f"{self.open} undecided: between {self.yes / n:.0%} and {(self.yes + self.open) / n:.0%} of all {n}"
+    text: str = "no such grade"
+    bounds: str = ""
 
 
 @dataclass(frozen=True)
@@ -90,9 +72,12 @@ def diagnoses(worst: pl.DataFrame) -> list[Diagnosis]:
 def worst_table(worst: pl.DataFrame) -> list[Worst]:
     """A row a toxicity, of which `worst` holds one family of scales; grades, incomplete and not applicable add up to `n`."""
     rates = counted.reached(worst, (1, SEVERE))
-    told = {(r["toxicity"], r["grade_at_least"]): Rate(r["yes"], r["no"], r["undecided"]) for r in rates.iter_rows(named=True)}
+    told = {
+        (r["toxicity"], r["grade_at_least"]): Rate(*of_decided(r["yes"], r["no"], r["undecided"], (r["low"], r["high"])))
+        for r in rates.iter_rows(named=True)
+    }
     by_name = {r["toxicity"]: r for r in counted.worst_counts(worst).iter_rows(named=True)}
-    return [_worst(t, by_name[t], *(told.get((t, cut), Rate(0, 0, 0)) for cut in (1, SEVERE))) for t in in_order(by_name)]
+    return [_worst(t, by_name[t], *(told.get((t, cut), Rate()) for cut in (1, SEVERE))) for t in in_order(by_name)]
 
 
 def _worst(toxicity: str, r: dict[str, Any], any_grade: Rate, severe: Rate) -> Worst:
@@ -168,16 +153,17 @@ MOST_LISTED = 200
 
 
 def unsettled(worst: pl.DataFrame) -> list[Unsettled]:
-    """Lists of subjects, by toxicity: nothing known (`cannot grade`), range open (`incomplete`), `not applicable`."""
-    status = col("status").cast(pl.String)
+    """Lists of subjects, by toxicity: nothing known (`cannot grade`), range open (`incomplete`, or of a diagnosis), `not applicable`; those that are open are those of `worst_table`."""
+    status, is_open = col("status").cast(pl.String), counted.is_open()
     kind = (
         pl.when(status == "not_applicable").then(pl.lit("not applicable"))
-        .when((status == "incomplete") & (col("grade") == 0) & (col("grade_upper") >= 4)).then(pl.lit("cannot grade: 0 to 4 or 5 possible"))
-        .when(status == "incomplete").then(pl.lit("incomplete: a range is known"))
+        .when(is_open & (col("grade") == 0) & (col("grade_upper") >= 4)).then(pl.lit("cannot grade: 0 to 4 or 5 possible"))
+        .when(is_open & status.is_in(list(WORDS))).then(pl.lit("the diagnosis is open"))
+        .when(is_open).then(pl.lit("incomplete: a range is known"))
     )  # fmt: skip
     rows = worst.with_columns(kind=kind).filter(col("kind").is_not_null()).sort("subject_id", "infusion")
     several = pl.when(col("infusion") > 1).then(pl.format(" (infusion {})", "infusion")).otherwise(pl.lit(""))
-    bounds = pl.when(status == "incomplete").then(pl.format(" ({}–{})", "grade", "grade_upper")).otherwise(pl.lit(""))
+    bounds = pl.when(is_open).then(pl.format(" ({}–{})", "grade", "grade_upper")).otherwise(pl.lit(""))
     rows = rows.with_columns(who=pl.concat_str(col("subject_id").cast(pl.String), several, bounds))
     lists = rows.group_by("toxicity", "kind").agg(pl.len().alias("n"), col("who").head(MOST_LISTED)).sort("kind")
     by_toxicity = lists.partition_by("toxicity", as_dict=True)

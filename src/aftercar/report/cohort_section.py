@@ -9,8 +9,9 @@ import polars as pl
 from markupsafe import Markup
 from polars import col
 
-from aftercar.cohort.incidence import by_day, cumulative_incidence, first_days
+from aftercar.cohort.incidence import first_days, incidence_by
 from aftercar.cohort.outcome import Outcome
+from aftercar.cohort.told import share
 from aftercar.report.figures import curves, forest, spaghetti, strip, swimmer
 from aftercar.report.figures.cohort import Cohort
 from aftercar.report.figures.draw import Figure
@@ -34,7 +35,7 @@ class CohortSection:
     """What the page tells of all courses.
 
     Attributes:
-        incidence: rows of the table: name, courses, events, deaths before it, and by each of `DAYS` share and interval.
+        incidence: rows of the table: name, counts, and by each of `DAYS` share and interval in words, as `cohort describe` tells them.
         trials: keys of the papers of the trials that are drawn.
         pooled: whether their rates are put together; false also where the library for it is not installed (`unpooled`).
     """
@@ -70,10 +71,9 @@ def _incidence(results: Cohort) -> list[dict[str, Any]]:
     reached = results.grades.filter(col("scale").is_in([s for o in OUTCOMES for s in o.scales])).collect()
     told: list[dict[str, Any]] = []
     for outcome in OUTCOMES:
-        first = first_days(results.courses, reached, outcome)
-        curve = cumulative_incidence(first)
-        counts = {n: int(curve[n].sum()) for n in ("events", "competing")}
-        told.append({"name": outcome.name, "n": first.height, **counts, "by": [by_day(curve, day) for day in DAYS]})
+        surely, perhaps = (first_days(results.courses, reached, outcome, possibly=possibly) for possibly in (False, True))
+        counts, by_days = incidence_by(surely, perhaps, DAYS)
+        told.append({"name": outcome.name, **counts, "by": [share(row) for row in by_days]})
     return told
 
 

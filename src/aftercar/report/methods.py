@@ -76,7 +76,7 @@ def methods(run: dict[str, Any], worst: pl.DataFrame, *, trials: Iterable[str] =
     """
     cited = Cited()
     options: dict[str, Any] = run.get("options") or {}
-    paragraphs = [_records(run), _grading(run, worst, cited), _missing(worst), _statistics(cited)]
+    paragraphs = [*_simulated(run), _records(run), _grading(run, worst, cited), _missing(worst), _statistics(cited)]
     keys = list(dict.fromkeys(trials))
     if keys:
         text = Markup(
@@ -87,7 +87,8 @@ def methods(run: dict[str, Any], worst: pl.DataFrame, *, trials: Iterable[str] =
                 " Rates of several studies were put together by the binomial-normal model with maximum likelihood{}; the cohort itself was not put together with them."
             ).format(cited.cite("hamza2008", "stijnen2010"))
         paragraphs.append(text)
-    cited.cite(*run.get("sources", []))  # what inputs and options rest on
+    if rest := [key for key in run.get("sources", []) if key not in cited.lines]:
+        paragraphs.append(Markup("<b>Inputs and options.</b> They rest on further papers{}.").format(cited.cite(*rest)))
     changed = [
         (name, _said(value), _said(OPTIONS[name].default), OPTIONS[name].question)
         for name, value in options.items()
@@ -99,6 +100,27 @@ def methods(run: dict[str, Any], worst: pl.DataFrame, *, trials: Iterable[str] =
 
 def _said(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value)
+
+
+def _simulated(run: dict[str, Any]) -> list[Markup]:
+    """Of virtual patients how they were made; of records nothing."""
+    if not run.get("simulated"):
+        return []
+    told: dict[str, Any] = run.get("simulation") or {}
+    if not told:
+        how = "How they were made is not recorded with the results."
+    else:
+        more = [f"with {drug}" for drug in told.get("drugs") or []]
+        more += [f"{name} = {value:g}" for name, value in told.get("changed") or []]
+        how = (
+            f"The mechanism of aftercar, model {told.get('model')}, made {many(told.get('n', 0), 'patient')} given {told.get('product')} for {told.get('disease')}, treated by the policy "
+            f"{told.get('policy')}{''.join(f', {word}' for word in more)}, and charted for {told.get('days', 0):g} days, with seed {told.get('seed')}. Its rates were calibrated to published summary rates."
+        )
+    return [
+        Markup(
+            "<b>Virtual patients.</b> No row is of a person: patients, their course and its charting were simulated. {} Nothing here predicts the course of a person."
+        ).format(how)
+    ]
 
 
 def _records(run: dict[str, Any]) -> Markup:
@@ -156,6 +178,6 @@ def _missing(worst: pl.DataFrame) -> Markup:
 def _statistics(cited: Cited) -> Markup:
     return Markup(
         "<b>Statistics.</b> Rates have 95 % Wilson score intervals{}. Cumulative incidence is the Aalen-Johansen estimate{} with death as a competing event, the end of the record as censoring, and 95 % "
-        "intervals of log(-log){}; a grade counts from the day on which it was surely reached. Onset and duration are medians with quartiles by linear interpolation; durations whose end was not seen "
+        "intervals of log(-log){}, or exact ones{} where nobody or everybody had the event; what missing data leave open is told as a range of shares. A grade counts from the day on which it was surely reached. Onset and duration are medians with quartiles by linear interpolation; durations whose end was not seen "
         "are counted and left out of them. No test was made, and nothing was adjusted for."
-    ).format(cited.cite("wilson1927"), cited.cite("aalen1978"), cited.cite("marubini1995"))
+    ).format(cited.cite("wilson1927"), cited.cite("aalen1978"), cited.cite("marubini1995"), cited.cite("clopper1934"))

@@ -14,6 +14,7 @@ import polars as pl
 from markupsafe import Markup
 from polars import col
 
+from aftercar.cohort.decided import MOST_OPEN
 from aftercar.errors import InputError
 from aftercar.files import write_text
 from aftercar.grade.results import open_results
@@ -122,6 +123,7 @@ def render_report(
         marks=other.marks_in(marked),
         unsettled=cohort.unsettled(charted),
         most_listed=cohort.MOST_LISTED,
+        most_open=MOST_OPEN,
         timing=cohort.timing_table(episodes),
         rejected=cohort.rejected_table(rejected),
         worst_figure=Markup(cohort_figures.worst_svg(table, simulated=simulated)),

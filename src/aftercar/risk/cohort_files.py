@@ -28,6 +28,8 @@ def read_table(path: Path | str) -> pl.DataFrame:
         raise InputError(f"{path}: a table ends with {', '.join(readers)}.")
     try:
         frame = readers[path.suffix.lower()](path)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file.") from None
     except (OSError, pl.exceptions.PolarsError) as error:
         raise InputError(f"{path}: cannot be read as a table ({type(error).__name__}).") from None
     if "subject_id" not in frame.columns:

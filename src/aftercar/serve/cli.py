@@ -140,7 +140,7 @@ def main() -> None:
         if "No space left" in str(error):  # as Polars reports it, too
             print(f"The disk is full. {_left(error)}", file=sys.stderr)
             raise SystemExit(2) from None
-        print(f"The system refused: {error.strerror or type(error).__name__}. {_left(error)}", file=sys.stderr)
+        print(f"The system refused{_file(error)}: {error.strerror or type(error).__name__}. {_left(error)}", file=sys.stderr)
         raise SystemExit(2) from None
     except Exception as error:
         show, code = getattr(error, "show", None), getattr(error, "exit_code", None)
@@ -164,6 +164,15 @@ def main() -> None:
 def _interrupted() -> NoReturn:
     print("Interrupted. What stood there before still stands.", file=sys.stderr)
     raise SystemExit(130) from None
+
+
+def _file(error: OSError) -> str:
+    """The file that an error is about, as the user named it: what is written lies under another name until it is whole."""
+    if not isinstance(error.filename, str):
+        return ""
+    path = Path(error.filename)
+    whole = re.fullmatch(r"\.(.+?)\.[0-9a-f]+(\.part)?", path.name)
+    return f" {path.with_name(whole[1]) if whole else path}"
 
 
 def _left(error: BaseException) -> str:
@@ -300,6 +309,8 @@ def report(
     store = results.timeline(timeline)
     shown = results.match(subject) if subject else None
     target = out or folder / "report.html"
+    if target.suffix.lower() == ".pdf":
+        raise OptionError(f"--out {target}: that file is HTML. --pdf {target} prints it as PDF.")
     if pdf:
         ready(pdf)
     with show.working("drawing"), store.reading():

@@ -23,7 +23,7 @@ from aftercar.frames import scan
 from aftercar.grade.describe import allowed
 from aftercar.grade.explain import Explanation
 from aftercar.grade.options import OPTIONS
-from aftercar.grade.run import SCALES
+from aftercar.grade.run import SCALES, highest_grade
 from aftercar.grade.worst import WORDS
 from aftercar.risk.options import OPTIONS as RISK_OPTIONS
 from aftercar.timeline import concepts as known
@@ -243,6 +243,8 @@ def graded(run: dict[str, Any], out: Path) -> None:
         any_, severe = (sum(n for g, n in by_grade.items() if g >= least) for least in (1, 3))
         cells = [str(by_grade.get(g, 0)) for g in range(6)]
         shares = [f"{n} ({n / all_:.0%})" if all_ else "0" for n in (any_, severe)]
+        if highest_grade(name) < 3:
+            shares[1] = ""
         table.add_row(scale.title, *cells, *shares, str(open_), str(int(rows["n"].sum()) - all_))
         by_word = _sums(rows, "status")
         if any(word in by_word for word in WORDS):

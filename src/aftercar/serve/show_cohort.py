@@ -92,7 +92,8 @@ def _worst(found: Described) -> None:
             blank += 1
             continue
         counts = (str(row[name] or "") for name in ("g0", "g1", "g2", "g3", "g4", "g5", "incomplete"))
-        shares = (share(rates[row["family"], cut], "least") for cut in (1, 3))
+        has = [rates.get((row["family"], cut)) for cut in (1, 3)]
+        shares = (share(r, "least") if r else "" for r in has)
         shown.add_row(_scale(row["family"]), f"{row['n'] - row['not_applicable']:,}", *counts, *shares)
     console.print(shown)
     console.print(

@@ -8,7 +8,8 @@ import polars as pl
 from polars import col
 
 from aftercar.cohort.contrast import Contrast
-from aftercar.cohort.multiverse import MOST_OPEN, Multiverse
+from aftercar.cohort.decided import MOST_OPEN
+from aftercar.cohort.multiverse import Multiverse
 from aftercar.errors import many
 from aftercar.serve.show import console, dataset_note, rows
 from aftercar.trial.safety import APART, IN_WINDOW, UNDECIDED, Safety

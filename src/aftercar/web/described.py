@@ -17,9 +17,8 @@ from aftercar.cohort.groups import EVERYBODY
 from aftercar.cohort.mortality import ALL, RELAPSE, UNSURE
 from aftercar.cohort.mortality import label as cause_name
 from aftercar.cohort.outcome import Outcome
-from aftercar.cohort.told import cell, days_between, percent, plain_days, rate, share
-from aftercar.grade.options import Options
-from aftercar.grade.run import SCALES
+from aftercar.cohort.told import cell, days_between, of_decided, plain_days, rate, share
+from aftercar.grade.run import SCALES, highest_grade
 from aftercar.report.figures import curves
 from aftercar.report.names import in_order
 from aftercar.ward.ward import Ward
@@ -77,7 +76,7 @@ def _shown(ward: Ward, cohort: Cohort, outcome: str | None, by: str | None) -> S
     figure = curves.incidence(drawn(ward, cohort), outcomes, by=by)
     unsure = found.causes.filter((col("group") == EVERYBODY) & (col("cause") == UNSURE))["deaths"].sum()
     return Shown(
-        found.facts, groups, _baseline(found, groups), _rates(found, groups, {o.family for o in outcomes}, ward.options), _incidence(found.incidence), _times(found.times), _mortality(found), int(unsure), _causes(found),
+        found.facts, groups, _baseline(found, groups), _rates(found, groups, {o.family for o in outcomes}), _incidence(found.incidence), _times(found.times), _mortality(found), int(unsure), _causes(found),
         _malignancies(found), found.malignancy_classes.filter(group=EVERYBODY).select("malignancy", "n").rows(), Markup(figure.svg),
     )  # fmt: skip
 
@@ -94,7 +93,7 @@ def _baseline(found: Described, groups: list[str]) -> list[dict[str, Any]]:
     return rows
 
 
-def _rates(found: Described, groups: list[str], parted: set[str], options: Options) -> list[dict[str, Any]]:
+def _rates(found: Described, groups: list[str], parted: set[str]) -> list[dict[str, Any]]:
     """A row a scale that applies to anybody, in reading order, and of those that are asked for a row a group: how many reached each of `CUTS` that the scale has."""
     n = {(r["group"], r["family"]): r for r in found.grades.iter_rows(named=True)}
     by_row = {(r["group"], r["family"], r["grade_at_least"]): r for r in found.rates.iter_rows(named=True)}
@@ -105,7 +104,7 @@ def _rates(found: Described, groups: list[str], parted: set[str], options: Optio
         if every["n"] == every["not_applicable"]:
             continue
         scale = next(s for s in SCALES.values() if s.family == family)
-        top = max(c.grade for c in scale.criteria(options))
+        top = highest_grade(family)
         for group in groups if family in parted else [EVERYBODY]:
             own = n.get((group, family))
             told = [_reached(by_row.get((group, family, cut))) if cut <= top else ("", "") for cut in CUTS]
@@ -118,11 +117,7 @@ def _reached(row: dict[str, Any] | None) -> tuple[str, str]:
     """`3 of 8, 38% (9-76)` of those in whom it is decided, with its exact interval; and what the undecided leave open."""
     if row is None or row["share"] is None:
         return "none decided", ""
-    decided = row["yes"] + row["no"]
-    told = f"{row['yes']} of {decided}, {percent(row['share'])}% ({percent(row['exact_low'])}-{percent(row['exact_high'])})"
-    if not row["undecided"]:
-        return told, ""
-    return told, f"{row['undecided']} undecided: {percent(row['least'])} to {percent(row['greatest'])}%"
+    return of_decided(row["yes"], row["no"], row["undecided"], (row["exact_low"], row["exact_high"]))
 
 
 def _incidence(table: pl.DataFrame) -> list[dict[str, Any]]:
