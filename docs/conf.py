@@ -30,6 +30,7 @@ html_theme = "furo"
 html_title = f"aftercar {version}"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_search_scorer = str(ROOT / "docs" / "_static" / "scorer.js")
 html_extra_path = ["generated/root"]
 html_show_copyright = False
 html_show_search_summary = False  # it would fetch each page, which a browser refuses to files

@@ -504,8 +504,8 @@ def test_agreement_of_readers_and_with_the_software() -> None:
 
 
 def test_the_command_line_from_grade_to_history(results: Path, timeline: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    def call(*words: object) -> tuple[int, str, str]:
-        return run("adjudicate", results, *words, capsys=capsys)
+    def call(command: str, *words: object) -> tuple[int, str, str]:
+        return run("adjudicate", command, results, *words, capsys=capsys)
 
     about = ("--subject", "A1", "--toxicity", "crs")
     for reader in ("Ann", "Bob"):
@@ -520,7 +520,7 @@ def test_the_command_line_from_grade_to_history(results: Path, timeline: Path, c
     lines = [line for line in call("history", "--subject", "A1")[1].splitlines() if line.startswith(" ")]
     assert "(after lock)" in lines[4] and "(after lock)" not in lines[3] and "see notes" in lines[6]
     assert "Ann and Bob" in call("agreement")[1]
-    assert "6 statements, none changed" in run("adjudicate", timeline, "verify", capsys=capsys)[1]
+    assert "6 statements, none changed" in run("adjudicate", "verify", timeline, capsys=capsys)[1]
     assert "needs a comment" in call("unlock", *about, "--by", "Ann", "--comment", " ")[2]
     assert call("unlock", *about, "--by", "Ann", "--comment", "again")[0] == 0
     assert "not locked" in call("unlock", *about, "--by", "Ann", "--comment", "again")[2]
@@ -589,7 +589,7 @@ def test_grades_from_a_file(tmp_path: Path, results: Path, timeline: Path, capsy
         "A1,1,crs,,9,Ann,",
     ]
     (tmp_path / "grades.csv").write_text("\n".join(lines) + "\n")
-    code, out, _ = run("adjudicate", results, "grade", "--file", tmp_path / "grades.csv", capsys=capsys)
+    code, out, _ = run("adjudicate", "grade", results, "--file", tmp_path / "grades.csv", capsys=capsys)
     assert code == 0 and "3 recorded; 6 rows left out" in out
     places = [line.split(":")[0] for line in out.splitlines() if line.startswith("row ")]
     assert places == ["row 4, subject_id", "row 5, infusion", "row 6, toxicity", "row 7, scale", "row 8, grade", "row 9, grade"]
@@ -601,13 +601,13 @@ def test_grades_from_a_file(tmp_path: Path, results: Path, timeline: Path, capsy
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["{out}", "grade", "--subject", "S3cret", "--toxicity", "crs", "--grade", "2", "--by", "Ann"], "no such subject"),
-        (["{out}", "grade", "--subject", "A1", "--toxicity", "cramps", "--grade", "2", "--by", "Ann"], "was not graded"),
-        (["{out}", "grade", "--subject", "A1"], "Name the grade"),
-        (["{out}", "lock", "--subject", "S3cret", "--toxicity", "crs", "--by", "A", "--by", "B"], "no such subject"),
-        (["{out}", "comment", "--subject", "S3cret", "--by", "A", "--comment", "x"], "No such subject"),
-        (["{timeline}", "lock", "--subject", "A1", "--toxicity", "crs", "--by", "A", "--by", "B"], "needs a results folder"),
-        (["{timeline}/nowhere", "history"], "no results there"),
+        (["grade", "{out}", "--subject", "S3cret", "--toxicity", "crs", "--grade", "2", "--by", "Ann"], "no such subject"),
+        (["grade", "{out}", "--subject", "A1", "--toxicity", "cramps", "--grade", "2", "--by", "Ann"], "was not graded"),
+        (["grade", "{out}", "--subject", "A1"], "Name the grade"),
+        (["lock", "{out}", "--subject", "S3cret", "--toxicity", "crs", "--by", "A", "--by", "B"], "no such subject"),
+        (["comment", "{out}", "--subject", "S3cret", "--by", "A", "--comment", "x"], "No such subject"),
+        (["lock", "{timeline}", "--subject", "A1", "--toxicity", "crs", "--by", "A", "--by", "B"], "needs a results folder"),
+        (["history", "{timeline}/nowhere"], "no results there"),
     ],
 )
 def test_errors_say_what_to_do_and_tell_no_value(

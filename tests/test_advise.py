@@ -324,6 +324,9 @@ def test_the_screen_of_a_subject(folder: Path, capsys: pytest.CaptureFixture[str
         "local protocol",
     ):
         assert words in out
+    stands, free = out.split("Dose ledger")[0].split("On the block list, and not in the way now")
+    assert "Tocilizumab is not for ICANS without CRS" in stands  # it fires
+    assert "does not hold: Tocilizumab: four doses are given" in free and "does not hold" not in stands
     code, out, _ = run("advise", folder, "--subject", "V50", "--at", "h:50", capsys=capsys)
     assert "640 mg (8 mg/kg x 80 kg)" in out and "three doses within 24 h are given" in out and "Measure first" in out
 

@@ -51,6 +51,13 @@ def test_grade_writes_every_table(results: Path) -> None:
     crs = pl.read_parquet(results / "worst.parquet").filter(pl.col("toxicity") == "crs").row(0, named=True)
     assert (crs["grade"], crs["rules"]) == (3, "crs_astct2019@1")
     assert json.loads(crs["options"])["fever_carry_h"] == 24
+    # The records used, and what was missing: on every row of the course.
+    course = pl.read_parquet(results / "grades.parquet")
+    records = pl.read_parquet(results.parent / "timeline" / "data" / "*.parquet")["event_id"]
+    behind = course.filter(pl.col("grade") > 0)["evidence"]
+    assert behind.len() and behind.list.len().min() > 0  # type: ignore[operator]
+    assert set(behind.explode()) <= set(records)
+    assert course.filter(pl.col("grade") < pl.col("grade_upper"))["missing"].list.len().min() > 0  # type: ignore[operator]
 
 
 def test_explain_shows_the_records(results: Path, capsys: pytest.CaptureFixture[str]) -> None:

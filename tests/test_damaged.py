@@ -38,7 +38,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "evidence pool crs:3 --cohort {r}": ("worst",),
     "registry draft {r} --form cibmtr_4100 --out {o}": ("subjects",),
     "risk {t} --grades {r}": ("worst",),
-    "adjudicate {r} agreement": ("worst",),
+    "adjudicate agreement {r}": ("worst",),
     "export {r} --to omop --out {o}": ("grades", "episodes", "subjects"),
     "export {r} --to fhir --out {o}": ("grades", "episodes", "subjects"),
     "export {r} --to sdtm --out {o}": ("grades", "episodes", "subjects"),

@@ -5,16 +5,20 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
 import re
 import shlex
 import sys
+from bisect import bisect_left
 from collections.abc import Iterator
 from datetime import date
+from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pages import notebook
-from test_workbook import workbook
+from test_workbook import rows_of, workbook
 
 from aftercar.serve import cli
 
@@ -76,8 +80,12 @@ def shell(script: str) -> str:
             case ["printf", text, ">" | ">>" as how, name]:
                 with Path(name).open("w" if how == ">" else "a", encoding="utf-8") as file:
                     file.write(text.replace("\\n", "\n"))
+            case ["mkdir", "-p", name]:
+                Path(name).mkdir(parents=True, exist_ok=True)
             case ["mkdir", name]:
                 Path(name).mkdir()
+            case ["cd", name]:
+                os.chdir(name)
             case ["make", "demo"]:
                 printed += "".join(told(shlex.split(command)[1:]) for command in demo())
             case ["aftercar" | ".venv/bin/aftercar", *command]:
@@ -88,12 +96,19 @@ def shell(script: str) -> str:
 
 
 def stands_in(shown: str, printed: str) -> None:
-    """Each line of a shown output stands in the printed one, in this order; runs of blanks are one."""
-    rest = " ".join(printed.split())
-    for line in shown.splitlines():
-        words = " ".join(line.split())
-        assert words in rest, (words, rest[:2000])
-        rest = rest[rest.index(words) + len(words) :]
+    """Each line of a shown output stands in the printed one, in this order; `...` stands for lines that are left out. Runs of blanks are one."""
+    rows = [" ".join(row.split()) for row in printed.splitlines() if row.strip()]
+    flat, ends = " ".join(rows), list(accumulate(len(row) + 1 for row in rows))
+    at, last = 0, len(flat) + 1  # the next line begins between the two
+    for words in (" ".join(line.split()) for line in shown.splitlines() if line.strip()):
+        if words == "...":
+            last = len(flat) + 1
+            continue
+        place = flat.find(words, at)
+        assert 0 <= place < last, (words, flat[at : at + 2000])
+        at = place + len(words)
+        row = bisect_left(ends, at)  # the rest of its row, and the next one
+        last = ends[min(row + 1, len(ends) - 1)]
 
 
 def run(text: str) -> None:
@@ -115,8 +130,6 @@ def run(text: str) -> None:
 def room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder in which a reader would try a page: the examples are there."""
     (tmp_path / "examples").symlink_to(ROOT / "examples")
-    workbook(tmp_path / "anc.xlsx", ANC=COUNTS)
-    workbook(tmp_path / "long.xlsx", ANC=LONG)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -125,6 +138,25 @@ def room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_page_does_what_it_shows(page: Path, room: Path) -> None:
     assert {language for language, _ in blocks(page.read_text(encoding="utf-8"))} >= {"sh"}
     run(page.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(("name", "rows"), [("anc", COUNTS), ("long", LONG)])
+def test_the_workbooks_of_the_examples_hold_what_the_tests_write(name: str, rows: list[list[Any]], tmp_path: Path) -> None:
+    """To make them anew: `workbook(ROOT / "examples" / "excel" / "anc.xlsx", ANC=COUNTS)`."""
+    assert rows_of(ROOT / "examples" / "excel" / f"{name}.xlsx") == rows_of(workbook(tmp_path / "made.xlsx", ANC=rows))
+
+
+@pytest.mark.parametrize("page", [DOCS / "users.md", DOCS / "tutorial.md", *HOW_TO], ids=lambda p: p.stem)
+def test_what_a_page_writes_stays_under_out(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    first = blocks(text)[0][1].splitlines() if page in HOW_TO else []
+    if first[1:] and first[1].startswith("cd out/"):
+        return
+    for language, body in blocks(text):
+        for option, target in re.findall(r"--(out|to|ics|redcap|csv|plot)[ =](\S+)", body) if language == "sh" else []:
+            assert target.startswith("out/") or (option == "to" and re.fullmatch(r"[a-z]+\d*", target)), (
+                target
+            )  # a format or scale
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +194,11 @@ def test_the_notebook_runs_and_is_committed_without_output() -> None:
     assert any(hasattr(value, "_repr_svg_") for _, value in given)
 
 
-@pytest.mark.parametrize(("shown", "printed"), [("a b\nc", "a  b\nx\nc"), ("a", "b a c")], ids=["in order", "within a line"])
+@pytest.mark.parametrize(
+    ("shown", "printed"),
+    [("a b\n...\nc", "a  b\nx\nc"), ("a", "b a c"), ("a b\nc", "a b z\n\nc")],
+    ids=["in order", "within a line", "one after the other"],
+)
 def test_an_output_is_found(shown: str, printed: str) -> None:
     stands_in(shown, printed)
 
@@ -170,6 +206,8 @@ def test_an_output_is_found(shown: str, printed: str) -> None:
 def test_an_output_that_is_not_printed_and_a_command_that_fails_are_found(room: Path) -> None:
     with pytest.raises(AssertionError):
         stands_in("c\na", "a b c")
+    with pytest.raises(AssertionError):
+        stands_in("a\nc", "a\nb\nc")
     with pytest.raises(AssertionError):
         shell("aftercar grade nowhere --out results")
     with pytest.raises(pytest.fail.Exception):

@@ -14,9 +14,12 @@ from shutil import which
 from typing import Any
 
 import pytest
-from pages import api, calendar, commands, outside, rules, scales, scores, trace
+from commands import run
+from pages import api, calendar, commands, evidence, outside, rules, scales, scores, simulator, trace
+from pages.text import legend
 
 import aftercar
+from aftercar.evidence.sources import MARKS
 from aftercar.grade.run import SCALES
 from aftercar.manage.items import calendar_items
 from aftercar.manage.rules import every_rule, rulebook
@@ -87,6 +90,47 @@ def test_a_page_of_a_scale_shows_its_marks_cells_and_options() -> None:
     assert r"vasopressin alone \[P\]" in text
     assert "| `fever_carry_h` | `24` |" in text
     assert "**\\[M\\]** from memory" in text
+    assert r"with or without vasopressin; <br>vasopressin alone \[P\]" in text
+    assert "A letter and number in front only names a rule." in text
+
+
+def test_the_list_of_scales_explains_the_marks_of_scales_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    told = " ".join(run("scales", capsys=capsys)[1].split())
+    assert (
+        "Marks: V checked against a source; M from memory; M? from memory, to be checked against the paper; P a convention"
+        in told
+    )
+    assert "memory from memory" not in told
+
+
+CHECKED = "Everything here was checked against a source."
+DEFINED = ("scales/", "scores/", "rules/", "calendar", "evidence/", "model/")
+
+
+def test_a_page_names_every_mark_that_is_on_it_and_says_that_all_was_checked_only_without_one() -> None:
+    named = [*scales.pages([]), *scores.pages([]), *rules.pages(), calendar.the_page(), *evidence.pages(), *simulator.pages()]
+    assert {prefix for name, _ in named for prefix in DEFINED if name.startswith(prefix)} == set(DEFINED)
+    seen = set[str]()
+    for name, text in named:
+        told, *_ = text.partition("\n## ")
+        marks = {mark for mark in MARKS if mark != "V" and rf"\[{mark}\]" in text.replace(rf"**\[{mark}\]**", "")}
+        assert {mark for mark in MARKS if rf"**\[{mark}\]** {MARKS[mark]}" in told} == marks, name
+        assert not (marks and CHECKED in text), name
+        assert "{" + "legend}" not in text, name
+        seen |= marks
+    assert seen >= {"M", "M?", "P", "lecture-only"}
+
+
+@pytest.mark.parametrize("name", ["scores/all_hematotox", "scores/easix_f"])
+def test_a_page_whose_paper_was_not_seen_says_so(name: str) -> None:
+    text = dict(scores.pages([]))[name]
+    assert CHECKED not in text
+    assert re.search(r"not confirmed.* \\\[M\\\]\.?$", text, re.M)
+
+
+def test_a_page_without_a_mark_says_that_all_was_checked() -> None:
+    assert legend(r"a cell \[V\]") == CHECKED
+    assert legend(r"a cell \[M?\]").endswith(r"**\[M?\]** from memory, to be checked against the paper.")
 
 
 def test_every_command_and_its_options_are_on_a_page() -> None:
@@ -229,6 +273,10 @@ def test_the_site_is_searched_from_the_disk_and_serves_everybody(site: Path) -> 
             page.goto(f"{site.as_uri()}/search.html?q=vasopressin")
             page.wait_for_selector(".search li a")
             assert page.locator(".search li a", has_text="CRS, ASTCT 2019").count()
+            page.goto(f"{site.as_uri()}/search.html?q=ICE")
+            page.wait_for_function("document.querySelectorAll('.search li a').length > 8")
+            first = page.locator(".search li a").all_inner_texts()[:8]
+            assert "ICANS, ASTCT 2019" in first and not [found for found in first if found.startswith("aftercar.")]
             for name in shown:
                 page.goto(f"{site.as_uri()}/{name}.html")
                 assert page.evaluate("document.documentElement.scrollWidth") <= 390, name

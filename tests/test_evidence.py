@@ -22,7 +22,7 @@ from aftercar.evidence.off_tumour import off_tumour_effects
 from aftercar.evidence.select import select
 from aftercar.evidence.sources import keys, references
 from aftercar.evidence.tables import rows, tables, verified
-from aftercar.serve.evidence import TABLES
+from aftercar.serve.evidence import TABLES, WHOLE
 from aftercar.serve.show_evidence import SHOWN
 
 DATA = files("aftercar.evidence").joinpath("data")
@@ -267,6 +267,14 @@ def test_every_number_of_the_lecture_that_its_source_does_not_print_is_told() ->
 def test_commands_are_those_of_the_schema() -> None:
     assert set(TABLES) == {about.command for about in tables().values() if about.command}
     assert set(SHOWN) | {"references"} == {about.name for about in tables().values() if about.command}
+    asked = {about.command for about in tables().values() if about.product or about.toxicity or about.drug}
+    assert set(TABLES) - asked == set(WHOLE)
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_a_table_that_nothing_parts_offers_no_question(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert not re.search("--(product|toxicity|drug)", run("evidence", name, "--help", capsys=capsys)[1])
+    assert "--product" in run("evidence", "rates", "--help", capsys=capsys)[1]
 
 
 @pytest.mark.parametrize("name", TABLES)

@@ -214,6 +214,38 @@ def test_the_swimmer_plot_draws_every_episode_and_death(results: Cohort, graded:
     assert set(results.courses["name"]) <= set(words(drawn["swimmer"]))
 
 
+def test_the_grade_of_every_bar_is_told_and_under_no_mark(drawn: dict[str, Figure]) -> None:
+    figure = drawn["swimmer"]
+    numbers = [e for e in parsed(figure).iter(f"{SVG}text") if (e.get("class") or "").split()[:1] == ["s"]]
+    graded = figure.data.filter(col("grade") > 0)
+    close = graded.with_columns(gap=col("from_day").diff().over("row", "detail")).filter(col("gap") < 5, col("from_day") > 21)
+    assert graded.height - close.height - 1 <= len(numbers) <= graded.height  # bars side by side in the narrow part have no room
+    assert close["subject_id"].unique().to_list() == ["P-020"]
+    marks = [float(f) for f in re.findall(r'<g class="[mo] halo"><path d="M([\d.]+)', figure.svg)]
+    heights = [float(f) for f in re.findall(r'<g class="[mo] halo"><path d="M[\d.]+ ([\d.]+)', figure.svg)]
+    assert marks and len(marks) == len(heights)
+    for number in numbers:
+        x, y = float(number.get("x") or 0) + swimmer.DIGIT / 2, float(number.get("y") or 0)
+        assert all(abs(x - at) > 6.5 for at, height in zip(marks, heights, strict=True) if abs(y - height) < swimmer.ROW / 2)
+
+
+@pytest.mark.parametrize(
+    ("bar", "marks", "others", "at"),
+    [
+        ((200, 260), [], [], 202),
+        ((200, 260), [205], [], 211),  # behind the mark
+        ((200, 204), [], [], 206),  # too narrow: beside it
+        ((200, 204), [208], [], 193),
+        ((200, 204), [208], [(190, 196)], None),
+        ((119, 122), [125], [], None),  # never under the names
+    ],
+)
+def test_a_number_stands_where_it_can_be_read(
+    bar: tuple[float, float], marks: list[float], others: list[tuple[float, float]], at: float | None
+) -> None:
+    assert swimmer._free(*bar, marks, others) == at
+
+
 def test_treatments_are_those_of_the_timeline_once_a_day(drawn: dict[str, Figure], timeline: pl.DataFrame) -> None:
     given = drawn["swimmer"].data.filter(col("what").is_in(["treatment", "prophylaxis"]), detail="anticytokine")
     dates = timeline.filter(code="tocilizumab").select("subject_id", col("time").dt.date()).unique()
@@ -276,6 +308,9 @@ def test_incidence_draws_the_estimate_and_the_numbers_at_risk(results: Cohort, g
     shown = set(groups.data["group"])
     assert len(shown) == 6 and shown <= set(words(groups)) and any("obe-cel" in n for n in groups.notes)
     assert any("Gray's test" in n for n in groups.notes)
+    by_disease = words(curves.incidence(results, OUTCOMES[:1], by="disease", last_day=60))
+    assert by_disease.count("large B-cell lymphoma") == 2  # in the key, and beside the numbers at risk
+    assert {"14", "28", "42", "56"} <= set(by_disease)
     with pytest.raises(OptionError, match="cannot be grouped by 'height'"):
         curves.incidence(results, OUTCOMES, by="height")
 

@@ -175,6 +175,29 @@ def test_a_frame_that_is_no_timeline_is_refused(change, says: str) -> None:  # t
         grade_timeline(change(hours(*FEVER)))
 
 
+@pytest.mark.parametrize(
+    ("sign", "code"),
+    [
+        ((2, "sbp", 80.0), "sbp"),
+        ((2, "o2_device", "nasal_cannula"), "o2_device"),
+        ((2, "norepinephrine", 0.1, 9), "norepinephrine"),
+    ],
+)
+def test_the_drug_and_the_sign_behind_a_crs_that_may_be_masked_are_shown(sign: tuple[object, ...], code: str) -> None:
+    timeline = hours((1, "acetaminophen", 1000.0), (1.5, "temperature", 36.8), sign, (2, "temperature", 36.9)).with_row_index(
+        "event_id"
+    )
+    rows = grade_timeline(timeline, ["crs"]).grades.filter(col("flags").list.contains("possible_masked_crs"))
+    behind = set(rows["evidence"].explode())
+    assert rows["grade"].unique().to_list() == [0]
+    assert set(timeline.filter(col("event_id").is_in(behind))["code"]) == {"acetaminophen", "temperature", code}
+
+
+def test_a_drug_and_normal_temperatures_alone_raise_no_flag() -> None:
+    timeline = hours((1, "acetaminophen", 1000.0), (1.5, "temperature", 36.8), (2, "temperature", 36.9))
+    assert not grade_timeline(timeline, ["crs"]).grades["flags"].list.contains("possible_masked_crs").any()
+
+
 def test_sedation_does_not_part_an_episode() -> None:
     rows = [(12 * n, "ice", 5.0) for n in (4, 5, 12, 13)] + [(12 * n, "ice", 10.0) for n in (1, 2, 3, 14, 15, 16, 17)]
     sedated = [(12 * n, "sedated", 1.0) for n in range(6, 12)] + [(144, "sedated", 0.0)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from pathlib import Path
 
@@ -56,6 +57,22 @@ def test_mimic_counts(mimic: tuple[Imported, Result]) -> None:
     assert hidden["numeric_value"].round(2).sort().to_list() == [36.22, 37.17, 37.22]  # 97.2, 98.9, 99.0 F
     temperatures = records.timeline.filter(col("code") == "temperature")["numeric_value"]
     assert temperatures.len() == 3379 + 391 and temperatures.is_between(30, 42).all()
+
+
+@needs_mimic
+def test_the_readme_shows_what_mimic_gives(mimic: tuple[Imported, Result]) -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    records, result = mimic
+    assert f"{records.read:,} read = {records.accepted:,} accepted + {records.rejected.height:,} rejected; 100 subjects" in text
+    for reason, n in records.rejected.group_by("reason").len().iter_rows():
+        assert re.search(rf"^ +{reason}: {n:,} rows", text, re.M), reason
+    crs = result.worst.filter(scale="crs_astct2019")
+    grades = [crs.filter(grade=g).height for g in range(6)]
+    shares = [f"{n} ({n}%)" for n in (sum(grades[1:]), sum(grades[3:]))]
+    shown = re.search(r"^ +CRS, ASTCT 2019 (.*)$", text, re.M)
+    assert shown and " ".join(shown[1].split()) == " ".join(
+        [*map(str, grades), *shares, str(crs.filter(col("grade") < col("grade_upper")).height), "0"]
+    )
 
 
 @needs_mimic

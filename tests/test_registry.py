@@ -202,8 +202,8 @@ def test_ebmt_has_onset_resolution_and_grade_of_the_scales(results: Path) -> Non
 def test_a_grade_that_two_readers_locked_goes_before_software(
     results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def said(*words: object) -> int:
-        return run("adjudicate", own, *words, capsys=capsys)[0]
+    def said(command: str, *words: object) -> int:
+        return run("adjudicate", command, own, *words, capsys=capsys)[0]
 
     shutil.copytree(results.parent, tmp_path / "own")
     own = tmp_path / "own" / "grades"
@@ -590,6 +590,8 @@ def test_redcap_would_take_the_dictionary_and_the_file(form: forms.Form, results
     file = export.redcap(draft, rows, event="report_arm_1")
     assert file.columns[1] == "redcap_event_name"
     assert redcap_faults(parsed(dictionary), parsed(file), form.id) == []
+    told = {line["Variable / Field Name"] for line in parsed(dictionary) if line["Identifier?"] == "y"}
+    assert told == {export.RECORD, *(f.name for f in draft.form.of(draft.revision)[1] if f.type == "date")}
 
 
 def test_the_check_of_redcap_can_fail(cibmtr: Draft) -> None:

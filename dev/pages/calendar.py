@@ -7,7 +7,7 @@ from itertools import groupby
 
 from aftercar.manage.fields import STRENGTH
 from aftercar.manage.items import ENDINGS, TOPICS, Item, calendar_items
-from pages.text import bibliography, code, codes, legend, listed, marked, page, plain
+from pages.text import LEGEND, bibliography, code, codes, listed, marked, page, plain
 
 
 def page_parts(items: tuple[Item, ...]) -> Iterator[str]:
@@ -41,8 +41,7 @@ def the_page() -> tuple[str, str]:
     return "calendar", page(
         "Items of the calendar",
         f"{len(items)} items in {len({i.topic for i in items})} topics, made from the file that `aftercar calendar` reads. A schedule to look at, never an order. Days, months and "
-        "years count from the infusion; what a status means is told in [the calendar of late effects](../calendar.md). "
-        + legend(i.basis.mark for i in items),
+        "years count from the infusion; what a status means is told in [the calendar of late effects](../calendar.md). " + LEGEND,
         "    aftercar rules --calendar",
         *page_parts(items),
         "## Sources",

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from aftercar.evidence.off_tumour import off_tumour_effects
 from aftercar.evidence.sources import references
 from aftercar.evidence.tables import REFERENCES, rows, tables, verified
-from pages.text import bibliography, code, contents, legend, marked, page, plain, table
+from pages.text import LEGEND, bibliography, code, contents, marked, page, plain, table
 
 
 def pages() -> Iterator[tuple[str, str]]:
@@ -33,7 +33,7 @@ def pages() -> Iterator[tuple[str, str]]:
         "evidence/off_tumour",
         page(
             "Effects on healthy tissue that bears the target",
-            f"What the scale [`off_tumour`](../scales/off_tumour.md) looks for, by target of the product. A question mark is the source's own. {legend(e.mark for e in effects)}",
+            f"What the scale [`off_tumour`](../scales/off_tumour.md) looks for, by target of the product. A question mark is the source's own. {LEGEND}",
             table(
                 ["target", "where it stands", "effect", "source", "mark"],
                 ([plain(e.target), plain(e.site), plain(e.effect) + ("?" if e.questioned else ""), code(e.source), marked(e.mark)] for e in effects),
@@ -46,7 +46,8 @@ def pages() -> Iterator[tuple[str, str]]:
         "evidence/references",
         page(
             "Papers",
-            f"{len(references())} papers, labels and documents by their key. `aftercar cite RESULTS` lists those behind a result, also as BibTeX.",
+            f"{len(references())} papers, labels and documents by their key. `aftercar cite RESULTS` lists those behind a result, also as BibTeX. "
+            f"A mark tells how far the citation itself was checked. {LEGEND}",
             bibliography(references()),
         ),
     )

@@ -11,7 +11,7 @@ from aftercar.evidence.sources import references
 from aftercar.manage.fields import STRENGTH
 from aftercar.manage.questions import questions, shown
 from aftercar.manage.rules import EVERY, TOPICS, Band, Drug, Rule, every_rule, profiles, rulebook
-from pages.text import bibliography, code, codes, contents, legend, listed, marked, page, plain, table
+from pages.text import LEGEND, bibliography, code, codes, contents, listed, marked, page, plain, table
 
 OPTIONS_ONLY = "Options with reasons, never orders: check the local protocol."
 
@@ -34,7 +34,7 @@ def pages() -> Iterator[tuple[str, str]]:
         page(
             "Rules of management",
             f"{OPTIONS_ONLY} Each page is made from the TOML that `aftercar advise` reads. How a rule is asked, what *measure first* means, and how your own rules stand in for "
-            "these, is told in [management](../../management.md).",
+            f"these, is told in [management](../../management.md). {LEGEND}",
             table(["table", "topic", "followed by", "rules", "marks"], rows),
             contents(*map(_name, tables), "drugs", "profiles", hidden=True),
         ),
@@ -69,7 +69,7 @@ def one(rules: list[Rule]) -> str:
     head = rules[0]
     return page(
         plain(_title(head.file)),
-        f"{OPTIONS_ONLY} {len(rules)} rules of {code(head.file)}, followed by {_followed(head)}. {legend(r.mark for r in rules)}",
+        f"{OPTIONS_ONLY} {len(rules)} rules of {code(head.file)}, followed by {_followed(head)}. {LEGEND}",
         f"    aftercar rules --topic {head.topic}",
         *(part for rule in rules for part in _rule(rule)),
         "## Sources",
@@ -108,7 +108,7 @@ def drugs() -> str:
     book = rulebook()
     return page(
         "Drugs and their limits",
-        f"{OPTIONS_ONLY} What a rule that names a drug brings along: dose by weight, limits and cautions. {legend(d.mark for d in book.drugs.values())}",
+        f"{OPTIONS_ONLY} What a rule that names a drug brings along: dose by weight, limits and cautions. {LEGEND}",
         *(part for drug in book.drugs.values() for part in _drug(drug)),
         "## Sources",
         bibliography(d.source for d in book.drugs.values()),
@@ -140,7 +140,7 @@ def chosen() -> str:
     ]  # fmt: skip
     return page(
         "Profiles, and where sources disagree",
-        "A profile says which table of a topic is followed beside those for all, and what it chooses where sources disagree. `aftercar advise --profile NAME` follows one.",
+        f"A profile says which table of a topic is followed beside those for all, and what it chooses where sources disagree. `aftercar advise --profile NAME` follows one. {LEGEND}",
         "## Profiles",
         table(["profile", "follows", "tables", "chooses", "note"], follow),
         *(part for q in questions().values() for part in _question(q.name)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from aftercar.conformance.run import Check
@@ -9,7 +10,9 @@ from aftercar.evidence.sources import references
 from aftercar.grade.describe import GRADES, Description, column, describe
 from aftercar.grade.run import SCALES
 from pages import cases
-from pages.text import bibliography, code, codes, contents, legend, marked, page, plain, table
+from pages.text import LEGEND, bibliography, cited, code, codes, contents, marked, page, plain, table
+
+RULE_ID = re.compile(r"[A-Z]\d+ ")
 
 
 def pages(checks: list[Check]) -> Iterator[tuple[str, str]]:
@@ -44,22 +47,23 @@ def one(d: Description, checks: list[Check]) -> str:
     """One scale."""
     used = [g for g in GRADES if any(g in row for row in d.table.values())]
     cells = [
-        [plain(axis), *("\n".join(plain(text) for text in row.get(grade, [])) for grade in used)] for axis, row in d.table.items()
+        [plain(axis), *("; \n".join(plain(text) for text in row.get(grade, [])) for grade in used)]
+        for axis, row in d.table.items()
     ]
+    named = "A letter and number in front only names a rule." if any(RULE_ID.match(rule) for rule in d.rules) else ""
     options = [
         [code(o["name"]), codes(str(o["default"]).split(",")), plain(o["may_be"]), plain(o["question"]) + " " + marked(o["mark"])]
         for o in d.options
     ]
-    marks = {*d.cells_by_mark, *d.rules.values(), *(o["mark"] for o in d.options)}
-    doi = f", [doi {plain(d.doi)}](https://doi.org/{d.doi})" if d.doi else ""
     return page(
         plain(d.title),
-        f"{code(d.name)}, version {d.version}, grades {code(d.toxicity)}{', and is its default scale' if d.default else ''}. {legend(marks)}",
+        f"{code(d.name)}, version {d.version}, grades {code(d.toxicity)}{', and is its default scale' if d.default else ''}. {LEGEND}",
         f"    aftercar grade TIMELINE --scale {d.name} --out RESULTS",
         "## Table",
-        "A cell is met, unmet or unknown; the highest that is met is the grade, and unknown cells widen it to `grade_upper`.",
+        "A cell is met, unmet or unknown; the highest that is met is the grade, and unknown cells widen it to `grade_upper`. A box may hold several cells, parted by semicolons.",
         table(["", *map(column, used)], cells),
         "## Rules that are not cells" if d.rules else "",
+        named,
         "\n".join(f"- {plain(rule)} {marked(mark)}" for rule, mark in d.rules.items()),
         "## Options" if options else "",
         "Questions that the papers leave open. `--option name=value` decides one otherwise; a result says which were used."
@@ -69,7 +73,7 @@ def one(d: Description, checks: list[Check]) -> str:
         "## Reads",
         f"Concepts that a record may hold for it (`aftercar concepts` says in which units): {codes(d.reads)}." if d.reads else "",
         "## Source",
-        f"{plain(d.citation)}{doi}.",
+        f"{cited(d.source)}.",
         bibliography(key for key in d.also if key in references()),
         "## Worked cases",
         cases.of(checks, with_scale=False),

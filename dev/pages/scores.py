@@ -6,13 +6,14 @@ import inspect
 from collections.abc import Iterator
 
 from aftercar.conformance.run import Check
+from aftercar.errors import many
 from aftercar.grade.describe import allowed
 from aftercar.risk import car_hematotox
 from aftercar.risk.options import OPTIONS, Options
 from aftercar.risk.run import REGISTRY
-from aftercar.risk.score import Score, counted
+from aftercar.risk.score import Score
 from pages import cases
-from pages.text import bibliography, cited, code, contents, legend, marked, page, plain, table
+from pages.text import LEGEND, bibliography, cited, code, contents, marked, page, plain, table
 
 
 def pages(checks: list[Check]) -> Iterator[tuple[str, str]]:
@@ -33,7 +34,7 @@ def pages(checks: list[Check]) -> Iterator[tuple[str, str]]:
         page(
             "Risk scores",
             "Each page is made from the definition that computes. **A score is not a decision**: it tells of groups and not of a person. How scores are asked for, and held "
-            "against an outcome of your own cohort, is told in [risk scores](../../risk.md).",
+            f"against an outcome of your own cohort, is told in [risk scores](../../risk.md). {LEGEND}",
             table(["score", "what", "a high value foretells", "computed", "mark", "worked checks"], rows),
             contents(*(s.name for s in REGISTRY.values()), hidden=True),
         ),
@@ -59,10 +60,9 @@ def one(s: Score, checks: list[Check]) -> str:
         [code(o.name), code(o.default), plain(allowed(o)), f"{plain(o.question)} {marked(o.mark)}"]
         for o in (OPTIONS[name] for name in s.options)
     ]
-    marks = {s.mark, *(f.mark for f in s.findings), *(OPTIONS[name].mark for name in s.options)}
     return page(
         plain(s.title),
-        f"{code(s.name)}, version {s.version} {marked(s.mark)}. Foretells {plain(s.predicts)}; built in {plain(s.population)}. {legend(marks)}",
+        f"{code(s.name)}, version {s.version} {marked(s.mark)}. Foretells {plain(s.predicts)}; built in {plain(s.population)}. {LEGEND}",
         f"**No value is computed**: {plain(s.unpublished)}." if s.unpublished else f"    aftercar risk TIMELINE --score {s.name}",
         "## Inputs" if inputs else "",
         f"Taken {', '.join(w.says for w in s.windows)}. A missing input gives a range or no value, never a zero."
@@ -96,4 +96,4 @@ def _points() -> str:
     rows = [
         [plain(item.name), *("\n".join(plain(c.text) for c in item.cells if c.points == n) for n in points)] for item in items
     ]
-    return table(["", *(counted(n) for n in points)], rows)
+    return table(["", *(many(n, "point") for n in points)], rows)

@@ -11,7 +11,7 @@ from itertools import groupby
 from aftercar.evidence.graph import backing, mechanism
 from aftercar.report.virtual import patient_figure, states_figure
 from aftercar.simulate.run import Scenario, simulate
-from pages.text import bibliography, code, contents, page, plain, table
+from pages.text import LEGEND, bibliography, code, contents, page, plain, table
 
 CONFIDENCE = {
     "L": "the lecture from which this project began",
@@ -107,7 +107,7 @@ def _graph() -> str:
     return page(
         "The mechanism as a graph",
         f"What causes what after an infusion, and which drug cuts which path: {len(graph.nodes)} nodes and {len(graph.edges)} edges of the evidence tables. This is what is "
-        "published, beside the equations, which are ours.",
+        f"published, beside the equations, which are ours. {LEGEND}",
         '```{raw} html\n<p><a href="../../mechanism.html">The graph as a figure that answers to pointer and keyboard</a></p>\n```',
         "`aftercar evidence graph` writes the same page, GraphML and JSON.",
         table(["from", "", "to", "stands on"], edges),

@@ -8,6 +8,8 @@ from urllib.parse import quote
 
 from aftercar.evidence.sources import MARKS, Reference, references
 
+LEGEND = "{legend}"  # where a page explains its marks; `plain` would break its braces
+
 
 def plain(value: object) -> str:
     """Text on one line in which nothing is markup but what stands as `code`."""
@@ -41,8 +43,9 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def page(title: str, *parts: str) -> str:
-    """A page out of its parts, the empty ones left out."""
-    return "\n\n".join([f"# {title}", *filter(None, parts)]) + "\n"
+    """A page out of its parts, the empty ones left out; `LEGEND` becomes what its marks mean."""
+    text = "\n\n".join([f"# {title}", *filter(None, parts)]) + "\n"
+    return text.replace(LEGEND, legend(text))
 
 
 def listed(pairs: Mapping[str, str]) -> str:
@@ -61,23 +64,23 @@ def marked(mark: str) -> str:
     return "" if mark in ("", "V") else f"\\[{mark}\\]"
 
 
-def legend(marks: Iterable[str]) -> str:
-    """What the marks of a page mean."""
-    used = [m for m in MARKS if m in set(marks) and m != "V"]
+def legend(text: str) -> str:
+    """What the marks that stand in a text mean."""
+    used = [mark for mark in MARKS if marked(mark) and marked(mark) in text]
     if not used:
         return "Everything here was checked against a source."
-    told = "; ".join(f"**\\[{m}\\]** {MARKS[m]}" for m in used)
+    told = "; ".join(f"**{marked(mark)}** {MARKS[mark]}" for mark in used)
     return f"What has no mark was checked against a source. {told}."
 
 
 def cited(key: str) -> str:
-    """A paper in one line with its DOI; a key that is no paper stands as it is."""
+    """A paper in one line with its DOI, and a mark where the citation itself was not checked; a key that is no paper stands as it is."""
     paper: Reference | None = references().get(key)
     if paper is None:
         return plain(key)
-    return f"{plain(paper.line)}" + (
-        f", [doi {plain(paper.doi)}](https://doi.org/{quote(paper.doi, safe='/:;')})" if paper.doi else ""
-    )
+    doi = f", [doi {plain(paper.doi)}](https://doi.org/{quote(paper.doi, safe='/:;')})" if paper.doi else ""
+    mark = marked({"primary": "V", "memory": "M"}.get(paper.verified, paper.verified))
+    return f"{plain(paper.line)}{doi} {mark}".rstrip()
 
 
 def bibliography(keys: Iterable[str]) -> str:

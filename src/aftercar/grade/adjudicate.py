@@ -186,7 +186,7 @@ def lock_said(statements: pl.DataFrame, about: dict[str, Any], raters: Iterable[
     latest = latest.filter(col("who").is_in(list(names)))
     silent = [name for who, name in names.items() if who not in latest["who"]]
     if silent:
-        raise InputError(f"{' and '.join(silent)} has not graded it. `aftercar adjudicate DIR grade` records a grade.")
+        raise InputError(f"{' and '.join(silent)} has not graded it. `aftercar adjudicate grade RESULTS` records a grade.")
     if latest["grade"].n_unique() > 1:
         raise InputError("The readers' latest grades differ. Let them talk, and one of them grade it again; then lock it.")
     return latest.select("rater", *(lit(v).alias(k) for k, v in _of_key(about).items()), "grade").with_columns(

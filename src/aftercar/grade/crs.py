@@ -42,7 +42,13 @@ def criteria(options: Options) -> tuple[Criterion, ...]:
 
 
 _NEVER = lit(False)
-_FOUND = (col("hypotension"), col("pressors") >= 1, col("vasopressin"), at_least(LOW_FLOW))
+# The signs of the circulation, by the column with the row behind each.
+_PRESSURE = {
+    "bp_event_id": col("hypotension"),
+    "pressors_event_id": col("pressors") >= 1,
+    "vasopressin_event_id": col("vasopressin"),
+}
+_FOUND = (*_PRESSURE.values(), at_least(LOW_FLOW))
 
 
 def signs() -> tuple[pl.Expr, pl.Expr]:
@@ -217,6 +223,7 @@ def _outcome(frame: pl.DataFrame) -> pl.DataFrame:
     # Under a waiver an afebrile reading is believed: the carry is for gaps without one (F7, F8).
     fever_low = fever.fill_null(False) | (col("carried_low") & ~col("waived_up"))
     fever_up = fever.fill_null(True) | (col("carried_up") & ~col("waived_low"))
+    masked = col("sign_low") & ~col("open_low") & (col("drug_at") >= origin(col("at")) - PREMEDICATION_S).fill_null(False)
     return frame.with_columns(
         gate=pl.when("gate_low").then(True).when(~col("gate_up")).then(False),
         fever=pl.when(fever_low).then(True).when(~fever_up).then(False),
@@ -224,14 +231,21 @@ def _outcome(frame: pl.DataFrame) -> pl.DataFrame:
         gate_assessed=pl.when("gate_low").then(True).when(fever.is_not_null()).then(False),
         fever_assessed=pl.when(fever_low).then(True).when(fever.is_not_null()).then(False),
         fever_event_id=_last_fever_id(),
-        drug_event_id=pl.when("waived_low").then("drug_event_id"),
+        drug_event_id=pl.when(col("waived_low") | masked).then("drug_event_id"),
+        masked_pressure_event_id=pl.when(masked).then(_first_of(_PRESSURE)),
+        masked_oxygen_event_id=pl.when(masked & at_least(LOW_FLOW)).then("o2_event_id"),
         observed=(col("observed_at") == col("at")).fill_null(False),
         death_crs=died_of("crs", col("open_up")),
         death_assessed=died_of("crs", col("open_low")),
     ).with_columns(
-        possible_masked_crs=col("sign_low") & ~col("open_low") & (col("drug_at") >= origin(col("at")) - PREMEDICATION_S).fill_null(False),
+        possible_masked_crs=masked,
         late_onset=col("open_low") & (col("crs_start_low") - col("day0_at") > LATE_ONSET_D * DAY),
     )  # fmt: skip
+
+
+def _first_of(signs: dict[str, pl.Expr]) -> pl.Expr:
+    """The row behind the first sign that is there."""
+    return pl.coalesce(pl.when(there).then(event_id) for event_id, there in signs.items())
 
 
 def _last_fever_id() -> pl.Expr:
@@ -260,7 +274,7 @@ CRS_ASTCT_2019 = Scale(
     ),
     gate=col("gate"),
     gate_assessed=col("gate_assessed"),
-    gate_evidence=("fever_event_id", "drug_event_id"),
+    gate_evidence=("fever_event_id", "drug_event_id", "masked_pressure_event_id", "masked_oxygen_event_id"),
     met=col("open_low"),
     present=(col("active_low") | (col("grade") == 5)),
     flags={

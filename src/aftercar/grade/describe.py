@@ -104,7 +104,9 @@ def markdown(described: list[Description]) -> str:
         "Printed from the definitions that grade: `aftercar scales all --markdown`. A cell is met, unmet or unknown; the highest that is",
         "met is the grade. What stands behind a cell or rule is V (checked against a source) unless a mark says otherwise:",
         "",
-        *(f"- **{mark}**: {meaning}" for mark, meaning in MARKS.items() if mark != "V"),
+        *(f"- **{mark}**: {meaning}" for mark, meaning in MARKS.items() if mark not in ("V", "memory")),
+        "",
+        "A box may hold several cells, parted by semicolons. A letter and number in front of a rule only names it.",
         "",
         "How a record becomes the input of these tables is told in [conventions.md](conventions.md).",
         "",
@@ -132,4 +134,4 @@ def column(grade: int) -> str:
 
 
 def _cell(texts: list[str]) -> str:
-    return "<br>".join(t.replace("|", "\\|").replace("<", "&lt;") for t in texts)
+    return ";<br>".join(t.replace("|", "\\|").replace("<", "&lt;") for t in texts)

@@ -117,7 +117,7 @@ def grade_folder(
     store = open_timeline(timeline)
     if not (broken := verify(store.folder)).is_empty():
         raise InputError(
-            f"{store.folder}: statement {broken['n'][0]} {broken['problem'][0]}. `aftercar adjudicate {store.folder} verify` lists all; "
+            f"{store.folder}: statement {broken['n'][0]} {broken['problem'][0]}. `aftercar adjudicate verify {store.folder}` lists all; "
             "restore statements.parquet from a backup."
         )
     chosen = tuple(s.name for s in scales_named(scales))

@@ -131,7 +131,7 @@ class Results:
         if not self.graded & set(scales):
             raise OptionError(
                 f"{self.folder} was not graded on {' or '.join(scales)}. "
-                f"`aftercar grade TIMELINE --out DIR --scale {scales[0]}` does, `--scale all` on every scale."
+                f"`aftercar grade TIMELINE --out RESULTS --scale {scales[0]}` does, `--scale all` on every scale."
             )
 
     def match(self, subjects: Sequence[str]) -> list[str | int]:

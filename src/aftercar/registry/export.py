@@ -99,7 +99,7 @@ def wide(draft: Draft, rows: pl.DataFrame, only: Only = "all") -> pl.DataFrame:
 def dictionary(draft: Draft) -> pl.DataFrame:
     """The data dictionary: the columns of `DICTIONARY`, a row a variable; of dates, numbers and texts a second one says unknown."""
     form = draft.form.id
-    rows = [_variable(RECORD, FIRST_FORM, "text", "Subject", note="the id in the source")]
+    rows = [_variable(RECORD, FIRST_FORM, "text", "Subject", note="the id in the source", identifies=True)]
     rows += [
         _variable(name, form, "text", told, header="About this report" if n == 0 else "")
         for n, (name, told) in enumerate(ABOUT.items())
@@ -110,7 +110,8 @@ def dictionary(draft: Draft) -> pl.DataFrame:
         note = "; ".join(filter(None, (one.note, "" if one.derive else NO_CONCEPT)))
         rows.append(
             _variable(one.name, form, _TYPES[one.type], one.ask, header=header, note=note, choices=_choices(one),
-                      validation=_VALIDATION.get(one.type, ""), shown=_branching(draft, one), annotation=f"[{one.mark}] {one.source}")
+                      validation=_VALIDATION.get(one.type, ""), shown=_branching(draft, one), annotation=f"[{one.mark}] {one.source}",
+                      identifies=one.type == "date")
         )  # fmt: skip
         if one.type not in CODED:
             rows.append(
@@ -122,9 +123,29 @@ def dictionary(draft: Draft) -> pl.DataFrame:
 
 
 def _variable(
-    name: str, form: str, kind: str, label: str, *, header: str = "", note: str = "", choices: str = "", validation: str = "", shown: str = "", annotation: str = ""
+    name: str, form: str, kind: str, label: str, *, header: str = "", note: str = "", choices: str = "", validation: str = "", shown: str = "", annotation: str = "",
+    identifies: bool = False,
 ) -> tuple[str, ...]:  # fmt: skip
-    return (name, form, header, kind, label, choices, note, validation, "", "", "", shown, "", "", "", "", "", annotation)
+    return (
+        name,
+        form,
+        header,
+        kind,
+        label,
+        choices,
+        note,
+        validation,
+        "",
+        "",
+        "y" if identifies else "",
+        shown,
+        "",
+        "",
+        "",
+        "",
+        "",
+        annotation,
+    )
 
 
 def _choices(one: Field) -> str:

@@ -24,7 +24,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def advise(
-    folder: Annotated[Path, typer.Argument(help="A timeline folder, or the results folder of one.", metavar="TIMELINE|DIR")],
+    folder: Annotated[Path, typer.Argument(help="A timeline folder, or the results folder of one.", metavar="TIMELINE|RESULTS")],
     at: Annotated[
         str | None,
         typer.Option("--at", help="When: 2024-01-03T14:00, or since the infusion h:50 or day2. Without: the last charting."),

@@ -22,7 +22,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def calendar(
-    timeline: Annotated[Path, typer.Argument(help="A timeline folder, or a MEDS dataset with our codes.")],
+    timeline: Annotated[Path, typer.Argument(help="A timeline folder, or a MEDS dataset with our codes.", metavar="TIMELINE")],
     at: Annotated[
         str | None,
         typer.Option("--at", help="The asked day: 2031-05-20, or today. Without: the day on which anything was last charted."),

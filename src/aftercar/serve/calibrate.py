@@ -121,7 +121,7 @@ def interventions(
     patients: Annotated[int, typer.Option("--patients", min=50, help="Virtual patients of each arm.")] = 800,
     workers: Workers = None,
 ) -> None:
-    """The interventions of the lecture as virtual arms: toxicity and CAR-T activity with and without, beside what was published."""
+    """The interventions of the lecture behind the model as virtual arms: toxicity and CAR-T activity with and without, beside what was published."""
     from aftercar.calibrate.ensemble import read
     from aftercar.calibrate.interventions import interventions as simulated
     from aftercar.serve import show

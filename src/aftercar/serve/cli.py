@@ -237,7 +237,9 @@ def codes(
 
 @app.command()
 def grade(
-    timeline: Annotated[str, typer.Argument(help="A timeline folder, or a MEDS dataset with our codes; also at s3://...")],
+    timeline: Annotated[
+        str, typer.Argument(help="A timeline folder, or a MEDS dataset with our codes; also at s3://...", metavar="TIMELINE")
+    ],
     out: Annotated[str, typer.Option("--out", help="The results folder to write; also at s3://...")],
     scale: Scales = None,
     option: Options = None,
@@ -274,7 +276,7 @@ def grade(
 
 @app.command()
 def explain(
-    folder: Annotated[Path, typer.Argument(help="The results folder.", metavar="DIR")],
+    folder: Annotated[Path, typer.Argument(help="The results folder.", metavar="RESULTS")],
     subject: Annotated[str, typer.Option("--subject", help="The subject's id, as in the source.")],
     toxicity: Annotated[str | None, typer.Option("--toxicity", help="One toxicity only, such as crs.")] = None,
     timeline: Annotated[Path | None, typer.Option("--timeline", help="Where the timeline is, if it was moved.")] = None,
@@ -288,8 +290,8 @@ def explain(
 
 @app.command()
 def report(
-    folder: Annotated[Path, typer.Argument(help="The results folder.", metavar="DIR")],
-    out: Annotated[Path | None, typer.Option("--out", help="The HTML file; DIR/report.html by default.")] = None,
+    folder: Annotated[Path, typer.Argument(help="The results folder.", metavar="RESULTS")],
+    out: Annotated[Path | None, typer.Option("--out", help="The HTML file; RESULTS/report.html by default.")] = None,
     subject: Annotated[list[str] | None, typer.Option("--subject", help="Show this subject only. May be repeated.")] = None,
     limit: Annotated[int, typer.Option("--limit", min=0, help="Draw at most so many subjects.")] = 200,
     timeline: Annotated[Path | None, typer.Option("--timeline", help="Where the timeline is, if it was moved.")] = None,
@@ -387,7 +389,7 @@ def scales(
     elif names:
         for d in described:
             show_scales.one(d)
-        print(show_scales.legend())
+        print(show_scales.legend(described))
     else:
         show_scales.listed(described)
 
@@ -410,7 +412,7 @@ def options() -> None:
 
 @app.command()
 def attribute(
-    timeline: Annotated[Path, typer.Argument(help="The timeline folder.")],
+    timeline: Annotated[Path, typer.Argument(help="The timeline folder.", metavar="TIMELINE")],
     subject: Annotated[str | None, typer.Option("--subject", help="The subject's id, as in the source.")] = None,
     event: Annotated[int | None, typer.Option("--event", help="The sign: its event_id.")] = None,
     to: Annotated[str | None, typer.Option("--to", help="Its cause: iec, other or unknown.")] = None,
@@ -461,7 +463,7 @@ app.add_typer(evidence.app, name="evidence")
 app.command()(evidence.cite)
 
 adjudicating = typer.Typer(
-    help="Grades by readers beside those by software: record, lock, compare. DIR is a results folder.",
+    help="Grades by readers beside those by software: record, lock, compare. Statements are kept with the timeline.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -471,42 +473,34 @@ Subject = Annotated[str, typer.Option("--subject", help="The subject's id, as in
 Toxicity = Annotated[str, typer.Option("--toxicity", help="Such as crs.")]
 Infusion = Annotated[int, typer.Option("--infusion", min=1, help="Which infusion of the subject.")]
 OneScale = Annotated[str | None, typer.Option("--scale", help="The default scale of the toxicity, if left out.")]
+Graded = Annotated[Path, typer.Argument(help="The results folder.", metavar="RESULTS")]
+GradedOrNot = Annotated[Path, typer.Argument(help="The results folder, or a timeline.", metavar="RESULTS")]
+Moved = Annotated[Path | None, typer.Option("--timeline", help="Where the timeline is, if it was moved.")]
 
 
-@adjudicating.callback()
-def adjudicate(
-    context: typer.Context,
-    folder: Annotated[Path, typer.Argument(help="The results folder, or its timeline where no grade is needed.", metavar="DIR")],
-    timeline: Annotated[Path | None, typer.Option("--timeline", help="Where the timeline is, if it was moved.")] = None,
-) -> None:
-    """Grades by readers beside those by software: record, lock, compare. Statements are kept with the timeline."""
-    context.obj = (folder, timeline)
-
-
-def _folders(context: typer.Context) -> tuple[Path, Path | None]:
-    """The timeline folder, and the results folder where DIR is one."""
+def _folders(folder: Path, timeline: Path | None) -> tuple[Path, Path | None]:
+    """The timeline folder, and the results folder where RESULTS is one."""
     from aftercar.grade.results import read_run, timeline_of
     from aftercar.timeline.store import open_timeline
 
-    folder, timeline = context.obj
     results = folder if (folder / "run.json").is_file() or not (folder / "data").is_dir() else None
     return open_timeline(timeline_of(folder, read_run(folder), timeline) if results else folder).folder, results
 
 
-def _worst(context: typer.Context) -> tuple[Path, pl.DataFrame]:
+def _worst(folder: Path, moved: Path | None) -> tuple[Path, pl.DataFrame]:
     """The timeline folder and the table `worst`."""
     from aftercar.errors import InputError
     from aftercar.grade.results import open_results
 
-    timeline, results = _folders(context)
+    timeline, results = _folders(folder, moved)
     if results is None:
-        raise InputError("This needs a results folder: `aftercar grade TIMELINE --out DIR` makes one.")
+        raise InputError("This needs a results folder: `aftercar grade TIMELINE --out RESULTS` makes one.")
     return timeline, open_results(results).worst
 
 
 @adjudicating.command("grade")
 def adjudicate_grade(
-    context: typer.Context,
+    folder: Graded,
     subject: Annotated[str | None, typer.Option("--subject", help="The subject's id, as in the source.")] = None,
     toxicity: Annotated[str | None, typer.Option("--toxicity", help="Such as crs.")] = None,
     grade: Annotated[int | None, typer.Option("--grade", help="The worst grade, as this reader sees it.")] = None,
@@ -515,6 +509,7 @@ def adjudicate_grade(
     scale: OneScale = None,
     comment: Annotated[str | None, typer.Option("--comment", help="Why.")] = None,
     file: Annotated[Path | None, typer.Option("--file", help="Many: a CSV with subject_id, toxicity, grade, rater.")] = None,
+    moved: Moved = None,
 ) -> None:
     """Record the worst grade that a reader gives; a later one of the same reader does not overwrite it."""
     import polars as pl
@@ -523,7 +518,7 @@ def adjudicate_grade(
     from aftercar.grade.adjudicate import grades_said
     from aftercar.timeline.statements import as_given, read_rows
 
-    timeline, worst = _worst(context)
+    timeline, worst = _worst(folder, moved)
     optional = ("infusion", "scale", "said_at", "comment")
     if file:
         if subject or toxicity or grade is not None or by or comment:
@@ -541,10 +536,11 @@ def adjudicate_grade(
 
 @adjudicating.command("comment")
 def adjudicate_comment(
-    context: typer.Context,
+    folder: GradedOrNot,
     subject: Subject,
     by: Annotated[str, typer.Option("--by", help="The reader.")],
     comment: Annotated[str, typer.Option("--comment", help="What is to be said.")],
+    moved: Moved = None,
 ) -> None:
     """Record a comment on a subject."""
     import polars as pl
@@ -555,7 +551,7 @@ def adjudicate_comment(
     from aftercar.timeline.statements import append
     from aftercar.timeline.store import open_timeline
 
-    timeline, _ = _folders(context)
+    timeline, _ = _folders(folder, moved)
     ids = open_timeline(timeline).scan().select("subject_id")
     key = match_id(subject, ids.collect_schema()["subject_id"])
     if key is None or not ids.select((pl.col("subject_id") == key).any()).collect().item():
@@ -566,61 +562,64 @@ def adjudicate_comment(
 
 @adjudicating.command("lock")
 def adjudicate_lock(
-    context: typer.Context,
+    folder: Graded,
     subject: Subject,
     toxicity: Toxicity,
     by: Annotated[list[str], typer.Option("--by", help="A reader; two or more are needed.")],
     infusion: Infusion = 1,
     scale: OneScale = None,
     comment: Annotated[str | None, typer.Option("--comment", help="Why.")] = None,
+    moved: Moved = None,
 ) -> None:
     """Lock the grade on which two readers agree."""
     from aftercar.grade.adjudicate import lock_said, one_key
     from aftercar.serve import show_review
     from aftercar.timeline.statements import append
 
-    timeline, worst = _worst(context)
+    timeline, worst = _worst(folder, moved)
     about = one_key(worst, subject, toxicity, infusion, scale)
     show_review.locked(append(timeline, lambda log: lock_said(log, about, by, comment)))
 
 
 @adjudicating.command("unlock")
 def adjudicate_unlock(
-    context: typer.Context,
+    folder: Graded,
     subject: Subject,
     toxicity: Toxicity,
     by: Annotated[str, typer.Option("--by", help="Who opens it.")],
     comment: Annotated[str, typer.Option("--comment", help="Why.")],
     infusion: Infusion = 1,
     scale: OneScale = None,
+    moved: Moved = None,
 ) -> None:
     """Open a lock, so that readers can grade again; what was locked stays in the history."""
     from aftercar.grade.adjudicate import one_key, unlock_said
     from aftercar.serve import show_review
     from aftercar.timeline.statements import append
 
-    timeline, worst = _worst(context)
+    timeline, worst = _worst(folder, moved)
     about = one_key(worst, subject, toxicity, infusion, scale)
     show_review.recorded(append(timeline, lambda log: unlock_said(log, about, by, comment)))
 
 
 @adjudicating.command("agreement")
-def adjudicate_agreement(context: typer.Context) -> None:
+def adjudicate_agreement(folder: GradedOrNot, moved: Moved = None) -> None:
     """Print how far readers agree with one another and with the software."""
     from aftercar.grade.adjudicate import agreement
     from aftercar.grade.results import open_results
     from aftercar.serve import show_review
     from aftercar.timeline.statements import read_statements
 
-    timeline, results = _folders(context)
+    timeline, results = _folders(folder, moved)
     worst = open_results(results).worst if results else None
     show_review.agreed(agreement(read_statements(timeline), worst))
 
 
 @adjudicating.command("history")
 def adjudicate_history(
-    context: typer.Context,
+    folder: GradedOrNot,
     subject: Annotated[str | None, typer.Option("--subject", help="One subject only.")] = None,
+    moved: Moved = None,
 ) -> None:
     """Print every statement in order; those after a lock are marked and do not change it."""
     import polars as pl
@@ -629,21 +628,22 @@ def adjudicate_history(
     from aftercar.serve import show_review
     from aftercar.timeline.statements import read_statements
 
-    timeline, _ = _folders(context)
+    timeline, _ = _folders(folder, moved)
     rows = history(read_statements(timeline))
     show_review.history(rows.filter(pl.col("subject_id").cast(pl.String) == subject) if subject else rows)
 
 
 @adjudicating.command("verify")
 def adjudicate_verify(
-    context: typer.Context,
+    folder: GradedOrNot,
     head: Annotated[str | None, typer.Option("--head", help="The hash of a statement that was noted down.")] = None,
+    moved: Moved = None,
 ) -> None:
     """Check that no statement was changed or taken out. Exit 1 if one was."""
     from aftercar.serve import show_review
     from aftercar.timeline.statements import read_statements, verify
 
-    timeline, _ = _folders(context)
+    timeline, _ = _folders(folder, moved)
     problems = verify(timeline, head)
     show_review.verified(read_statements(timeline), problems)
     if problems.height:
@@ -652,7 +652,7 @@ def adjudicate_verify(
 
 @app.command()
 def regrade(
-    folder: Annotated[Path, typer.Argument(help="The results folder.", metavar="DIR")],
+    folder: Annotated[Path, typer.Argument(help="The results folder.", metavar="RESULTS")],
     from_: Annotated[str, typer.Option("--from", help="The one scale, such as penn2018.")],
     to: Annotated[str, typer.Option("--to", help="The other scale of the same toxicity.")],
     out: Annotated[Path | None, typer.Option("--out", help="A folder for shift.csv, subjects.csv and regrading.json.")] = None,
@@ -675,7 +675,7 @@ def regrade(
 
 @app.command()
 def export(
-    folder: Annotated[str, typer.Argument(help="The results folder; for `--to tables` an export.", metavar="DIR")],
+    folder: Annotated[str, typer.Argument(help="The results folder; for `--to tables` an export.", metavar="RESULTS")],
     to: Annotated[str, typer.Option("--to", help="fhir, omop or sdtm; `tables` reads an export back.")],
     out: Annotated[str, typer.Option("--out", help="The folder to write.")],
     timeline: Annotated[

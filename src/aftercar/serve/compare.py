@@ -12,7 +12,7 @@ import typer
 
 from aftercar.cohort.needs import need_statistics
 
-Results = Annotated[Path, typer.Argument(help="The results folder.", metavar="DIR")]
+Results = Annotated[Path, typer.Argument(help="The results folder.", metavar="RESULTS")]
 Timeline = Annotated[Path | None, typer.Option("--timeline", help="Where the timeline is, if it was moved.")]
 Cuts = Annotated[
     list[datetime] | None,
@@ -82,7 +82,7 @@ def compare(
 
 
 def multiverse(
-    folder: Annotated[Path, typer.Argument(help="A timeline folder, or a results folder of one.", metavar="TIMELINE|DIR")],
+    folder: Annotated[Path, typer.Argument(help="A timeline folder, or a results folder of one.", metavar="TIMELINE|RESULTS")],
     spec: Annotated[
         Path | None,
         typer.Option("--spec", help="What is asked, as TOML; without: all scales of CRS and neurotoxicity, each option."),

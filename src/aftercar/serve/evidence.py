@@ -47,10 +47,16 @@ Json = Annotated[bool, typer.Option("--json", help="Print as JSON, every column.
 Csv = Annotated[Path | None, typer.Option("--csv", help="Write to this file, every column.")]
 
 
-def _printed(name: str) -> Callable[..., None]:
-    """The command that prints a table."""
+WHOLE = ("nodes", "references")  # of no product, toxicity or drug
 
-    def show_table(
+
+def _printed(name: str) -> Callable[..., None]:
+    """The command that prints a table, or the rows about what is asked for."""
+
+    def show_table(wide: Wide = False, json_: Json = False, csv: Csv = None) -> None:
+        _show(name, wide, json_, csv)
+
+    def show_rows(
         product: Product = None,
         toxicity: Toxicity = None,
         drug: Drug = None,
@@ -58,15 +64,19 @@ def _printed(name: str) -> Callable[..., None]:
         json_: Json = False,
         csv: Csv = None,
     ) -> None:
-        from aftercar.evidence.select import select
-        from aftercar.evidence.tables import named
-        from aftercar.serve import show_evidence
+        _show(name, wide, json_, csv, product=product, toxicity=toxicity, drug=drug)
 
-        rows = select(name, product=product, toxicity=toxicity, drug=drug)
-        if not _handed_over(rows, json_, csv):
-            show_evidence.table(named(name), rows, wide=wide)
+    return show_table if name in WHOLE else show_rows
 
-    return show_table
+
+def _show(name: str, wide: bool, json_: bool, csv: Path | None, **about: str | None) -> None:
+    from aftercar.evidence.select import select
+    from aftercar.evidence.tables import named
+    from aftercar.serve import show_evidence
+
+    rows = select(name, **about)
+    if not _handed_over(rows, json_, csv):
+        show_evidence.table(named(name), rows, wide=wide)
 
 
 for _name, _help in TABLES.items():
@@ -118,7 +128,7 @@ def discrepancies(
     json_: Json = False,
     csv: Csv = None,
 ) -> None:
-    """Print what the lecture says beside what its source says, and which of the two is used."""
+    """Print what the lecture that the tables began with says beside what its source says, and which of the two is used."""
     from aftercar.evidence.discrepancies import discrepancies as all_of_them
     from aftercar.serve import show_evidence
 
@@ -158,7 +168,7 @@ def graph(
 
 
 def cite(
-    folder: Annotated[Path, typer.Argument(help="The results folder.", metavar="DIR")],
+    folder: Annotated[Path, typer.Argument(help="The results folder.", metavar="RESULTS")],
     bibtex: Annotated[bool, typer.Option("--bibtex", help="Print as BibTeX.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:

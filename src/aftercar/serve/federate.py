@@ -17,7 +17,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def summarise(
-    folder: Annotated[Path, typer.Argument(help="The results folder.", metavar="DIR")],
+    folder: Annotated[Path, typer.Argument(help="The results folder.", metavar="RESULTS")],
     out: Annotated[Path, typer.Option("--out", help="The JSON file to write.")],
     min_cell: Annotated[
         int, typer.Option("--min-cell", help="Counts from 1 to one less than this are hidden; 5 and 11 are usual.")

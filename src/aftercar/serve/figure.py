@@ -44,7 +44,7 @@ def add_to(app: typer.Typer) -> None:
 
 def figure(
     kind: Annotated[Kind, typer.Argument(help="swimmer: a bar a course. strip: the worst grade of each day. sankey: from one scale to another. incidence: cumulative. forest: beside published rates. values: laboratory values.", show_choices=True)],
-    folder: Annotated[Path, typer.Argument(help="The results folder.", metavar="DIR")],
+    folder: Annotated[Path, typer.Argument(help="The results folder.", metavar="RESULTS")],
     out: Annotated[Path, typer.Option("--out", help="FILE.svg or FILE.png; the data go into FILE.csv beside it.")],
     outcome: Annotated[list[str] | None, typer.Option("--outcome", help="A toxicity or scale, and the least grade: crs, crs:3 ... May be repeated for incidence.")] = None,
     by: Annotated[str | None, typer.Option("--by", help="Groups: product, disease, sex, year or another column, one of --beside too; or period with --cut.")] = None,

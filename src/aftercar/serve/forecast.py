@@ -24,7 +24,9 @@ def add_to(app: typer.Typer) -> None:
 
 
 def forecast(
-    timeline: Annotated[Path, typer.Argument(help="A timeline folder, or the results folder of one.", metavar="TIMELINE|DIR")],
+    timeline: Annotated[
+        Path, typer.Argument(help="A timeline folder, or the results folder of one.", metavar="TIMELINE|RESULTS")
+    ],
     subject: Annotated[str, typer.Option("--subject", help="The subject's id, as in the source.")],
     at: Annotated[
         str,

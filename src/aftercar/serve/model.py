@@ -165,7 +165,7 @@ def behaviours(
     markdown: Annotated[bool, typer.Option("--markdown", help="Print as the page docs/behaviours.md.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
-    """Ask of virtual patients which behaviours of the lecture hold. Exit 1 if one does not."""
+    """Ask of virtual patients which behaviours hold that the lecture behind the model tells. Exit 1 if one does not."""
     from aftercar.serve import show, show_model
     from aftercar.simulate.behaviours import asked, page
 

@@ -18,7 +18,7 @@ app = typer.Typer(
 
 FormName = Annotated[str, typer.Option("--form", help="cibmtr_4100, ebmt_day100 or ebmt_follow_up.")]
 Revision = Annotated[str | None, typer.Option("--revision", help="Of the form; without: the current one.")]
-Folder = Annotated[Path, typer.Argument(help="What `registry draft` wrote.", metavar="DIR")]
+Folder = Annotated[Path, typer.Argument(help="What `registry draft` wrote.", metavar="DRAFT")]
 
 
 class Only(enum.StrEnum):

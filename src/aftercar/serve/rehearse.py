@@ -25,7 +25,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def rehearse(
-    folder: Annotated[Path, typer.Argument(help="A timeline folder, or the results folder of one.", metavar="TIMELINE|DIR")],
+    folder: Annotated[Path, typer.Argument(help="A timeline folder, or the results folder of one.", metavar="TIMELINE|RESULTS")],
     profile: Annotated[str | None, typer.Option("--profile", help="Whose rules; `aftercar rules` lists the profiles.")] = None,
     rules: Rules = None,
     every: Annotated[float, typer.Option("--every", help="Hours between two times at which the rules are asked.")] = 1.0,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-Timeline = Annotated[Path, typer.Argument(help="A timeline folder, or a MEDS dataset with our codes.")]
+Timeline = Annotated[Path, typer.Argument(help="A timeline folder, or a MEDS dataset with our codes.", metavar="TIMELINE")]
 Scores = Annotated[
     list[str] | None,
     typer.Option("--score", "-s", help="A score, or a part of its name; `all`: also those that cannot be computed."),
@@ -71,8 +71,12 @@ def risk(
 
 
 def risk_validate(
-    scores: Annotated[Path, typer.Argument(help="What `aftercar risk --out` wrote, or a table with subject_id and a value.")],
-    outcomes: Annotated[Path, typer.Argument(help="A results folder of `aftercar grade`, or a table with subject_id.")],
+    scores: Annotated[
+        Path, typer.Argument(help="What `aftercar risk --out` wrote, or a table with subject_id and a value.", metavar="SCORES")
+    ],
+    outcomes: Annotated[
+        Path, typer.Argument(help="A results folder of `aftercar grade`, or a table with subject_id.", metavar="OUTCOMES")
+    ],
     outcome: Annotated[str, typer.Option("--outcome", help="The event: a scale and least grade, icaht_early>=3; else a column.")],
     score: Annotated[str | None, typer.Option("--score", "-s", help="Which score of the table.")] = None,
     window: Annotated[str | None, typer.Option("--window", help="Which window of the score; its own by default.")] = None,

@@ -114,12 +114,13 @@ def _withheld(rows: pl.DataFrame) -> None:
         console.print(f"\nNot offered, see the block list: {row['option']} ({row['rule']})", soft_wrap=True)
 
 
-_BLOCK_WORDS = {"blocked": "blocked", "perhaps_blocked": "measure first", "not_blocked": "not now"}
+_BLOCK_WORDS = {"blocked": "blocked", "perhaps_blocked": "measure first"}
 
 
 def _block_list(rows: pl.DataFrame) -> None:
     console.print("\nBlock list", style="bold")
-    for row in rows.iter_rows(named=True):
+    free = col("status") == "not_blocked"
+    for row in rows.filter(~free).iter_rows(named=True):
         why = row["reasons"] if row["status"] == "blocked" else row["missing"]
         note = f" ({'; '.join(why)})" if why else ""
         console.print(
@@ -127,6 +128,10 @@ def _block_list(rows: pl.DataFrame) -> None:
         )
         if row["status"] == "blocked" and row["cautions"]:
             console.print(f"{'':16}{'; '.join(row['cautions'])}", soft_wrap=True)
+    if rows.filter(free).height:
+        console.print(f"  On the block list, and not in the way now ({rows.filter(free).height})")
+    for row in rows.filter(free).iter_rows(named=True):
+        console.print(f"    does not hold: {row['option']}  [{row['source']}, {row['mark']}]", soft_wrap=True)
 
 
 def _limits_of(drug: Drug) -> str:

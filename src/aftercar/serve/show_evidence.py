@@ -199,7 +199,9 @@ def discrepancies(found: pl.DataFrame) -> None:
         backed = f"{', '.join(row['ref_id'].split(';'))}; verified: {row['verified']}"
         drawn.add_row(topic, row["lecture"], row["source"], f"{used}\n({backed})")
     console.print(drawn)
-    console.print(f"{found.height} places where the lecture and its sources differ.")
+    console.print(
+        f"{found.height} places where the lecture that the tables began with (`lecture` in `aftercar evidence references`) and its sources differ."
+    )
     _legend()
 
 

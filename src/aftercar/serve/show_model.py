@@ -16,7 +16,7 @@ from aftercar.simulate.trajectories import Trajectories
 
 # L lecture, S a published number that was read, K general knowledge, C calibrated or assumed: the marks of our own model.
 CONFIDENCE = {
-    "L": "from the lecture",
+    "L": "from the lecture behind the model",
     "S": "a published number that was read",
     "K": "general knowledge, to be checked",
     "C": "calibrated or assumed",

@@ -20,12 +20,13 @@ def listed(described: list[Description]) -> None:
             d.name, d.title, d.toxicity, "yes" if d.default else "", f"{weak} of {sum(d.cells_by_mark.values())}" if weak else ""
         )
     console.print(table)
-    console.print(f"`aftercar scales NAME` prints a scale's table. {legend()}")
+    console.print(f"`aftercar scales NAME` prints a scale's table. {legend(described)}")
 
 
-def legend() -> str:
-    """What the marks mean."""
-    return "Marks: " + "; ".join(f"{mark} {meaning}" for mark, meaning in MARKS.items()) + "."
+def legend(described: list[Description]) -> str:
+    """What the marks of these scales mean."""
+    used = {m for d in described for m in (*d.cells_by_mark, *d.rules.values(), *(o["mark"] for o in d.options))}
+    return "Marks: " + "; ".join(f"{mark} {meaning}" for mark, meaning in MARKS.items() if mark in used) + "."
 
 
 def one(d: Description) -> None:

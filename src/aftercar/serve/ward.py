@@ -158,7 +158,7 @@ def list_accounts(database: Database_) -> None:
 
 @app.command("import")
 def import_(
-    timeline: Annotated[Path, typer.Argument(help="A timeline folder.")],
+    timeline: Annotated[Path, typer.Argument(help="A timeline folder.", metavar="TIMELINE")],
     database: Database_,
 ) -> None:
     """Register every subject of a timeline folder, with all that was charted."""

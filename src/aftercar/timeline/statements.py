@@ -44,7 +44,7 @@ CLOCKS_DIFFER = timedelta(minutes=10)  # a time further ahead than this is a sli
 Frame = TypeVar("Frame", pl.DataFrame, pl.LazyFrame)
 
 
-STATEMENT_LOG = Log(FILE, STATEMENTS, "statements", "aftercar adjudicate {folder} verify")
+STATEMENT_LOG = Log(FILE, STATEMENTS, "statements", "aftercar adjudicate verify {folder}")
 chained, broken, read_statements, verify = STATEMENT_LOG.chained, STATEMENT_LOG.broken, STATEMENT_LOG.read, STATEMENT_LOG.verify
 
 

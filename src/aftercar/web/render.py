@@ -65,7 +65,9 @@ def page(request: Request, template: str, person: Person | None = None, status: 
         "now": ward.now(), "zone": zone_name(ward), "version": __version__, "profile": ward.book.profile.name, "intended": INTENDED, "not_for": NOT_FOR,
         "patterns": Markup(PATTERNS), "links": LINKS, "patient_links": PATIENT_LINKS, "alone": request.app.state.settings.alone is not None,
     }  # fmt: skip
-    return HTMLResponse(_environment().get_template(template).render(common | context), status_code=status)
+    return HTMLResponse(
+        _environment().get_template(template).render(**common, **context), status_code=status
+    )  # a name twice is a fault
 
 
 def zone_name(ward: Ward) -> str:

@@ -11,10 +11,11 @@ from aftercar.cohort.incidence import cumulative_incidence, first_days
 from aftercar.cohort.outcome import COURSE, Outcome
 from aftercar.report.figures.cohort import MOST_GROUPS, Cohort
 from aftercar.report.figures.draw import TOP, WIDTH, Figure, empty, framed, notes_of
-from aftercar.report.svg import DayAxis, ValueAxis, area, label, line, mark, polyline
+from aftercar.report.svg import CHAR_PX, DayAxis, ValueAxis, area, label, line, mark, polyline
 
-LEFT, TALL, BETWEEN = 86.0, 200.0, 30.0
+LEFT, MOST_LEFT, TALL, BETWEEN = 86.0, 190.0, 200.0, 30.0
 LAST_DAY = 30
+TICKS = (7, 14, 30, 60, 90, 180)  # days from one number to the next, so that there are seven at most
 LINES = ("", "d1", "d2", "d3", "d4", "d5")  # classes of lines that differ in grey
 MARKS = ("circle", "square", "diamond", "up", "down", "cross")
 MOST_BANDS = 2  # groups of which the interval is drawn; of more they would hide one another
@@ -50,7 +51,8 @@ def incidence(cohort: Cohort, outcomes: Sequence[Outcome], *, by: str | None = N
     if data.is_empty():
         return empty(title, "No course has an infusion on record.", cohort, data)
     two = len(panels) > 1
-    wide = (WIDTH - LEFT - 8 - (LEFT + BETWEEN if two else 0)) / (2 if two else 1)
+    names = min(max(LEFT, 26 + CHAR_PX * max(map(len, groups))), MOST_LEFT)  # px for the names of the groups, left of the days
+    wide = (WIDTH - names - 8 - (names + BETWEEN if two else 0)) / (2 if two else 1)
     rows_px = 14 * len(groups) + 46
     parts: list[str] = []
     spoken: list[str] = []
@@ -59,8 +61,8 @@ def incidence(cohort: Cohort, outcomes: Sequence[Outcome], *, by: str | None = N
         parts += _key(groups, TOP + 8)
         y += 20
     for n, (outcome, curves, first) in enumerate(panels):
-        left = LEFT + n % 2 * (wide + LEFT + BETWEEN)
-        parts += _panel(outcome, curves, first, left, left + wide, y, last_day)
+        left = names + n % 2 * (wide + names + BETWEEN)
+        parts += _panel(outcome, curves, first, names, left, left + wide, y, last_day)
         spoken.append(_spoken(outcome, curves, last_day))
         if n % 2 or n == len(panels) - 1:
             y += TALL + rows_px + 34
@@ -91,13 +93,13 @@ def _dot(n: int, x: float, y: float) -> str:
 
 
 def _panel(
-    outcome: Outcome, curves: dict[str, pl.DataFrame], first: pl.DataFrame, left: float, right: float, top: float, last_day: int
-) -> list[str]:
+    outcome: Outcome, curves: dict[str, pl.DataFrame], first: pl.DataFrame, names: float, left: float, right: float, top: float, last_day: int
+) -> list[str]:  # fmt: skip
     days, share = DayAxis(0, last_day, left, right), ValueAxis(0.0, 1.0, top, top + TALL)
     parts = [label(left, top - 8, outcome.name, "p")]
     for p in (0.0, 0.25, 0.5, 0.75, 1.0):
         parts += [line(left, share.y(p), right, share.y(p), "g"), label(left - 5, share.y(p) + 4, f"{p:.0%}", "t", "end")]
-    ticks = list(range(0, last_day + 1, 7 if last_day <= 42 else 30 if last_day <= 200 else 90))
+    ticks = list(range(0, last_day + 1, next((step for step in TICKS if last_day < 7 * step), 365)))
     for d in ticks:
         parts += [
             line(days.x(d), top + TALL, days.x(d), top + TALL + 4, "ax"),
@@ -105,7 +107,8 @@ def _panel(
         ]
     parts.append(label(right, top + TALL + 28, "day (infusion = day 0)", "t", "end"))
     y = top + TALL + 44
-    parts.append(label(0 if left == LEFT else left - LEFT, y - 2, "At risk", "k"))
+    parts.append(label(left - names, y - 2, "At risk", "k"))
+    lines: list[str] = []  # above the bands of all groups
     for n, (group, curve) in enumerate(curves.items()):
         own = first.filter(group=group)
         drawn = curve.filter(col("day") <= last_day).with_columns(col("low", "high").fill_null(col("incidence")))
@@ -113,15 +116,15 @@ def _panel(
         if len(curves) <= MOST_BANDS and drawn.height:
             parts.append(area(_steps(drawn, "low", end, days, share), _steps(drawn, "high", end, days, share), "most"))
         steps = _steps(drawn, "incidence", end, days, share)
-        parts.append(polyline(((x, yy, k > 0) for k, (x, yy) in enumerate(steps)), f"l w {LINES[n]}".rstrip()))
+        lines.append(polyline(((x, yy, k > 0) for k, (x, yy) in enumerate(steps)), f"l w {LINES[n]}".rstrip()))
         if len(curves) > 1:
-            parts += [_dot(n, days.x(d), share.y(_at(drawn, d))) for d in range(3 + n, end + 1, 9)]
+            lines += [_dot(n, days.x(d), share.y(_at(drawn, d))) for d in range(3 + n, end + 1, 9)]
         y += 14
         name = group or "all"
-        parts.append(label(0 if left == LEFT else left - LEFT, y, name if len(name) <= 14 else name[:13] + "…", "t"))
+        fits = int((names - 26) / CHAR_PX)
+        parts.append(label(left - names, y, name if len(name) <= max(fits, 10) else name[: fits - 1] + "…", "t"))
         parts += [label(days.x(d), y, str(own.filter(col("day") >= d).height), "t", "middle") for d in ticks]
-    parts.append(line(left, top + TALL, right, top + TALL, "ax"))
-    return parts
+    return [*parts, *lines, line(left, top + TALL, right, top + TALL, "ax")]
 
 
 def _at(curve: pl.DataFrame, day: int) -> float:

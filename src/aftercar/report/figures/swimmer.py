@@ -17,6 +17,7 @@ from aftercar.timeline.concepts import of_group
 
 MOST = 80  # courses; beyond it every n-th is drawn
 LEFT, RIGHT, ROW, LANE = 118.0, 892.0, 19.0, 8.0
+DIGIT = 5.0  # px of a number on a bar
 KNEE, LONG = 21, 45  # beyond LONG days, those from KNEE on are drawn narrower
 FAMILIES = ("crs", "icans")
 # Groups of drugs with their mark and name; one mark a day.
@@ -65,7 +66,7 @@ def swimmer(cohort: Cohort, *, by: str | None = None, families: Sequence[str] = 
         parts += _course(row, days, lanes, y)
         y += ROW
     notes = [
-        "Grade: darker is higher, with its number; a bar is as dark as the worst of its episode. One mark a day for each kind of drug; open: prophylaxis."
+        "Grade: darker is higher, numbered where there is room; a bar is as dark as the worst of its episode. One mark a day for each kind of drug; open: prophylaxis."
     ]
     if days.knee is not None:
         notes.append(f"Days from {KNEE} on are drawn narrower.")
@@ -186,6 +187,12 @@ def _course(rows: pl.DataFrame, days: DayAxis, lanes: dict[str, float], y: float
         )
         if r["open_end"]:
             parts.append(f'<path class="ep" d="M{end - 5:.1f} {middle - 3:.1f}l5 3l-5 3"/>')
+    marks = [days.x(d) for d in rows.filter(col("what").is_in(["treatment", "prophylaxis", "event"]))["from_day"]]
+    spans = {
+        lane: [(days.x(a), days.x(b)) for a, b in rows.filter(what="episode", detail=t).select("from_day", "to_day").iter_rows()]
+        for t, lane in lanes.items()
+    }
+    numbers: list[str] = []  # above all else
     for r in rows.filter(what="episode").iter_rows(named=True):
         lane = lanes[r["detail"]]
         x1, x2 = days.x(r["from_day"]), days.x(r["to_day"])
@@ -196,8 +203,11 @@ def _course(rows: pl.DataFrame, days: DayAxis, lanes: dict[str, float], y: float
             + ", end not seen" * r["open_end"]
         )
         parts.append(rect(x1, middle + lane, max(x2 - x1, 3), LANE, f"g{grade}" if grade else "up", text))
-        if x2 - x1 >= 9 and grade:
-            parts.append(label(x1 + 2, middle + lane + LANE - 1, str(grade), "s" + " i" * (grade > 2)))
+        others = [span for span in spans[lane] if span != (x1, x2)]
+        place = _free(x1, max(x2, x1 + 3), marks, others) if grade else None
+        if place is not None:
+            inside = x1 <= place < x2
+            numbers.append(label(place, middle + lane + LANE - 1, str(grade), "s" + " i" * (grade > 2 and inside)))
     for r in rows.filter(col("what").is_in(["treatment", "prophylaxis"])).iter_rows(named=True):
         shape, name = TREATED[r["detail"]]
         drawn = mark(shape, days.x(r["from_day"]), middle, f"{who}, {name}, {r['what']}, day {r['from_day']:.1f}")
@@ -206,7 +216,15 @@ def _course(rows: pl.DataFrame, days: DayAxis, lanes: dict[str, float], y: float
         shape, name = ENDS[r["detail"]]
         drawn = mark(shape, days.x(r["from_day"]), middle, f"{who}, {name}, day {r['from_day']:.0f}")
         parts.append(f'<g class="end-mark">{drawn}</g>')
-    return parts
+    return parts + numbers
+
+
+def _free(x1: float, x2: float, marks: list[float], others: list[tuple[float, float]]) -> float | None:
+    """Where the number of a bar from `x1` to `x2` is not under a mark: within it as far left as may be, else beside it, clear of other bars."""
+    within = [x1 + 2 + 3 * n for n in range(int((x2 - x1 - 6) / 3) + 1)] if x2 - x1 >= 9 else []
+    beside = [x for x in (x2 + 2, x1 - 7) if x >= LEFT and not any(a - 1 < x + DIGIT and x < b + 1 for a, b in others)]
+    clear = (x for x in (*within, *beside) if all(abs(x + DIGIT / 2 - m) > 7 for m in marks))
+    return next(clear, None)
 
 
 def _spoken(data: pl.DataFrame, names: list[str], courses: int) -> str:

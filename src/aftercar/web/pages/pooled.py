@@ -47,7 +47,7 @@ def see(request: Request, ward: TheWard, person: Reader, endpoint: str = USUAL, 
         "diseases": _diseases(endpoint), "marks": verified(), "refs": refs, "wrong": "", "shown": None,
     }  # fmt: skip
     try:
-        groups, left_out, alone = _pooled(endpoint, product or None, disease or None)
+        groups, alone = _pooled(endpoint, product or None, disease or None)
     except OptionError as error:  # there is none of that choice, which is an answer
         context["wrong"] = str(error)
         return render.page(request, "pooled.html.j2", person, **context)
@@ -56,17 +56,17 @@ def see(request: Request, ward: TheWard, person: Reader, endpoint: str = USUAL, 
         ward.note(person, "cohort.read", detail={"patients": own.n + own.undecided})
     figure = forest(endpoint_name(endpoint), sections(groups, own), note=note, without_counts=alone)
     context |= {
-        "shown": Markup(figure.svg), "rows": _rows(figure), "left_out": left_out, "beside": beside,
-        "alone": own is not None and not any(own.fits(g.scale) for g in groups), "own": own,
+        "shown": Markup(figure.svg), "rows": _rows(figure), "beside": beside,
+        "beside_none": own is not None and not any(own.fits(g.scale) for g in groups), "own": own,
     }  # fmt: skip
     return render.page(request, "pooled.html.j2", person, **context)
 
 
 @lru_cache(maxsize=128)
-def _pooled(endpoint: str, product: str | None, disease: str | None) -> tuple[list[Group], list[str], pl.DataFrame]:
+def _pooled(endpoint: str, product: str | None, disease: str | None) -> tuple[list[Group], pl.DataFrame]:
     """What `pool` makes of it, and the studies without counts; what was published changes with the software alone."""
-    groups, left_out = published.pool(endpoint, product=product, disease=disease)
-    return groups, left_out, published.without_counts(endpoint, product=product, disease=disease)
+    groups, _ = published.pool(endpoint, product=product, disease=disease)
+    return groups, published.without_counts(endpoint, product=product, disease=disease)
 
 
 def _known(column: str) -> list[str]:
