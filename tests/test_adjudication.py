@@ -551,7 +551,7 @@ def test_what_was_said_after_grading_is_told_wherever_the_results_are_used(
         code, out, err = run(*use, capsys=capsys)
         assert code == 0 and since not in out, (use, err)
     code, out, _ = run(
-        "adjudicate", results, "lock", "--subject", "A1", "--toxicity", "crs", "--by", "ann", "--by", "bob", capsys=capsys
+        "adjudicate", "lock", results, "--subject", "A1", "--toxicity", "crs", "--by", "ann", "--by", "bob", capsys=capsys
     )
     assert code == 0 and "grade again" in out
     for use in uses:

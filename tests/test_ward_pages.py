@@ -941,7 +941,7 @@ def test_a_safety_board_is_shown_the_ward_against_the_plan_that_is_handed_in(ser
     text = rea.page("/cohort/safety")
     assert "stopping" in text
     page = rea.send("/cohort/safety", plan=safety.PLAN)
-    assert "Not crossed" in page or "Perhaps crossed" in page
+    assert "No look was made yet: the first is at 5 counted courses, and 0 count so far." in page and "no look yet" in page
     assert "In the window (1)" in page and "over-represented" in page
     with served.ward.database.reading() as connection:
         noted = connection.execute(sa.select(sa.func.count()).where(tables.audit.c.action == "cohort.safety.read")).scalar()

@@ -70,7 +70,9 @@ def incidence(cohort: Cohort, outcomes: Sequence[Outcome], *, by: str | None = N
         "Aalen-Johansen estimate; death competes, the end of the record censors. A grade counts from when it was surely reached."
     ]
     notes.append(
-        "Shaded: 95 % interval, log(-log), exact where nobody or everybody had it." if len(groups) <= MOST_BANDS else "Intervals are in the data beside this figure."
+        "Shaded: 95 % interval, log(-log), exact where nobody or everybody had it."
+        if len(groups) <= MOST_BANDS
+        else "Intervals are in the data beside this figure."
     )
     notes += [_tested(outcome, first, groups) for outcome, _, first in panels if len(groups) > 1]
     if sizes.height > len(groups):
