@@ -257,7 +257,7 @@ def test_scores_from_files(tmp_path: Path) -> None:
         read_scores(tmp_path / "two.csv", "eaxis")
     with pytest.raises(InputError, match=r"no column of numbers is called 'vlaue'\. Did you mean value"):
         read_scores(tmp_path / "s.csv", column="vlaue")
-    for name, says in (("none.csv", "cannot be read"), ("s.xlsx", "ends with")):
+    for name, says in (("none.csv", "no such file"), ("s.xlsx", "ends with")):
         with pytest.raises(InputError, match=says):
             read_scores(tmp_path / name)
 
