@@ -95,7 +95,7 @@ def test_what_comes_later_changes_nothing_that_was_said(seed: int, every_fact: P
 
 
 @pytest.mark.slow
-@few(8)
+@few(5)
 @given(seed=SEEDS)
 def test_what_comes_later_changes_nothing_that_was_said_in_many(seed: int, every_fact: Path) -> None:
     check_what_was_known(seed, 50, 8, every_fact)

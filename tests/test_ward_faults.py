@@ -69,7 +69,7 @@ def test_a_server_that_is_killed_while_it_writes_loses_nothing_and_leaves_no_hal
         numbers = [registered(database, f"P-{n}") for n in range(2)]
     acknowledged: dict[int, list[datetime]] = {number: [] for number in numbers}
     chance = random.Random(5)
-    for n in range(3):
+    for n in range(2):
         with a_server(tmp_path, "--database", url) as live:
             clients = [Client(live.url, number, 100_000 * n + 10_000 * each) for each, number in enumerate((*numbers, *numbers))]
             for client in clients:
