@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks import results
-from benchmarks.measure import Run, in_turns, measured, middle, timed
+from benchmarks.measure import in_turns, measured, middle, timed
 
 FULL = 1_000  # subjects from which on the results are written
 EVERY_H = 1.0
@@ -100,18 +100,6 @@ def _different(first: Path, second: Path) -> list[str]:
     return [f"{rule}, {status}: {one} h and {other} h" for rule, status, one, other in rows.iter_rows()]
 
 
-def _table(runs: dict[str, Run]) -> str:
-    lines = [
-        "| | wall, s | CPU, s | peak memory, MiB | wall / grading | CPU / grading |",
-        "| --- | --: | --: | --: | --: | --: |",
-    ]
-    base = runs["grade"]
-    for name, run in runs.items():
-        ratios = f"{run.wall / base.wall:.2f} | {run.cpu / base.cpu:.2f}"
-        lines.append(f"| {WHAT[name]} | {run.wall:.1f} | {run.cpu:.1f} | {run.peak:,.0f} | {ratios} |")
-    return "\n".join(lines)
-
-
 def main() -> int:
     """Time in turns, compare, print the table and write it down."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.advise", description=(__doc__ or "").split("\n")[0])
@@ -127,7 +115,7 @@ def main() -> int:
         name: partial(measured, "benchmarks.advise", "--child", name, str(folder / "cohort"), str(path))
         for name, path in answers.items()
     }
-    table = _table({name: middle(turns) for name, turns in in_turns(start, args.repeat).items()})
+    table = results.table({WHAT[name]: middle(turns) for name, turns in in_turns(start, args.repeat).items()}, "grading")
     print(f"\n{table}\n")
     found = _different(answers["advise"], answers["rehearse"])
     for line in found:

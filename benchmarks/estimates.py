@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -122,16 +121,6 @@ def _command(words: list[str]) -> Callable[[], None]:
 # --- In the parent ---
 
 
-def r_versions() -> str | None:
-    """R and its packages in words; None where one is missing."""
-    if not (rscript := shutil.which("Rscript")):
-        return None
-    names = ", ".join(f'"{name}"' for name in PACKAGES)
-    say = f'cat(paste0("R ", getRversion()), sapply(c({names}), function(p) paste(p, packageVersion(p))), sep = ", ")'
-    told = subprocess.run([rscript, "-e", say], capture_output=True, text=True, check=False)
-    return told.stdout.strip() if told.returncode == 0 else None
-
-
 def estimates(folder: Path, repeat: int) -> tuple[str, list[str]]:
     """The table of estimates beside R's, and where they differ."""
     import polars as pl
@@ -174,15 +163,7 @@ def commands(folder: Path, subjects: int, of: Mapping[str, list[str]], repeat: i
 
     measured("benchmarks.estimates", "--command", "grade", str(folder / "cohort"), "--out", str(folder / "grades"))
     runs = {name: middle(turns) for name, turns in in_turns({n: partial(start, w) for n, w in of.items()}, repeat).items()}
-    lines = [
-        "| | wall, s | CPU, s | peak memory, MiB | wall / grading | CPU / grading |",
-        "| --- | --: | --: | --: | --: | --: |",
-    ]
-    base = runs[GRADING]
-    for name, run in runs.items():
-        ratios = f"{run.wall / base.wall:.2f} | {run.cpu / base.cpu:.2f}"
-        lines.append(f"| {name} | {run.wall:.1f} | {run.cpu:.1f} | {run.peak:,.0f} | {ratios} |")
-    return "\n".join(lines), rows
+    return results.table(runs, "grading"), rows
 
 
 def main() -> int:
@@ -191,7 +172,7 @@ def main() -> int:
     parser.add_argument("--subjects", type=int, default=FULL)
     parser.add_argument("--repeat", type=int, default=3)
     args = parser.parse_args()
-    folder, load, versions = results.fresh_folder("estimates"), os.getloadavg()[0], r_versions()
+    folder, load, versions = results.fresh_folder("estimates"), os.getloadavg()[0], results.r_versions(*PACKAGES)
     beside_r, differ = estimates(folder, args.repeat) if versions else ("", [])
     whole, rows = commands(folder / "whole", args.subjects, COMMANDS, args.repeat)
     many, _ = commands(folder / "many", args.subjects // 10, MANY, 1)

@@ -11,15 +11,13 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 from benchmarks import results
-from benchmarks.measure import Run, in_turns, measured, measured_command, middle, timed
+from benchmarks.measure import in_turns, measured, measured_command, middle, timed
 
 FULL = 10_000  # subjects from which on the results are written
 ANSWERS = ("early", "d500", "d100", "late")
@@ -138,16 +136,6 @@ CONTENDERS = {"aftercar": _aftercar, "workflow_python": _workflow_python}
 # --- In the parent ---
 
 
-def r_versions() -> str | None:
-    """R and its packages in words; None where one is missing."""
-    if not (rscript := shutil.which("Rscript")):
-        return None
-    names = ", ".join(f'"{name}"' for name in PACKAGES)
-    say = f'cat(paste0("R ", getRversion()), sapply(c({names}), function(p) paste(p, packageVersion(p))), sep = ", ")'
-    told = subprocess.run([rscript, "-e", say], capture_output=True, text=True, check=False)
-    return told.stdout.strip() if told.returncode == 0 else None
-
-
 def compare(ours: Path, theirs: Path) -> tuple[int, list[str]]:
     """How many patients the workflow grades, and what aftercar says otherwise of them."""
     import polars as pl
@@ -170,7 +158,7 @@ def main() -> int:
     args = parser.parse_args()
     folder = results.fresh_folder("icaht")
     table = write_counts(folder, args.subjects)
-    versions = r_versions()
+    versions = results.r_versions(*PACKAGES)
     theirs = "workflow_r" if versions else "workflow_python"
     answers = {name: folder / f"{name}.csv" for name in ("aftercar", theirs)}
     start = {
@@ -180,7 +168,7 @@ def main() -> int:
         start[theirs] = partial(measured_command, "Rscript", str(WORKFLOW), str(table), str(answers[theirs]))
     load = os.getloadavg()[0]
     runs = {name: middle(turns) for name, turns in in_turns(start, args.repeat).items()}
-    text = _table(runs)
+    text = results.table({WHAT[name]: run for name, run in runs.items()}, "aftercar")
     print(f"\n{text}\n")
     graded, found = compare(answers["aftercar"], answers[theirs])
     for line in found:
@@ -200,24 +188,6 @@ def main() -> int:
         )
         results.write_section("icaht", text)
     return 0
-
-
-def _table(runs: dict[str, Run]) -> str:
-    ours = runs["aftercar"]
-    lines = [
-        "| | wall, s | CPU, s | peak memory, MiB | wall / aftercar | CPU / aftercar |",
-        "| --- | --: | --: | --: | --: | --: |",
-    ]
-    for name, run in runs.items():
-        cells = (
-            f"{run.wall:.1f}",
-            f"{run.cpu:.1f}",
-            f"{run.peak:,.0f}",
-            f"{run.wall / ours.wall:.2f}",
-            f"{run.cpu / ours.cpu:.2f}",
-        )
-        lines.append(f"| {WHAT[name]} | {' | '.join(cells)} |")
-    return "\n".join(lines)
 
 
 TEMPLATE = """## ICAHT alone, beside the public workflow

@@ -6,8 +6,14 @@ import os
 import platform
 import re
 import shutil
+import subprocess
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from benchmarks.measure import Run
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "RESULTS.md"
@@ -59,3 +65,30 @@ def machine(load: float, *packages: str) -> str:
     used = ", ".join([f"Python {platform.python_version()}", *(f"{p} {version(p)}" for p in packages)])
     busy = f" Other work ran beside (load average {load:.1f} before): trust CPU time more than wall time." if load > 0.5 else ""
     return f"Machine: {cores} cores ({platform.machine()}), {memory:.0f} GiB memory, {platform.system()}, {used}.{busy}"
+
+
+def table(runs: Mapping[str, Run], base: str) -> str:
+    """Runs as a table, a row each under its name, beside the first of them.
+
+    Args:
+        base: what the first is called.
+    """
+    lines = [
+        f"| | wall, s | CPU, s | peak memory, MiB | wall / {base} | CPU / {base} |",
+        "| --- | --: | --: | --: | --: | --: |",
+    ]
+    first, *_ = runs.values()
+    for name, run in runs.items():
+        ratios = f"{run.wall / first.wall:.2f} | {run.cpu / first.cpu:.2f}"
+        lines.append(f"| {name} | {run.wall:.1f} | {run.cpu:.1f} | {run.peak:,.0f} | {ratios} |")
+    return "\n".join(lines)
+
+
+def r_versions(*packages: str) -> str | None:
+    """R and packages of it in words; None where one is missing."""
+    if not (rscript := shutil.which("Rscript")):
+        return None
+    names = ", ".join(f'"{name}"' for name in packages)
+    say = f'cat(paste0("R ", getRversion()), sapply(c({names}), function(p) paste(p, packageVersion(p))), sep = ", ")'
+    told = subprocess.run([rscript, "-e", say], capture_output=True, text=True, check=False)
+    return told.stdout.strip() if told.returncode == 0 else None

@@ -17,7 +17,7 @@ from scipy.stats import binom
 from typer.testing import CliRunner
 
 from aftercar.cohort.baseline import baseline
-from aftercar.cohort.describe import MARKER, TABLES, Asked, Described, describe_folder, outcomes_asked, write_described
+from aftercar.cohort.describe import MARKER, TABLES, Asked, Described, describe, outcomes_asked, write_described
 from aftercar.cohort.episodes import QUARTILES
 from aftercar.cohort.exact import exact
 from aftercar.cohort.groups import grouped, with_beside
@@ -325,7 +325,7 @@ def test_a_death_of_unknown_cause_may_be_one_of_relapse(example: tuple[Path, Res
     subjects = example[1].subjects.with_columns(progression=pl.lit(None, pl.Datetime("us")), death="record_end")
     for cause, says in (("progression", "known only by a death of it"), ("infection", "Nobody's relapse is charted")):
         subjects.with_columns(death_cause=pl.lit(cause)).write_parquet(tmp_path / "subjects.parquet")
-        notes = describe_folder(tmp_path).facts["notes"]
+        notes = describe(open_results(tmp_path)).facts["notes"]
         assert [n for n in notes if "elapse" in n and says in n] and not (
             cause == "progression" and any("Nobody's" in n for n in notes)
         )
@@ -335,9 +335,10 @@ def test_rows_beside_that_are_of_nobody_are_told(example: tuple[Path, Result]) -
     ids = example[1].subjects["subject_id"].unique().sort().to_list()
     beside = pl.DataFrame({"subject_id": [*ids, "NOBODY"], "centre": "north"})
     assert (
-        "1 row of the table beside is of no course of the results." in describe_folder(example[0], beside=beside).facts["notes"]
+        "1 row of the table beside is of no course of the results."
+        in describe(open_results(example[0]), beside=beside).facts["notes"]
     )
-    assert not any("beside" in n for n in describe_folder(example[0], beside=beside.head(len(ids))).facts["notes"])
+    assert not any("beside" in n for n in describe(open_results(example[0]), beside=beside.head(len(ids))).facts["notes"])
 
 
 def test_every_word_of_a_cause_is_counted_and_published_shares_are_there() -> None:
@@ -526,7 +527,7 @@ def test_groups_are_columns_years_periods_and_columns_of_ones_own() -> None:
 
 def test_periods_come_by_their_days(described: Described, example: tuple[Path, Result]) -> None:
     cuts = (date(2024, 3, 1), date(2024, 2, 1), date(2024, 4, 1))
-    found = describe_folder(example[0], Asked(outcomes=("crs:3",), by="period", cuts=cuts))
+    found = describe(open_results(example[0]), Asked(outcomes=("crs:3",), by="period", cuts=cuts))
     order = [
         "all",
         "before 2024-02-01",
@@ -556,7 +557,7 @@ def example(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
 
 @pytest.fixture(scope="module")
 def described(example: tuple[Path, Result]) -> Described:
-    return describe_folder(example[0], Asked(by="product"))
+    return describe(open_results(example[0]), Asked(by="product"))
 
 
 def test_every_table_tells_all_and_each_group(described: Described, example: tuple[Path, Result]) -> None:
@@ -640,7 +641,7 @@ def test_what_is_simulated_says_so_in_every_table(example: tuple[Path, Result], 
             (tmp_path / path.name).symlink_to(path)
     run = json.loads((example[0] / "run.json").read_text()) | {"simulated": True, "timeline": str(example[0].parent / "timeline")}
     (tmp_path / "run.json").write_text(json.dumps(run))
-    write_described(describe_folder(tmp_path), tmp_path / "out")
+    write_described(describe(open_results(tmp_path)), tmp_path / "out")
     assert json.loads((tmp_path / "out" / MARKER).read_text())["simulated"] is True
     for name in TABLES:
         assert "simulated" in pl.read_csv(tmp_path / "out" / f"{name}.csv").columns
@@ -652,7 +653,7 @@ def test_nobody_and_one_subject_can_be_described(example: tuple[Path, Result], t
     ids = example[1].subjects.drop_nulls("day0")["subject_id"].head(keep)
     for name in ("subjects", "grades", "worst", "episodes"):
         getattr(example[1], name).filter(col("subject_id").is_in(ids.implode())).write_parquet(tmp_path / f"{name}.parquet")
-    found = describe_folder(tmp_path, Asked(by="sex"))
+    found = describe(open_results(tmp_path), Asked(by="sex"))
     assert found.facts["courses"] == keep
     assert found.incidence.filter(group="all")["n"].unique().to_list() == [keep]
     write_described(found, tmp_path / "out")

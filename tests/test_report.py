@@ -20,7 +20,7 @@ import pytest
 from commands import run
 from graded import example
 
-from aftercar.cohort.describe import describe_folder
+from aftercar.cohort.describe import describe
 from aftercar.cohort.told import share
 from aftercar.cohort.worst import reached
 from aftercar.errors import InputError
@@ -458,7 +458,7 @@ def test_a_rate_says_of_whom_it_is_and_no_scale_has_one_of_grades_that_it_lacks(
 
 
 def test_incidence_of_a_report_is_that_of_a_description(cohort: Path, whole: str) -> None:
-    table = describe_folder(cohort).incidence
+    table = describe(open_results(cohort)).incidence
     for outcome in ("crs:1", "crs:3", "icans:1", "icans:3"):
         own = table.filter((pl.col("outcome") == outcome) & pl.col("day").is_in([7, 14, 28])).to_dicts()
         told = whole.split(f'<tr><th scope="row">{own[0]["label"]}</th>')[1].split("</tr>")[0]

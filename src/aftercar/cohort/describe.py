@@ -27,7 +27,7 @@ from aftercar.cohort.worst import reached, worst_counts
 from aftercar.errors import OptionError, many
 from aftercar.files import replace_folder, writing
 from aftercar.frames import labelled
-from aftercar.grade.results import Results, open_results
+from aftercar.grade.results import Results
 
 MARKER = "cohort.json"
 DAYS = (7, 14, 28, 100)
@@ -91,31 +91,6 @@ class Asked:
     without: tuple[str, ...] = ()
 
 
-def describe_folder(
-    folder: Path | str,
-    asked: Asked | None = None,
-    *,
-    beside: pl.DataFrame | None = None,
-    baseline: tuple[pl.DataFrame, dict[str, Variable]] | None = None,
-    reference: pl.DataFrame | None = None,
-    progress: Callable[[int, int], None] | None = None,
-) -> Described:
-    """Describe the courses of a results folder.
-
-    Args:
-        folder: what `aftercar grade` wrote.
-        asked: what is asked; by default all of it, without groups.
-        beside: a table of the user's own, a row a subject or course: `subject_id`, perhaps `infusion`, and columns for Table 1 and groups.
-        baseline: of `cohort.baseline.baseline`.
-        reference: of `cohort.malignancy.read_reference`.
-        progress: called with the outcomes that are counted, and all.
-    Raises:
-        InputError: there are no results there, or a table does not fit.
-        OptionError: something asked for does not exist, or was not graded.
-    """
-    return describe(open_results(folder), asked, beside=beside, baseline=baseline, reference=reference, progress=progress)
-
-
 def describe(
     results: Results,
     asked: Asked | None = None,
@@ -125,7 +100,18 @@ def describe(
     reference: pl.DataFrame | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Described:
-    """Describe the courses of results that are open already; other arguments and errors as for `describe_folder`."""
+    """Describe the courses of some results.
+
+    Args:
+        asked: what is asked; by default all of it, without groups.
+        beside: a table of the user's own, a row a subject or course: `subject_id`, perhaps `infusion`, and columns for Table 1 and groups.
+        baseline: of `cohort.baseline.baseline`.
+        reference: of `cohort.malignancy.read_reference`.
+        progress: called with the outcomes that are counted, and all.
+    Raises:
+        InputError: a table of the results is gone or damaged, or one of the user's does not fit.
+        OptionError: something asked for does not exist, or was not graded.
+    """
     asked = asked or Asked()
     subjects, worst, episodes = results.subjects, results.worst, results.episodes
     outcomes = outcomes_asked(asked.outcomes, results)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from aftercar.cohort.describe import Described
     from aftercar.cohort.table_one import Variable
+    from aftercar.grade.results import Results
 
 app = typer.Typer(
     help="Many subjects counted, described and compared. RESULTS is what `aftercar grade` wrote.",
@@ -66,9 +67,10 @@ def describe(
 ) -> None:
     """Describe a cohort: Table 1, worst grades, incidence, onset and duration, deaths without relapse, second malignancies."""
     need_statistics()
-    from aftercar.cohort.describe import DAYS, DEATH_DAYS, LATE_DAYS, MARKER, Asked, describe_folder, write_tables
+    from aftercar.cohort.describe import DAYS, DEATH_DAYS, LATE_DAYS, MARKER, Asked, describe, write_tables
     from aftercar.cohort.malignancy import read_reference
     from aftercar.files import replace_folder, writing
+    from aftercar.grade.results import open_results
     from aftercar.risk.cohort_files import read_table
     from aftercar.serve import show, show_cohort
 
@@ -81,10 +83,11 @@ def describe(
     own = read_table(beside) if beside else None
 
     def described() -> Described:
+        results = open_results(folder)
         with show.counting("reading", "shards") as step:
-            before, why = _baseline(folder, timeline, step)
+            before, why = _baseline(results, timeline, step)
         with show.counting("describing", "outcomes") as step:
-            found = describe_folder(folder, asked, beside=own, baseline=before, reference=rates, progress=step)
+            found = describe(results, asked, beside=own, baseline=before, reference=rates, progress=step)
         found.facts["notes"] = [*([why] if why else []), *found.facts["notes"]]
         return found
 
@@ -101,13 +104,11 @@ def describe(
 
 
 def _baseline(
-    folder: Path, timeline: Path | None, progress: Callable[[int, int], None]
+    results: Results, timeline: Path | None, progress: Callable[[int, int], None]
 ) -> tuple[tuple[pl.DataFrame, dict[str, Variable]] | None, str | None]:
     """Values and scores from before lymphodepletion, where the timeline is there; else why not."""
     from aftercar.cohort.baseline import baseline
-    from aftercar.grade.results import open_results
 
-    results = open_results(folder)
     try:
         store = results.timeline(timeline)
     except AftercarError:

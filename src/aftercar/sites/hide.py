@@ -47,8 +47,8 @@ def hidden(
         left = [n for n in sorted(out) if 0 < values[n] < least]
         own = {n for n in there if steps[n] == now and n not in public}
         some, none = {n for n in own if values[n]}, {n for n in own if not values[n]}
-        nobody = _surely_none(values, known)
-        while left and (left := _unproven(_System(values, known, out, secret), least, left)):
+        nobody = {p for s in known if not values[s.total] for p in s.parts}  # hidden or not, they are 0
+        while left and (left := _unproven(_System(values, known, out, nobody, secret), least, left)):
             # What is safe stays safe when more is hidden.
             more = _further(values, known, out, some, left[0])
             rest = {more} if more is not None else _rest_of_sum(known, out | nobody, none, left[0])
@@ -56,11 +56,6 @@ def hidden(
                 raise AssertionError("a small cell cannot be kept: nothing is left to hide")
             out |= rest
     return frozenset(out)
-
-
-def _surely_none(values: list[int], sums: list[Sum]) -> set[int]:
-    """Parts of a sum that is 0: hidden or not, they are."""
-    return {p for s in sums if not values[s.total] for p in s.parts}
 
 
 def _unproven(system: _System, least: int, small: list[int]) -> list[int]:
@@ -75,9 +70,9 @@ def _unproven(system: _System, least: int, small: list[int]) -> list[int]:
 class _System:
     """What a reader knows of the cells that are hidden: they fit the sums, and are 1 or more, or 0 or more those that are secret or parts of a sum of which no part is told."""
 
-    def __init__(self, values: list[int], sums: list[Sum], out: set[int], secret: Set[int]) -> None:
+    def __init__(self, values: list[int], sums: list[Sum], out: set[int], nobody: set[int], secret: Set[int]) -> None:
         self.places = sorted(out)
-        untold = out | _surely_none(values, sums)
+        untold = out | nobody
         perhaps_none = {p for s in sums if untold.issuperset(s.parts) for p in s.parts} | secret
         self.bounds: list[tuple[int, int | None]] = [(0 if n in perhaps_none else 1, None) for n in self.places]
         self.column = {n: k for k, n in enumerate(self.places)}

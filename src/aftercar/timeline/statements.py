@@ -45,7 +45,7 @@ Frame = TypeVar("Frame", pl.DataFrame, pl.LazyFrame)
 
 
 STATEMENT_LOG = Log(FILE, STATEMENTS, "statements", "aftercar adjudicate verify {folder}")
-chained, broken, read_statements, verify = STATEMENT_LOG.chained, STATEMENT_LOG.broken, STATEMENT_LOG.read, STATEMENT_LOG.verify
+broken, read_statements, verify = STATEMENT_LOG.broken, STATEMENT_LOG.read, STATEMENT_LOG.verify
 
 
 def last_hash(folder: Path | str) -> str | None:

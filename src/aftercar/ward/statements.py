@@ -1,16 +1,14 @@
-"""What people said of the ward's patients: the log of `timeline.statements`, kept in the table `statement`, with the same columns and the same chain of hashes."""
+"""What people said of the ward's patients: the log of `timeline.statements`, kept in the table `statement`."""
 
 from __future__ import annotations
 
 import polars as pl
 import sqlalchemy as sa
-from polars import col
 from sqlalchemy.engine import Connection
 
 from aftercar.grade.adjudicate import locks
-from aftercar.timeline.log import FIRST
-from aftercar.timeline.statements import STATEMENTS, chained, conformed
-from aftercar.ward.database import alone
+from aftercar.timeline.statements import STATEMENT_LOG, STATEMENTS, conformed
+from aftercar.ward import chain
 from aftercar.ward.tables import statement
 
 
@@ -21,12 +19,12 @@ def log(connection: Connection, subject_id: int | None = None, version: int | No
         subject_id: about one patient; by default all.
         version: as the record of that patient was then; by default as it is.
     """
-    chosen = sa.select(*(statement.c[c] for c in STATEMENTS)).order_by(statement.c.n)
+    chosen = chain.selected(statement, STATEMENTS)
     if subject_id is not None:
         chosen = chosen.where(statement.c.subject_id == subject_id)
     if version is not None:
         chosen = chosen.where(statement.c.version <= version)
-    return _frame(connection, chosen)
+    return chain.frame(connection, chosen, STATEMENTS)
 
 
 def versions(connection: Connection, subject_id: int) -> dict[int, int]:
@@ -38,14 +36,13 @@ def versions(connection: Connection, subject_id: int) -> dict[int, int]:
 def locked(connection: Connection) -> dict[int, pl.DataFrame]:
     """What is locked now, by patient: the columns of `adjudicate.locks`."""
     kinds = statement.c.kind.in_(["lock", "unlock"])
-    rows = _frame(connection, sa.select(*(statement.c[c] for c in STATEMENTS)).where(kinds).order_by(statement.c.n))
+    rows = chain.frame(connection, chain.selected(statement, STATEMENTS).where(kinds), STATEMENTS)
     return {int(own["subject_id"][0]): own for own in locks(rows).partition_by("subject_id", maintain_order=True)}
 
 
 def last(connection: Connection) -> tuple[int, str]:
     """Number and hash of the last statement."""
-    row = connection.execute(sa.select(statement.c.n, statement.c.hash).order_by(statement.c.n.desc()).limit(1)).first()
-    return (row.n, row.hash) if row else (0, FIRST)
+    return chain.last(connection, statement)
 
 
 def add(connection: Connection, rows: pl.DataFrame, version: int) -> pl.DataFrame:
@@ -57,15 +54,4 @@ def add(connection: Connection, rows: pl.DataFrame, version: int) -> pl.DataFram
     Raises:
         InputError: a row that is no statement. Nothing is added then.
     """
-    alone(connection)
-    new = chained(conformed(rows), *last(connection))
-    if new.height:
-        told = new.with_columns(col("said_at").dt.replace_time_zone(None), version=version)
-        connection.execute(statement.insert(), told.to_dicts())
-    return new
-
-
-def _frame(connection: Connection, chosen: sa.Select[tuple[object, ...]]) -> pl.DataFrame:
-    schema = STATEMENTS | {"said_at": pl.Datetime("us")}
-    frame = pl.DataFrame(connection.execute(chosen).all(), schema=schema, orient="row")
-    return frame.with_columns(col("said_at").dt.replace_time_zone("UTC"))
+    return chain.append(connection, statement, STATEMENT_LOG, conformed(rows), version=version)

@@ -41,7 +41,7 @@ def see(request: Request, ward: TheWard, person: Reader, endpoint: str = USUAL, 
     if endpoint not in published.endpoints():
         raise OptionError("No endpoint is called so.")
     asked = {"endpoint": endpoint, "product": product, "disease": disease, "scale": scale}
-    scales = {family: outcome for outcome in _outcomes(endpoint) for family in [outcome.family]}
+    scales = {outcome.family: outcome for outcome in _outcomes(endpoint)}
     context: dict[str, Any] = {
         "asked": asked, "scales": {family: o.name for family, o in scales.items()}, "endpoints": {e: endpoint_name(e) for e in published.endpoints()}, "products": _known("product_alias"),
         "diseases": _diseases(endpoint), "marks": verified(), "refs": refs, "wrong": "", "shown": None,
